@@ -1,0 +1,110 @@
+"""Which counters there are: a lazy table, and the entry points of other people's packages.
+
+A counter is one file. Its class has the attributes of `Counter` below; listing them imports
+nothing but these small files, never a counter library.
+"""
+
+from __future__ import annotations
+
+import difflib
+from functools import lru_cache
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+
+from counters.convention import Convention
+from counters.tally import Count
+from reference_model.ledger import Ledger
+
+if TYPE_CHECKING:
+    from torch import nn
+
+GROUP = "flopledger.counters"
+TABLE = {
+    "thop": "counters.thop:Thop",
+    "torchsummaryX": "counters.torchsummaryx:TorchSummaryX",
+    "ptflops-pytorch": "counters.ptflops:PtflopsPytorch",
+    "ptflops-aten": "counters.ptflops:PtflopsAten",
+    "fvcore": "counters.fvcore:Fvcore",
+    "torchinfo": "counters.torchinfo:Torchinfo",
+    "torch": "counters.torch_flop_counter:TorchFlopCounter",
+}
+
+
+class Counter(Protocol):
+    """What an adapter has to be.
+
+    `distribution` is the name on the package index, `unit` "MAC" or "FLOP" (what one unit of the
+    total stands for in a contraction), `device` the device on which the library's answer is its
+    answer: "meta" where shapes alone decide, "cpu" where they do not.
+    """
+
+    distribution: ClassVar[str]
+    unit: ClassVar[str]
+    device: ClassVar[str]
+    about: ClassVar[str]
+
+    def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
+        """Run the library, in a process of its own, on a model in eval mode.
+
+        Raises:
+            Unsupported: the library says that it cannot.
+        """
+
+    def convention(self, version: str | None, ledger: Ledger) -> Convention:
+        """What this version charges for the model of `ledger`. Must not import the library."""
+
+
+class UnknownCounter(ValueError):
+    """No such counter; the message suggests the nearest names."""
+
+
+@lru_cache(maxsize=1)
+def table() -> dict[str, str]:
+    """name → "module:Class", our own and those of installed packages.
+
+    Raises:
+        ValueError: two packages offer a counter of one name.
+    """
+    found = dict(TABLE)
+    for point in metadata.entry_points(group=GROUP):
+        if found.get(point.name, point.value) != point.value:
+            raise ValueError(f"two counters are called {point.name!r}: {found[point.name]} and {point.value}")
+        found[point.name] = point.value
+    return found
+
+
+def names() -> list[str]:
+    """All counters, in the order of the table."""
+    return list(table())
+
+
+def get(name: str) -> Counter:
+    """The adapter called `name`; `path/file.py:Class` and `module:Class` name one that is not registered.
+
+    Raises:
+        UnknownCounter: there is none.
+    """
+    target = table().get(name)
+    if target is None and ":" in name:
+        target = name
+    if target is None:
+        lowered = {known.lower(): known for known in table()}
+        close = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.4)
+        hint = ", ".join(lowered[n] for n in close)
+        raise UnknownCounter(
+            f"no counter {name!r}; did you mean {hint}?" if close
+            else f"no counter {name!r}; there are {', '.join(table())}"
+        )  # fmt: skip
+    module, _, attribute = target.rpartition(":")
+    try:
+        return cast(Counter, getattr(import_module(module), attribute)())
+    except (ImportError, AttributeError) as error:
+        raise UnknownCounter(f"counter {name!r} ({target}) cannot be loaded: {error}") from error
+
+
+def version_of(distribution: str) -> str | None:
+    """The installed version, or None."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

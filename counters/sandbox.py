@@ -1,0 +1,316 @@
+"""Each job in a process of its own: other people's code, a time limit, and only JSON comes back.
+
+A job is forked from a small server that has torch imported and nothing else, so it starts in
+milliseconds and no counter sees what another one did. A live model, which lives in the caller's
+memory, is forked from the caller instead: the child works on its copy. The answer is a file of
+JSON; nothing that a job sends is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from counters import registry
+from counters.tally import Count, Tally, Unsupported, checked
+from reference_model.ledger import Ledger
+from reference_model.spec import Spec, SpecError
+
+LEDGER = "@ledger"  # the job that traces the reference; no counter can have this name
+TIMEOUT = 300.0
+_MOST_WRITTEN = 1 << 28  # bytes a job may write to one file; a counter that prints for ever meets it
+_MOST_READ = 1 << 28
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One counter (or the ledger) on one model."""
+
+    counter: str
+    spec: Spec
+    device: str = "meta"
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job's process leaves behind."""
+
+    status: str
+    count: Count | None = None
+    ledger: Ledger | None = None
+    version: str | None = None
+    reason: str | None = None
+    seconds: float | None = None
+
+
+class Live(msgspec.Struct, frozen=True):
+    """A model and inputs that exist only in this process's memory."""
+
+    model: Any
+    inputs: tuple[Any, ...]
+    label: str
+
+
+class Rejected(ValueError):
+    """The model cannot be built, or rejects its inputs; the message is one line."""
+
+
+def count_all(
+    names: Sequence[str],
+    spec: Spec,
+    *,
+    live: Live | None = None,
+    timeout: float = TIMEOUT,
+    workers: int | None = None,
+    on_done: Callable[[str], None] = lambda name: None,
+) -> tuple[Ledger, list[Tally]]:
+    """The ledger and one tally per counter in `names`, side by side on the cores there are.
+
+    A counter that cannot be had becomes a tally that says why, and changes nobody else's.
+
+    Raises:
+        UnknownCounter: a name that is no counter's.
+        Rejected: the model cannot be built or rejects its inputs.
+    """
+    adapters = {name: registry.get(name) for name in names}
+    present = [n for n, a in adapters.items() if not a.distribution or registry.version_of(a.distribution)]
+    # The slow ones first, the ledger before all: it says whether there is anything to count.
+    order = sorted(present, key=lambda name: adapters[name].device == "meta")
+    jobs = [Job(counter=LEDGER, spec=spec)]
+    jobs += [Job(counter=name, spec=spec, device=adapters[name].device) for name in order]
+    answers: dict[str, Answer] = {}
+    devices: dict[str, str] = {}
+    queue = list(jobs)
+    for job, answer in run(queue, live=live, timeout=timeout, workers=workers):
+        if job.counter == LEDGER and answer.status != "counted":
+            raise Rejected(answer.reason or "the model could not be traced")
+        if job.device == "meta" and answer.status == "failed" and job.counter != LEDGER:
+            # Some models cannot run without data; the counter gets a second chance on real tensors.
+            queue.append(msgspec.structs.replace(job, device="cpu"))
+            continue
+        answers[job.counter], devices[job.counter] = answer, job.device
+        on_done(job.counter)
+    ledger = answers[LEDGER].ledger
+    assert ledger is not None
+    return ledger, [_tally(name, adapters[name], answers.get(name), devices.get(name)) for name in names]
+
+
+def _tally(name: str, adapter: registry.Counter, answer: Answer | None, device: str | None) -> Tally:
+    common: dict[str, Any] = {
+        "counter": name,
+        "distribution": adapter.distribution,
+        "unit": adapter.unit,
+    }
+    if answer is None:
+        return Tally(
+            **common,
+            version=None,
+            status="unavailable",
+            reason=f"{adapter.distribution} is not installed; pip install {adapter.distribution}",
+        )
+    common |= {"version": answer.version, "device": device, "seconds": answer.seconds}
+    if answer.count is None:
+        return Tally(**common, status=answer.status, reason=answer.reason)  # type: ignore[arg-type]
+    return Tally(
+        **common,
+        status="counted",
+        total=answer.count.total,
+        params=answer.count.params,
+        parts=answer.count.parts,
+        uncounted=answer.count.uncounted,
+        shims=answer.count.shims,
+        warnings=answer.count.warnings,
+    )
+
+
+def run(
+    jobs: list[Job],
+    *,
+    live: Live | None = None,
+    timeout: float = TIMEOUT,
+    workers: int | None = None,
+) -> Iterator[tuple[Job, Answer]]:
+    """Run jobs, each in its own process, and yield answers as they come. `jobs` may grow meanwhile."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = max(1, workers or cores)
+    context = multiprocessing.get_context("fork" if live else "forkserver")
+    if not live:
+        context.set_forkserver_preload(["torch", "reference_model.trace"])
+    started: dict[Any, tuple[Job, Path, float, Any]] = {}
+    taken = 0
+    with tempfile.TemporaryDirectory(prefix="flopledger-", ignore_cleanup_errors=True) as top:
+        try:
+            while taken < len(jobs) or started:
+                while taken < len(jobs) and len(started) < workers:
+                    job, folder = jobs[taken], Path(top, str(taken))
+                    folder.mkdir()
+                    threads = 1 if live else max(1, cores // workers)
+                    arguments = (msgspec.json.encode(job), str(folder), threads, live)
+                    process = context.Process(target=_work, args=arguments, daemon=False)
+                    with _without_main():
+                        process.start()
+                    started[process.sentinel] = (job, folder, time.monotonic() + timeout, process)
+                    taken += 1
+                soonest = min(deadline for _, _, deadline, _ in started.values())
+                ended = wait(list(started), timeout=max(0.0, soonest - time.monotonic()))
+                late = [s for s, (_, _, deadline, _) in started.items() if deadline <= time.monotonic()]
+                for sentinel in {*ended, *late}:
+                    job, folder, _, process = started[sentinel]
+                    timed_out = sentinel not in ended
+                    _kill(process)
+                    del started[sentinel]
+                    yield job, _answer(process, folder, timeout if timed_out else None)
+        finally:
+            for _, _, _, process in started.values():
+                _kill(process)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep multiprocessing from importing the caller's script again in the child: jobs need none of it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _kill(process: Any) -> None:
+    """End a job and everything it started (it leads a process group of its own)."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        if process.is_alive():
+            process.kill()
+    process.join()
+
+
+def _answer(process: Any, folder: Path, late_after: float | None) -> Answer:
+    """The job's answer, or what its process's end tells."""
+    if late_after is not None:
+        return Answer(status="timeout", reason=f"gave no answer within {late_after:g} s")
+    result = folder / "answer.json"
+    try:
+        if result.stat().st_size > _MOST_READ:
+            return Answer(status="failed", reason="its answer is larger than 256 MB")
+        return msgspec.json.decode(result.read_bytes(), type=Answer)
+    except OSError:
+        code = process.exitcode
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            hint = {
+                "SIGKILL": " (out of memory?)",
+                "SIGXFSZ": " (it wrote more than 256 MB to one file)",
+            }.get(name, "")
+            return Answer(status="failed", reason=f"its process was killed by {name}{hint}")
+        return Answer(status="failed", reason=f"its process ended with status {code} and no answer")
+    except msgspec.MsgspecError as error:
+        return Answer(status="failed", reason=f"its answer makes no sense: {error}")
+
+
+def _work(encoded: bytes, folder: str, threads: int, live: Live | None) -> None:
+    """The job's process. Whatever happens, at most one file of JSON is left behind."""
+    os.setsid()
+    _redirect(Path(folder, "output"))
+    answer = Answer(status="failed", reason="no answer")
+    try:
+        import torch
+
+        torch.set_num_threads(threads)
+        answer = _perform(msgspec.json.decode(encoded, type=Job), live)
+    except Unsupported as error:
+        answer = Answer(status="unsupported", reason=str(error))
+    except SpecError as error:
+        answer = Answer(status="rejected", reason=str(error))
+    except SystemExit as error:
+        answer = Answer(status="failed", reason=f"called sys.exit({error.code!r})")
+    except BaseException as error:  # a counter may raise anything at all; its process ends here
+        answer = Answer(status="failed", reason=_reason(error))
+    whole = Path(folder, "answer.json")
+    part = whole.with_suffix(".part")
+    part.write_bytes(msgspec.json.encode(answer))
+    part.replace(whole)
+    os._exit(0)  # not through atexit: a library's own farewell may hang
+
+
+def _redirect(output: Path) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_WRITTEN, _MOST_WRITTEN))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    null, file = os.open(os.devnull, os.O_RDONLY), os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(null, 0)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    # A caller may have put something of its own in these places (Jupyter, pytest).
+    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+
+
+def _perform(job: Job, live: Live | None) -> Answer:
+    start = time.perf_counter()
+    if job.counter == LEDGER:
+        return Answer(status="counted", ledger=_traced(job, live), seconds=time.perf_counter() - start)
+    adapter = registry.get(job.counter)
+    model, inputs = _made(job, live)
+    count = checked(adapter.count(model.eval(), inputs))
+    return Answer(
+        status="counted",
+        count=count,
+        version=registry.version_of(adapter.distribution) if adapter.distribution else None,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
+    if live is None:
+        return job.spec.build(job.device)
+    if job.device != "meta":
+        return live.model, live.inputs
+    from torch import Tensor
+    from torch.utils._pytree import tree_map
+
+    # This is the child's copy of the model; the caller's stays where it is.
+    inputs = tree_map(lambda v: v.to("meta") if isinstance(v, Tensor) else v, live.inputs)
+    return live.model.to("meta"), inputs
+
+
+def _traced(job: Job, live: Live | None) -> Ledger:
+    from reference_model.trace import ModelError, trace
+
+    if live is not None:
+        model, inputs, label = live.model, live.inputs, live.label
+    else:
+        model, inputs = job.spec.build("meta")
+        label = job.spec.model
+    try:
+        return trace(model, inputs, name=label, device="meta" if live is None else None)
+    except ModelError as error:
+        if live is not None:
+            raise SpecError(f"the model rejects these inputs: {error}") from error
+        reason = str(error)
+    try:  # data-dependent, or really wrong: real tensors tell
+        model, inputs = job.spec.build("cpu")
+        ledger = trace(model, inputs, name=label, device="cpu")
+    except ModelError as error:
+        shapes = ", ".join(map(str, job.spec.inputs))
+        raise SpecError(f"model {label!r} rejects input {shapes}: {error}") from error
+    note = f"traced on real tensors: on the meta device the model says {reason!r}"
+    return msgspec.structs.replace(ledger, notes=[*ledger.notes, note])
+
+
+def _reason(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}"[:2000] if lines else type(error).__name__

@@ -1,0 +1,106 @@
+"""The ledger: every operation of one forward pass, where it runs, and what could be charged for it.
+
+This module holds the types and needs no torch; `reference_model.trace` fills them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """All calls of one kind of operation at one site.
+
+    `quantities` are totals over the calls: `calls` itself, `macs`, `inputs`, `outputs`,
+    `weights`, … (`reference_model.quantities` defines each of them).
+    `module` is the class of the module at the site (bare for `torch.nn`, dotted otherwise),
+    `leaf` whether it has no child modules, and `api` the outermost torch function through
+    which the operation was called: counters that patch functions or hook modules tell
+    operations apart by those.
+    """
+
+    site: str
+    op: str
+    aten: str
+    quantities: dict[str, int]
+    module: str = ""
+    leaf: bool = False
+    api: str = ""
+
+    def __getitem__(self, quantity: str) -> int:
+        return self.quantities.get(quantity, 0)
+
+
+class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+    """The reference for one model and its inputs.
+
+    `device` is `"meta"` when nothing was computed and `"cpu"` when the model had to be run on
+    real tensors; `notes` then says why.
+    """
+
+    model: str
+    inputs: list[str]
+    params: int
+    entries: list[Entry]
+    device: str = "meta"
+    notes: list[str] = []
+
+    def total(self, quantity: str) -> int:
+        """Sum of one quantity over all entries."""
+        return sum(entry[quantity] for entry in self.entries)
+
+    def totals(self) -> dict[str, int]:
+        """Every quantity, summed over all entries."""
+        totals: Counter[str] = Counter()
+        for entry in self.entries:
+            totals.update(entry.quantities)
+        return dict(sorted(totals.items()))
+
+    def by_op(self) -> dict[str, dict[str, int]]:
+        """Quantities summed per op, with `sites` (how many there are), most MACs first."""
+        ops: dict[str, Counter[str]] = {}
+        sites: dict[str, set[str]] = {}
+        for entry in self.entries:
+            ops.setdefault(entry.op, Counter()).update(entry.quantities)
+            sites.setdefault(entry.op, set()).add(entry.site)
+        order = sorted(ops, key=lambda op: (-ops[op]["macs"], -ops[op]["outputs"], op))
+        return {op: {"sites": len(sites[op]), **ops[op]} for op in order}
+
+    def unclassified(self) -> dict[str, tuple[int, int]]:
+        """ATen ops that have no formula: name → (calls, elements out). Never dropped, only unpriced."""
+        found: dict[str, tuple[int, int]] = {}
+        for entry in self.entries:
+            if entry.op == "unclassified":
+                calls, outputs = found.get(entry.aten, (0, 0))
+                found[entry.aten] = (calls + entry["calls"], outputs + entry["outputs"])
+        return found
+
+    def frame(self) -> pd.DataFrame:
+        """One row per entry, one column per quantity (zero where an op has no such quantity)."""
+        import pandas as pd
+
+        rows = [
+            {"site": e.site, "op": e.op, "aten": e.aten, "module": e.module, **e.quantities}
+            for e in self.entries
+        ]
+        frame = pd.DataFrame(rows, columns=None if rows else ["site", "op", "aten", "module"])
+        numbers = frame.columns.difference(["site", "op", "aten", "module"])
+        return frame.fillna(dict.fromkeys(numbers, 0)).astype(dict.fromkeys(numbers, "int64"))
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+
+def trace(model: nn.Module, inputs: tuple[Any, ...], **options: Any) -> Ledger:
+    """Trace `model(*inputs)`; see `reference_model.trace.trace`, which this imports when called."""
+    from reference_model.trace import trace as run
+
+    return run(model, inputs, **options)

@@ -1,0 +1,233 @@
+"""Model specs and input shapes, as people type them, and the module and tensors they stand for.
+
+    mobilenet_v2                         the reference
+    mobilenet_v2?width_mult=0.35         the same, with constructor arguments
+    torchvision:resnet50                 a torchvision model, random weights
+    path/to/file.py:make                 a function or class of yours, called without arguments
+    package.module:make                  the same, from an installed package
+    1x3x224x224    1x128:int64           a float32 input, an int64 input
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+DEFAULT_MODEL = "mobilenet_v2"
+DEFAULT_INPUT = "1x3x416x416"
+_SHAPE = re.compile(r"(\d+(?:x\d+)*)(?::([a-z]\w*))?", re.IGNORECASE)
+_DTYPES = (
+    "float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 complex128".split()
+)
+_LARGEST = 2**40
+
+
+class SpecError(ValueError):
+    """A spec or shape that stands for nothing; the message is one line that says what would."""
+
+
+class Input(msgspec.Struct, frozen=True):
+    """The shape and dtype of one input tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @classmethod
+    def parse(cls, text: str) -> Input:
+        """Read `1x3x224x224` or `1x128:int64`. Raises SpecError."""
+        match = _SHAPE.fullmatch(text.strip())
+        if not match:
+            raise SpecError(f"{text!r} is not a shape; write sizes with x between, like {DEFAULT_INPUT}, "
+                            "and a dtype after a colon if it is not float32, like 1x128:int64")  # fmt: skip
+        shape = tuple(int(size) for size in match[1].lower().split("x"))
+        dtype = (match[2] or "float32").lower()
+        if dtype not in _DTYPES:
+            raise SpecError(f"{text!r}: no dtype {dtype!r}{nearest(dtype, _DTYPES)}")
+        if 0 in shape:
+            raise SpecError(f"{text!r}: every size must be at least 1")
+        count = 1
+        for size in shape:
+            count *= size
+        if count > _LARGEST:
+            raise SpecError(f"{text!r} has {count:,} elements; that is more than this can hold")
+        return cls(shape, dtype)
+
+    def __str__(self) -> str:
+        text = "x".join(map(str, self.shape))
+        return text if self.dtype == "float32" else f"{text}:{self.dtype}"
+
+    def tensor(self, device: str) -> Tensor:
+        """Seeded uniform noise for floats, zeros (a valid index anywhere) for integers."""
+        import torch
+
+        dtype = getattr(torch, self.dtype)
+        if device == "meta" or not dtype.is_floating_point:
+            return torch.zeros(self.shape, dtype=dtype, device=device)
+        generator = torch.Generator().manual_seed(0)
+        return torch.rand(self.shape, generator=generator).to(dtype)
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """A model and its inputs, by name; `build()` makes the real thing."""
+
+    model: str = DEFAULT_MODEL
+    inputs: tuple[Input, ...] = (Input((1, 3, 416, 416)),)
+
+    @classmethod
+    def parse(cls, model: str = DEFAULT_MODEL, inputs: list[str] | None = None) -> Spec:
+        """Check what can be checked without torch. Raises SpecError."""
+        split(model)
+        return cls(model, tuple(Input.parse(text) for text in inputs or [DEFAULT_INPUT]))
+
+    def build(self, device: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
+        """The module in eval mode and its inputs, on `device` ("meta" allocates nothing).
+
+        Raises:
+            SpecError: no such model, wrong arguments, or its own code raised.
+        """
+        import torch
+
+        factory, options = resolve(self.model)
+        torch.manual_seed(0)
+        try:
+            module = _made(factory, options, device)
+        except SpecError:
+            raise
+        except Exception as error:
+            detail = str(error).strip().splitlines()
+            raise SpecError(
+                f"model {self.model!r} could not be built: {type(error).__name__}: {detail[0] if detail else ''}"
+            ) from error
+        if not isinstance(module, torch.nn.Module):
+            raise SpecError(f"model {self.model!r} gave {type(module).__name__}, not a torch.nn.Module")
+        return module.eval(), tuple(value.tensor(device) for value in self.inputs)
+
+
+def _made(factory: Callable[..., Any], options: dict[str, Any], device: str) -> Any:
+    import torch
+
+    if device != "meta":
+        return factory(**options)
+    try:
+        with torch.device("meta"):
+            return factory(**options)
+    except (NotImplementedError, RuntimeError):  # a constructor that reads values, e.g. `.item()`
+        module = factory(**options)
+        return module.to("meta") if isinstance(module, torch.nn.Module) else module
+
+
+def split(model: str) -> tuple[str, str, dict[str, Any]]:
+    """`source:name?key=value` in three: the source ("" for our own), the name, the arguments."""
+    name, _, query = model.partition("?")
+    source, colon, attribute = name.rpartition(":")
+    if not name or (colon and not (source and attribute)):
+        raise SpecError(
+            f"{model!r} is not a model; write a name like {DEFAULT_MODEL}, torchvision:resnet50, "
+            "or file.py:make"
+        )
+    options: dict[str, Any] = {}
+    for pair in filter(None, query.split("&")):
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise SpecError(f"{model!r}: {pair!r} is not key=value")
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    if not colon:
+        from_file = name.endswith(".py")
+        if from_file:
+            raise SpecError(f"{model!r}: name the function that makes the model, like {name}:make")
+        if name not in _own():
+            known = [*_own(), *(f"torchvision:{n}" for n in _torchvision_names())]
+            hint = nearest(name, known) or nearest(f"torchvision:{name}", known)
+            raise SpecError(f"no model {name!r}{hint or '; there is ' + ', '.join(_own())}")
+    if source.endswith(".py") and not Path(source).is_file():
+        raise SpecError(f"no file {source!r} (looked in {Path.cwd()})")
+    return source, attribute if colon else name, options
+
+
+def resolve(model: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function that makes the model, and its arguments. Imports what it names. Raises SpecError."""
+    source, name, options = split(model)
+    if not source:
+        from reference_model.mobilenet_v2 import mobilenet_v2
+
+        return mobilenet_v2, options
+    if source == "torchvision":
+        return _torchvision(name, options), options
+    module = _imported(source, model)
+    factory: Any = module
+    for attribute in name.split("."):
+        if not hasattr(factory, attribute):
+            names = [n for n in dir(factory) if not n.startswith("_") and callable(getattr(factory, n))]
+            raise SpecError(f"{source} has no {attribute!r}{nearest(attribute, names)}")
+        factory = getattr(factory, attribute)
+    if not callable(factory):
+        raise SpecError(f"{model!r} is a {type(factory).__name__}; it must be a function or class")
+    return factory, options
+
+
+def _imported(source: str, model: str) -> Any:
+    try:
+        if not source.endswith(".py"):
+            return importlib.import_module(source)
+        path = Path(source).resolve()
+        sys.path.insert(0, str(path.parent))  # its neighbours, as when it is run as a script
+        found = importlib.util.spec_from_file_location(path.stem, path)
+        assert found is not None and found.loader is not None
+        module = importlib.util.module_from_spec(found)
+        sys.modules.setdefault(path.stem, module)
+        found.loader.exec_module(module)
+        return module
+    except Exception as error:
+        text = str(error).strip().splitlines()
+        raise SpecError(
+            f"model {model!r} could not be loaded: {type(error).__name__}: {text[0] if text else ''}"
+        ) from error
+
+
+def _torchvision(name: str, options: dict[str, Any]) -> Callable[..., Any]:
+    try:
+        from torchvision import models
+    except Exception as error:  # missing, or built for another torch
+        raise SpecError(f"torchvision cannot be imported here ({error}); pip install torchvision") from error
+    known = models.list_models()
+    if name not in known:
+        raise SpecError(f"torchvision has no model {name!r}{nearest(name, known)}")
+    if name in ("inception_v3", "googlenet"):
+        options.setdefault("init_weights", False)
+    fixed: dict[str, Any] = {"weights": None}  # nothing is downloaded
+    if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
+        fixed["weights_backbone"] = None
+    return functools.partial(models.get_model, name, **fixed)
+
+
+def _own() -> list[str]:
+    return [DEFAULT_MODEL]
+
+
+def _torchvision_names() -> list[str]:
+    # Only what is already imported: a wrong name must not cost two seconds.
+    models = sys.modules.get("torchvision.models")
+    return list(models.list_models()) if models else []
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """`; did you mean a, b?` with the nearest known names, or "" when nothing is near."""
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"; did you mean {', '.join(close)}?" if close else ""
