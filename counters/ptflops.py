@@ -128,6 +128,8 @@ class PtflopsPytorch:
             rule("attention", f"{hook}·macs", "both products" + mean, mha, attention),
             rule("softmax", f"{twice}·outputs", both_ways, mha, both(attention, unfused)),
             rule("softmax", f"{hook}·outputs", "one per score" + mean, mha, attention),
+            rule("activation", "0", "the layer took hold of its activation before that was patched",
+                 f"{OPS}:422 FUNCTIONAL_MAPPING", in_modules("TransformerEncoderLayer", "TransformerDecoderLayer")),
             rule("activation softmax pool upsample", "inputs", "a patched function, one per input element",
                  functional, _patched),
             rule("upsample", "outputs", "a patched function, one per output element",

@@ -11,6 +11,8 @@ from functools import lru_cache
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
+from packaging.version import InvalidVersion, Version
+
 from counters.convention import Convention
 from counters.tally import Count
 from reference_model.ledger import Ledger
@@ -103,8 +105,12 @@ def get(name: str) -> Counter:
 
 
 def version_of(distribution: str) -> str | None:
-    """The installed version, or None."""
+    """The installed version as the package index writes it, or None."""
     try:
-        return metadata.version(distribution)
+        found = metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
+    try:
+        return str(Version(found))  # thop's metadata says 0.1.1-2209072238
+    except InvalidVersion:
+        return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from counters.convention import Convention, both, rule
+from counters.convention import Convention, both, has, rule
 from counters.tally import Count, Part, exact
 from reference_model.ledger import Entry, Ledger
 
@@ -46,13 +46,15 @@ class TorchSummaryX:
                  "weight elements times output positions, as if it were a convolution; the batch is ignored",
                  f"{SOURCE}:53 macs", both(_leaf, _conv)),
             rule("linear", "weights", "weight elements, once per call: neither batch nor bias nor sequence",
-                 f"{SOURCE}:55 macs", _leaf),
+                 f"{SOURCE}:55 macs", both(_leaf, has("weights"))),
             rule("recurrent", "weights", "every weight matrix once, however long the sequence",
                  f"{SOURCE}:60 macs", _leaf),
             rule("batch_norm layer_norm group_norm instance_norm rms_norm", "weights",
                  "the scale is called weight, so its elements count, one per channel",
-                 f"{SOURCE}:55 macs", _leaf),
-            rule("*", "weights", "the elements of its weight, if it has one", f"{SOURCE}:55 macs", _leaf),
+                 f"{SOURCE}:55 macs", both(_leaf, has("weights"))),
+            rule("*", "weights", "the elements of its weight, once per call", f"{SOURCE}:55 macs",
+                 both(_leaf, has("weights"))),
+            rule("*", "0", "nothing in this module is called weight", f"{SOURCE}:70 macs", _leaf),
             rule("*", "0", "hooks are for leaf modules; this runs in a module that has children",
                  f"{SOURCE}:75 _modules"),
         ))  # fmt: skip

@@ -20,6 +20,7 @@ The quantities, all integers, all for the whole batch unless they say otherwise:
 | `rows` | softmax and linear: vectors that it works through |
 | `scores` | attention: elements of the query-key matrix, all heads |
 | `steps` | recurrent: sequence length times batch |
+| `output_weights`, `output_biases` | recurrent cells: weights, biases times output elements |
 | `states` | recurrent: hidden elements over all steps, layers and directions |
 """
 
@@ -396,7 +397,10 @@ def _cell(gates: int) -> Pricer:
     ) -> Priced:
         """One step of a recurrent cell: torch.lstm_cell(input, hx, w_ih, w_hh, b_ih, b_hh)."""
         biases = [b for b in (b_ih, b_hh) if b is not None]
-        return "recurrent", _recurrent(gates, input, [w_ih, w_hh, *biases], bool(biases), out)
+        quantities = _recurrent(gates, input, [w_ih, w_hh, *biases], bool(biases), out)
+        quantities["output_weights"] = quantities["outputs"] * quantities["weights"]
+        quantities["output_biases"] = quantities["outputs"] * quantities["biases"]
+        return "recurrent", quantities
 
     return priced
 

@@ -1,0 +1,364 @@
+"""The command. Anything that imports torch happens in a worker; `--help` needs none of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reports.terminal import Column, Format, show_json, show_table, show_text
+
+app = typer.Typer(
+    name="flopledger",
+    help="Run one PyTorch model through many FLOP counters and explain every difference exactly.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _counters(incomplete: str) -> list[str]:
+    from counters import registry
+
+    return [name for name in registry.names() if name.lower().startswith(incomplete.lower())]
+
+
+def _models(incomplete: str) -> list[str]:
+    known = ["mobilenet_v2", "mobilenet_v2?pooling=mean", "mobilenet_v2?width_mult=0.35", "torchvision:resnet50"]
+    return [name for name in known if name.startswith(incomplete)]
+
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="[MODEL]",
+        help="mobilenet_v2, mobilenet_v2?width_mult=0.35, torchvision:resnet50, file.py:make or package:make.",
+        autocompletion=_models,
+    ),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("-i", "--input", metavar="SHAPE", help="Shape of an input, e.g. 1x3x224x224 or 1x128:int64; "
+                 "repeat for several.  [default: 1x3x416x416]"),
+]  # fmt: skip
+Counters = Annotated[
+    list[str] | None,
+    typer.Option("-c", "--counter", metavar="COUNTER", help="Only this counter; repeat for several.  "
+                 "[default: all]", autocompletion=_counters),
+]  # fmt: skip
+Form = Annotated[Format, typer.Option("--format", help="How to print.", case_sensitive=False)]
+Timeout = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long each counter may take.")
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, help="How many run at once.  [default: one per core]")
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes on stderr.")]
+Out = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the pages go.")]
+Left = Annotated[str, typer.Argument(help="A counter.", autocompletion=_counters)]
+Right = Annotated[str, typer.Argument(help="Another counter.", autocompletion=_counters)]
+DEFAULT = "mobilenet_v2"
+
+
+@app.command()
+def report(
+    model: ModelArgument = DEFAULT,
+    inputs: Inputs = None,
+    counters: Counters = None,
+    out: Out = Path(),
+    timeout: Timeout = 300.0,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Count with every counter, reconcile every pair, and write report.md, report.html and run.json."""
+    from reports import words
+    from reports.write import check_writable
+
+    with _writing_to(out):
+        check_writable(out)
+    found = _compare(model, inputs, counters, timeout, jobs, quiet)
+    with _writing_to(out):
+        written = found.save(out)
+    if not quiet:
+        show_text(words.headline(found.run), Format.table)
+        show_text(words.totals(found.run), Format.table)
+        show_text(words.anything_left(found.run), Format.table)
+        print("\n".join(f"wrote {path}" for path in written))
+    raise typer.Exit(int(any(r.residual for r in found.run.reconciliations)))
+
+
+@app.command()
+def explain(
+    left: Left,
+    right: Right,
+    model: ModelArgument = DEFAULT,
+    inputs: Inputs = None,
+    form: Form = Format.table,
+    timeout: Timeout = 300.0,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Why two counters differ: the lines that add up to the difference, and what is left over."""
+    from reports import words
+
+    if left == right:
+        _fail(f"{left} and {right} are one counter; name two")
+    run = _compare(model, inputs, [left, right], timeout, jobs, quiet).run
+    for name in (left, right):
+        tally = run.tally(name)
+        if tally.status != "counted":
+            _fail(f"{name} has no number ({tally.status}): {tally.reason}")
+    found = run.between(left, right)
+    if form is Format.json:
+        show_json(found)
+        raise typer.Exit(int(found.residual != 0))
+    a, b = run.tally(left), run.tally(right)
+    show_text(f"{run.model.spec} at {words.shapes(run)}, {words.number(run.model.params)} parameters", form)
+    rows = [[t.name, t.version or "", words.number(t.total or 0), t.unit] for t in (a, b)]
+    show_table([Column("counter"), Column("version"), Column("total", True), Column("unit")],
+               [*rows, ["difference", "", words.signed(found.difference), ""]], form)  # fmt: skip
+    lines = words.contributing(found)
+    show_table(
+        [Column("operation"), Column(f"{left} charges"), Column("", True), Column(f"{right} charges"),
+         Column("", True), Column("difference", True), Column("sites verified", True)],
+        [
+            *([words.op_word(x.op), x.left_formula, words.number(x.left), x.right_formula, words.number(x.right),
+               words.signed(x.difference), f"{x.verified_sites} of {x.sites}"] for x in lines),
+            ["residual", "", "", "", "", words.signed(found.residual), ""],
+            ["sum", "", "", "", "", words.signed(sum(x.difference for x in lines) + found.residual), ""],
+        ],
+        form,
+    )  # fmt: skip
+    for sentence in words.sentences(found, run):
+        show_text(f"- {sentence}", form)
+    show_text(words.neither(found, run), form)
+    show_text(words.leftover(found), form)
+    raise typer.Exit(int(found.residual != 0))
+
+
+@app.command()
+def count(
+    model: ModelArgument = DEFAULT,
+    inputs: Inputs = None,
+    counters: Counters = None,
+    form: Form = Format.table,
+    timeout: Timeout = 300.0,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Totals only: what each counter says."""
+    from reports import words
+
+    run = _compare(model, inputs, counters, timeout, jobs, quiet).run
+    if form is Format.json:
+        fields = ("counter", "release", "version", "status", "unit", "total", "params", "seconds", "reason")
+        show_json([{field: getattr(tally, field) for field in fields} for tally in run.tallies])
+        return
+    rows = [
+        [
+            t.name,
+            t.version or "",
+            "" if t.total is None else words.number(t.total),
+            t.unit if t.status == "counted" else "",
+            "" if t.params is None else words.number(t.params),
+            t.status if not t.reason else f"{t.status}: {words.visible(t.reason)}",
+        ]
+        for t in run.tallies
+    ]
+    show_text(f"{words.visible(run.model.spec)} at {words.shapes(run)}", form)
+    show_table(
+        [Column("counter"), Column("version"), Column("total", True), Column("unit"), Column("params", True),
+         Column("status")], rows, form,
+    )  # fmt: skip
+
+
+@app.command()
+def counters(form: Form = Format.table) -> None:
+    """Who is here: every counter, the version installed, and its unit."""
+    from counters import registry
+
+    found = []
+    for name in registry.names():
+        adapter = registry.get(name)
+        found.append(
+            {
+                "counter": name,
+                "distribution": adapter.distribution,
+                "version": registry.version_of(adapter.distribution) if adapter.distribution else None,
+                "unit": adapter.unit,
+                "about": adapter.about,
+            }
+        )
+    if form is Format.json:
+        show_json(found)
+        return
+    rows = [
+        [str(f["counter"]), f["version"] or f"not installed (pip install {f['distribution']})", str(f["unit"]),
+         str(f["about"])]
+        for f in found
+    ]  # fmt: skip
+    show_table([Column("counter"), Column("version"), Column("unit"), Column("what it counts")], rows, form)
+
+
+@app.command()
+def ledger(
+    model: ModelArgument = DEFAULT,
+    inputs: Inputs = None,
+    form: Form = Format.table,
+    timeout: Timeout = 300.0,
+    quiet: Quiet = False,
+) -> None:
+    """The reference itself: every kind of operation, and what could be charged for it."""
+    from reference_model.ledger import Ledger
+    from reports import words
+
+    run = _compare(model, inputs, [], timeout, None, quiet).run
+    found = Ledger(
+        model=run.model.spec,
+        inputs=run.model.inputs,
+        params=run.model.params,
+        entries=run.ledger.entries,
+        device=run.model.device,
+        notes=run.ledger.notes,
+    )
+    if form is Format.json:
+        show_json(found)
+        return
+    quantities = ["sites", "calls", "macs", "bias_adds", "inputs", "outputs", "weights", "biases"]
+    rows = [
+        [words.op_word(op), *(words.number(values.get(q, 0)) for q in quantities)]
+        for op, values in found.by_op().items()
+    ]
+    total = found.totals()
+    rows.append(["sum", "", *(words.number(total.get(q, 0)) for q in quantities[1:])])
+    show_text(
+        f"{words.visible(found.model)} at {words.shapes(run)}, {words.number(found.params)} parameters, "
+        f"traced on {found.device}",
+        form,
+    )
+    show_table([Column("operation"), *(Column(q.replace("_", " "), True) for q in quantities)], rows, form)
+    for name, (calls, outputs) in found.unclassified().items():
+        show_text(f"no formula for {name}: {words.plural(calls, 'call')}, {words.plural(outputs, 'element')}", form)
+    for note in found.notes:
+        show_text(f"note: {words.visible(note)}", form)
+
+
+@app.command()
+def render(
+    run: Annotated[Path, typer.Argument(metavar="RUN.json", help="A run document.")],
+    out: Out = Path(),
+    quiet: Quiet = False,
+) -> None:
+    """Write the pages of a run again, without counting and without torch."""
+    from reports.compare import Report
+    from reports.run import RunError
+    from reports.write import check_writable
+
+    try:
+        found = Report.read(run)
+    except RunError as error:
+        _fail(f"cannot read {run}: {error}")
+    except OSError as error:
+        _fail(f"cannot read {run}: {error.strerror or error}")
+    with _writing_to(out):
+        check_writable(out)
+        written = found.save(out)
+    if not quiet:
+        print("\n".join(f"wrote {path}" for path in written))
+
+
+def _compare(
+    model: str, inputs: list[str] | None, names: list[str] | None, timeout: float, jobs: int | None, quiet: bool
+) -> Any:
+    from counters import registry
+    from reports.compare import compare
+
+    try:
+        total = len(registry.names() if names is None else dict.fromkeys(names)) + 1
+        with _progress(total, quiet) as advance:
+            return compare(model, inputs, counters=names, timeout=timeout, jobs=jobs, on_done=advance)
+    except (ValueError, ImportError) as error:
+        if isinstance(error, ArithmeticError):
+            raise
+        _fail(str(error))
+
+
+@contextmanager
+def _progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr while jobs run, where somebody can see it."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda name: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("counting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TextColumn("{task.description}"))  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("starting", total=total)
+
+        def advance(name: str) -> None:
+            progress.update(task, advance=1, description=f"{name} done")
+
+        yield advance
+
+
+@contextmanager
+def _writing_to(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        _fail(f"cannot write to {out}: {error.strerror or error}")
+
+
+def _fail(message: str) -> Any:
+    """One line on stderr, exit status 2."""
+    print(f"flopledger: {' '.join(message.split())}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from counters import registry
+
+        print(f"flopledger {registry.version_of('flopledger') or 'unknown'}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _main(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Run one PyTorch model through many FLOP counters and explain every difference exactly."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main() -> None:
+    """Entry point: usage errors are one line and status 2, a closed pipe and Ctrl-C are quiet."""
+    try:
+        status = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(status if isinstance(status, int) else 0)
+    except typer.TyperException as error:
+        print(f"flopledger: {' '.join(error.format_message().split())}", file=sys.stderr)
+        sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
+        print("flopledger: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

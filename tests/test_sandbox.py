@@ -1,0 +1,125 @@
+"""Other people's code in processes of their own: whatever it does, it is reported and hurts nobody."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from counters.sandbox import Rejected, count_all
+from counters.tally import Tally
+from reference_model.spec import Spec
+
+HONEST = "miniatures:Honest"
+SPEC = Spec.parse("mobilenet_v2", ["1x3x32x32"])
+MISBEHAVING = {
+    "Raises": ("failed", "KeyError"),
+    "RaisesBaseException": ("failed", "KeyboardInterrupt"),
+    "Exits": ("failed", "called sys.exit(0)"),
+    "ExitsHard": ("failed", "ended with status 3"),
+    "KillsItself": ("failed", "SIGKILL"),
+    "Segfaults": ("failed", "SIGSEGV"),
+    "ReturnsNan": ("failed", "nan"),
+    "ReturnsNegative": ("failed", "negative"),
+    "ReturnsAFraction": ("failed", "1.5"),
+    "PartsDoNotAddUp": ("failed", "parts sum to"),
+    "SleepsForEver": ("timeout", "no answer within"),
+    "SaysItCannot": ("unsupported", "beyond me"),
+    "IsNotInstalled": ("unavailable", "pip install a-counter-that-nobody-has"),
+}
+HARMLESS = ["PrintsAMegabyte", "LeavesTorchPatched", "LeavesResidue", "ChargesAsItsEnvironmentSays"]
+
+
+@pytest.fixture(scope="module")
+def tallies() -> dict[str, Tally]:
+    """One run of all miniatures with two real counters among them."""
+    names = [f"miniatures:{name}" for name in [*MISBEHAVING, *HARMLESS]]
+    _, found = count_all([HONEST, *names[:6], "thop", *names[6:], "torch"], SPEC, timeout=15)
+    return {tally.counter.removeprefix("miniatures:"): tally for tally in found}
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, int | None]:
+    """What the honest ones say with nobody else about."""
+    _, found = count_all([HONEST, "thop", "torch"], SPEC)
+    return {tally.counter.removeprefix("miniatures:"): tally.total for tally in found}
+
+
+@pytest.mark.parametrize("name", MISBEHAVING)
+def test_misbehaviour_is_reported_as_what_it_is(name: str, tallies: dict[str, Tally]) -> None:
+    """A reader must learn why a counter has no number, in one line."""
+    status, words = MISBEHAVING[name]
+    tally = tallies[name]
+    assert status == tally.status
+    assert tally.total is None
+    assert tally.reason is not None
+    assert words in tally.reason
+    assert "\n" not in tally.reason
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_a_messy_counter_keeps_its_number(name: str, tallies: dict[str, Tally]) -> None:
+    """Noise and residue are no reason to throw a right count away."""
+    assert tallies["Honest"].total == tallies[name].total
+
+
+@pytest.mark.parametrize("name", ["Honest", "thop", "torch"])
+def test_nobody_elses_number_changes(name: str, tallies: dict[str, Tally], alone: dict[str, int]) -> None:
+    """What one counter does to its process must not reach another's."""
+    assert alone[name] == tallies[name].total
+
+
+def test_an_honest_number_is_checked_against_hand_arithmetic() -> None:
+    """The miniature that all others are compared with must itself be right."""
+    ledger, (tally,) = count_all([HONEST], SPEC)
+    expected = sum(e["outputs"] for e in ledger.entries if e.op in ("conv", "linear"))
+    assert expected == tally.total
+
+
+def test_a_hanging_counter_leaves_no_process_behind() -> None:
+    """A counter's own children must go with it, or a CI machine fills up."""
+    count_all([HONEST], SPEC)  # the server is up
+    before = _workers()
+    start = time.monotonic()
+    count_all(["miniatures:SleepsForEver"], SPEC, timeout=5)
+    assert time.monotonic() - start < 60
+    time.sleep(0.2)
+    assert before == _workers()
+
+
+def test_a_model_that_rejects_its_input_says_so_in_its_own_words() -> None:
+    """The reader needs the model's message, not ours."""
+    with pytest.raises(Rejected, match="to have 3 channels, but got 4 channels"):
+        count_all([HONEST], Spec.parse("mobilenet_v2", ["1x4x32x32"]))
+
+
+def test_data_dependent_models_are_counted_on_real_tensors(tmp_path) -> None:
+    """A model that looks at its data cannot run on meta; it is counted all the same."""
+    path = tmp_path / "dynamic.py"
+    path.write_text(
+        "import torch\n"
+        "class make(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.fc = torch.nn.Linear(4, 8)\n"
+        "    def forward(self, x):\n"
+        "        return self.fc(x[: int((x >= 0).all()) + 1])\n"
+    )
+    ledger, tallies = count_all(["thop", "torch"], Spec.parse(f"{path}:make", ["5x4"]))
+    assert ledger.device == "cpu"
+    assert "real tensors" in ledger.notes[0]
+    assert [64, 128] == [tally.total for tally in tallies]
+    assert ["cpu", "cpu"] == [tally.device for tally in tallies]
+
+
+def _workers() -> set[str]:
+    """Process ids of the fork server, of what it forked, and of what that forked (all share its name)."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"forkserver" in (folder / "cmdline").read_bytes():
+                found.add(folder.name)
+        except OSError:
+            continue
+    return found
