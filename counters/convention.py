@@ -26,7 +26,8 @@ class Formula(msgspec.Struct, frozen=True):
             ValueError: not a sum of terms `coefficient·quantity`. A constant other than 0 is no
                 formula: a convention charges for something.
         """
-        rest, terms = text.strip().replace("−", "-"), {}
+        rest = text.strip().replace("−", "-")
+        terms: dict[str, Fraction] = {}
         if rest == "0":
             return cls({})
         while rest:

@@ -210,16 +210,12 @@ def _recurrent(hook: Fraction, mean: str) -> Any:
                        f"{OPS}:130 rnn_flops_counter_hook", both(in_modules(*kinds), condition))  # fmt: skip
 
 
-_affine_norms = in_modules(
-    *(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in (1, 2, 3)), "GroupNorm"
-)
-_pools = in_modules(
-    *(f"{kind}Pool{d}d" for kind in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg") for d in (1, 2, 3))
-)
+_affine_norms = in_modules(*(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in (1, 2, 3)), "GroupNorm")
+_pools = in_modules(*(f"{kind}Pool{d}d" for kind in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg") for d in (1, 2, 3)))
 _FUNCTIONS = frozenset(
     f"torch.nn.functional.{name}"
     for name in (
-        *"relu prelu elu relu6 gelu silu softmax".split(),
+        *["relu", "prelu", "elu", "relu6", "gelu", "silu", "softmax"],
         *(f"{a}{kind}_pool{d}d" for a in ("", "adaptive_") for kind in ("avg", "max") for d in (1, 2, 3)),
     )
 )

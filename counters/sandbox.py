@@ -143,9 +143,9 @@ def run(
     """Run jobs, each in its own process, and yield answers as they come. `jobs` may grow meanwhile."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = max(1, workers or cores)
-    context = multiprocessing.get_context("fork" if live else "forkserver")
+    context: Any = multiprocessing.get_context("fork" if live else "forkserver")
     if not live:
-        context.set_forkserver_preload(["torch", "reference_model.trace"])
+        context.set_forkserver_preload(["counters.warm"])
     started: dict[Any, tuple[Job, Path, float, Any]] = {}
     taken = 0
     with tempfile.TemporaryDirectory(prefix="flopledger-", ignore_cleanup_errors=True) as top:

@@ -36,7 +36,7 @@ class TorchFlopCounter:
 
         def placed(packet: Any, *args: Any) -> Any:
             before = mode.flop_counts["Global"][packet]
-            out = whole(packet, *args)
+            out = whole(packet, *args)  # type: ignore[no-untyped-call]
             if change := exact(mode.flop_counts["Global"][packet] - before):
                 found.append(Part(sites.here, None, change))
             return out

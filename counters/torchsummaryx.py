@@ -32,8 +32,7 @@ class TorchSummaryX:
         modules = get_names_dict(model)
         counted = table["Mult-Adds"].dropna()
         parts = [
-            Part(canonical[id(modules[key.partition("_")[2]])], None, exact(value))
-            for key, value in counted.items()
+            Part(canonical[id(modules[key.partition("_")[2]])], None, exact(value)) for key, value in counted.items()
         ]
         params = exact(table["Params"].dropna().sum(), "parameters")
         return Count(total=exact(counted.sum()), parts=parts, params=params, shims=shims)

@@ -87,10 +87,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
         """One row per entry, one column per quantity (zero where an op has no such quantity)."""
         import pandas as pd
 
-        rows = [
-            {"site": e.site, "op": e.op, "aten": e.aten, "module": e.module, **e.quantities}
-            for e in self.entries
-        ]
+        rows = [{"site": e.site, "op": e.op, "aten": e.aten, "module": e.module, **e.quantities} for e in self.entries]
         frame = pd.DataFrame(rows, columns=None if rows else ["site", "op", "aten", "module"])
         numbers = frame.columns.difference(["site", "op", "aten", "module"])
         return frame.fillna(dict.fromkeys(numbers, 0)).astype(dict.fromkeys(numbers, "int64"))

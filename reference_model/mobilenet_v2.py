@@ -116,10 +116,10 @@ class MobileNetV2(nn.Module):
                 features.append(InvertedResidual(channels, outputs, s if i == 0 else 1, t))
                 channels = outputs
         features.append(ConvBNReLU(channels, last, kernel=1))
-        self.features = nn.Sequential(*features)
+        self.features: nn.Module = nn.Sequential(*features)
         # Built only when used: an unused module would still show up in a counter's table.
         self.avgpool: nn.Module | None = nn.AdaptiveAvgPool2d(1) if pooling == "module" else None
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
+        self.classifier: nn.Module = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
         self._initialise()
 
     def _initialise(self) -> None:

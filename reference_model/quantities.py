@@ -138,9 +138,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Te
 
 
 @function("torch.nn.functional.bilinear")
-def bilinear(
-    input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Tensor
-) -> Priced:
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Tensor) -> Priced:
     """`x₁ᵀ·W·x₂ + b`, W of out×in1×in2: in1·in2 MACs for `W·x₂` and in1 for `x₁·(…)`, per output."""
     per_output = weight.shape[1] * weight.shape[2] + weight.shape[1]
     return "bilinear", {
@@ -412,22 +410,28 @@ for _name, _gates in {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}.items()
 # --- the long tail: kinds of operation by name, where elements in and out say it all ---------------
 
 ACTIVATIONS = frozenset(
-    "relu hardtanh leaky_relu elu selu celu gelu silu mish sigmoid tanh hardswish hardsigmoid softplus glu "
-    "log_sigmoid log_sigmoid_forward threshold hardshrink softshrink _prelu_kernel relu6 rrelu_with_noise".split()
+    (
+        "relu hardtanh leaky_relu elu selu celu gelu silu mish sigmoid tanh hardswish hardsigmoid softplus glu "
+        "log_sigmoid log_sigmoid_forward threshold hardshrink softshrink _prelu_kernel relu6 rrelu_with_noise"
+    ).split()
 )
 MOVES = frozenset(
-    "cat stack clone copy contiguous _to_copy index select_scatter slice_scatter index_select gather scatter "
-    "constant_pad_nd roll flip repeat tile repeat_interleave pad reflection_pad1d reflection_pad2d "
-    "replication_pad2d replication_pad1d reflection_pad3d replication_pad3d pixel_shuffle pixel_unshuffle "
-    "channel_shuffle native_channel_shuffle unfold im2col col2im index_put masked_fill masked_select where "
-    "tril triu lift_fresh_copy resize set_ _reshape_copy block_diag meshgrid new_tensor".split()
+    (
+        "cat stack clone copy contiguous _to_copy index select_scatter slice_scatter index_select gather scatter "
+        "constant_pad_nd roll flip repeat tile repeat_interleave pad reflection_pad1d reflection_pad2d "
+        "replication_pad2d replication_pad1d reflection_pad3d replication_pad3d pixel_shuffle pixel_unshuffle "
+        "channel_shuffle native_channel_shuffle unfold im2col col2im index_put masked_fill masked_select where tril "
+        "triu lift_fresh_copy resize set_ _reshape_copy block_diag meshgrid new_tensor"
+    ).split()
 )
 FILLS = frozenset(
-    "empty empty_strided empty_like zeros zeros_like ones ones_like full full_like fill zero arange linspace "
-    "eye scalar_tensor new_empty new_zeros new_ones new_full new_empty_strided rand randn rand_like randn_like "
-    "randint bernoulli normal uniform lift lift_fresh _efficientzerotensor".split()
+    (
+        "empty empty_strided empty_like zeros zeros_like ones ones_like full full_like fill zero arange linspace eye "
+        "scalar_tensor new_empty new_zeros new_ones new_full new_empty_strided rand randn rand_like randn_like "
+        "randint bernoulli normal uniform lift lift_fresh _efficientzerotensor"
+    ).split()
 )
-VIEWS = frozenset("_unsafe_view _reshape_alias view detach alias unsafe_split unsafe_chunk".split())
+VIEWS = frozenset(["_unsafe_view", "_reshape_alias", "view", "detach", "alias", "unsafe_split", "unsafe_chunk"])
 
 
 def classify(name: str, view: bool, pointwise: bool, reduction: bool) -> str:

@@ -1,11 +1,11 @@
 """Model specs and input shapes, as people type them, and the module and tensors they stand for.
 
-    mobilenet_v2                         the reference
-    mobilenet_v2?width_mult=0.35         the same, with constructor arguments
-    torchvision:resnet50                 a torchvision model, random weights
-    path/to/file.py:make                 a function or class of yours, called without arguments
-    package.module:make                  the same, from an installed package
-    1x3x224x224    1x128:int64           a float32 input, an int64 input
+mobilenet_v2                         the reference
+mobilenet_v2?width_mult=0.35         the same, with constructor arguments
+torchvision:resnet50                 a torchvision model, random weights
+path/to/file.py:make                 a function or class of yours, called without arguments
+package.module:make                  the same, from an installed package
+1x3x224x224    1x128:int64           a float32 input, an int64 input
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "mobilenet_v2"
 DEFAULT_INPUT = "1x3x416x416"
 _SHAPE = re.compile(r"(\d+(?:x\d+)*)(?::([a-z]\w*))?", re.IGNORECASE)
-_DTYPES = (
-    "float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 complex128".split()
-)
+_DTYPES = ("float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 complex128").split()
 _LARGEST = 2**40
 
 
@@ -136,8 +134,7 @@ def split(model: str) -> tuple[str, str, dict[str, Any]]:
     source, colon, attribute = name.rpartition(":")
     if not name or (colon and not (source and attribute)):
         raise SpecError(
-            f"{model!r} is not a model; write a name like {DEFAULT_MODEL}, torchvision:resnet50, "
-            "or file.py:make"
+            f"{model!r} is not a model; write a name like {DEFAULT_MODEL}, torchvision:resnet50, or file.py:make"
         )
     options: dict[str, Any] = {}
     for pair in filter(None, query.split("&")):

@@ -226,7 +226,7 @@ class _Operations(TorchDispatchMode):
     supports_higher_order_operators = True
 
     def __init__(self, recorder: Recorder):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.recorder = recorder
         self.known: dict[Any, tuple[str, str]] = {}
 

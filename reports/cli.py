@@ -56,9 +56,7 @@ Form = Annotated[Format, typer.Option("--format", help="How to print.", case_sen
 Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long each counter may take.")
 ]
-Jobs = Annotated[
-    int | None, typer.Option("--jobs", "-j", min=1, help="How many run at once.  [default: one per core]")
-]
+Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="How many run at once.  [default: one per core]")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes on stderr.")]
 Out = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the pages go.")]
 Left = Annotated[str, typer.Argument(help="A counter.", autocompletion=_counters)]

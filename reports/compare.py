@@ -56,9 +56,7 @@ def compare(
         arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
         live = _on_cpu(Live(model, arguments, type(model).__name__))
         spec = Spec(model=live.label, inputs=())
-    ledger, tallies = sandbox.count_all(
-        names, spec, live=live, timeout=timeout, workers=jobs, on_done=on_done
-    )
+    ledger, tallies = sandbox.count_all(names, spec, live=live, timeout=timeout, workers=jobs, on_done=on_done)
     return Report(
         documents.assemble(
             flopledger=registry.version_of("flopledger") or "unknown",
@@ -105,22 +103,26 @@ class Report:
         """One row per counter: unit, total, params, version, status, sites and how many agree."""
         import pandas as pd
 
-        return pd.DataFrame(
-            [
-                {
-                    "counter": t.name,
-                    "total": t.total,
-                    "unit": t.unit,
-                    "params": t.params,
-                    "version": t.version,
-                    "status": t.status,
-                    "sites": t.verified.sites,
-                    "agree": t.verified.agree,
-                    "reason": t.reason,
-                }
-                for t in self.run.tallies
-            ]
-        ).astype({"total": "Int64", "params": "Int64"}).set_index("counter")
+        return (
+            pd.DataFrame(
+                [
+                    {
+                        "counter": t.name,
+                        "total": t.total,
+                        "unit": t.unit,
+                        "params": t.params,
+                        "version": t.version,
+                        "status": t.status,
+                        "sites": t.verified.sites,
+                        "agree": t.verified.agree,
+                        "reason": t.reason,
+                    }
+                    for t in self.run.tallies
+                ]
+            )
+            .astype({"total": "Int64", "params": "Int64"})
+            .set_index("counter")
+        )
 
     def reconcile(self, left: str, right: str) -> Reconciliation:
         """Why `left` and `right` differ. Raises KeyError where one of them did not count."""

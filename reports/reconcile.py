@@ -116,7 +116,7 @@ def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
         stray = [part for part in here if part.op == "unattributed"]
         placed = [part for part in here if part.op != "unattributed"]
         by_op = bool(placed) and all(part.op in known for part in placed)
-        groups: list[str | None] = sorted(known) if by_op else [None]
+        groups: list[str | None] = [*sorted(known)] if by_op else [None]
         fine = not stray
         for op in groups:
             mine = [i for i in indices if op is None or ledger.entries[i].op == op]
@@ -137,8 +137,8 @@ def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
             parts.append(part)
         agree += fine
     order = {entry.site: i for i, entry in reversed(list(enumerate(ledger.entries)))}
-    parts.sort(key=lambda part: (order.get(part.site, len(order)), part.op or ""))
-    failures.sort(key=lambda f: (order.get(f.site, len(order)), f.op or ""))
+    parts.sort(key=lambda part: (order.get(part.site, len(order)), part.site, part.op or ""))
+    failures.sort(key=lambda f: (order.get(f.site, len(order)), f.site, f.op or ""))
     return Aligned(
         rules=rules,
         charges=charges,
@@ -150,9 +150,7 @@ def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
     )
 
 
-def reconcile(
-    left: Tally, right: Tally, left_side: Aligned, right_side: Aligned, ledger: Ledger
-) -> Reconciliation:
+def reconcile(left: Tally, right: Tally, left_side: Aligned, right_side: Aligned, ledger: Ledger) -> Reconciliation:
     """Explain `left.total - right.total`. Both must have counted."""
     assert left.total is not None and right.total is not None
     groups: dict[tuple[str, str, str], list[int]] = {}
@@ -201,9 +199,7 @@ def _residue(counter: str, failures: Iterable[Failure]) -> list[Residue]:
     ]
 
 
-def _line(
-    key: tuple[str, str, str], indices: list[int], left: Aligned, right: Aligned, entries: list[Entry]
-) -> Line:
+def _line(key: tuple[str, str, str], indices: list[int], left: Aligned, right: Aligned, entries: list[Entry]) -> Line:
     charged_left = sum(left.charges[i] for i in indices)
     charged_right = sum(right.charges[i] for i in indices)
     sites = {entries[i].site for i in indices}

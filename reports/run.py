@@ -13,7 +13,7 @@ from counters.tally import Part, Status, Tally
 from reference_model.ledger import Entry, Ledger
 from reports.reconcile import Failure, Reconciliation, align, reconcile
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,7 +229,7 @@ def decode(data: bytes) -> Run:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunError(f"it is not whole JSON ({error})") from None
     if not isinstance(head, dict) or "format" not in head:
-        raise RunError("it is JSON but not a run document (no \"format\")")
+        raise RunError('it is JSON but not a run document (no "format")')
     if head["format"] != FORMAT:
         raise RunError(f"it has format {head['format']!r}; this flopledger reads format {FORMAT}")
     try:

@@ -32,9 +32,7 @@ def show_json(value: Any) -> None:
     sys.stdout.write(text.decode() + "\n")
 
 
-def show_table(
-    columns: Sequence[Column], rows: Sequence[Sequence[str]], form: Format, title: str = ""
-) -> None:
+def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], form: Format, title: str = "") -> None:
     """Rows of text under columns, as a table for people or as Markdown."""
     if form is Format.markdown:
         print("| " + " | ".join(column.heading for column in columns) + " |")

@@ -71,11 +71,11 @@ def check(run: Run) -> None:
     for tally in run.tallies:
         if tally.status == "unavailable":
             pytest.skip(f"{tally.distribution} is not installed: {tally.reason}")
-        assert ("counted", None) == (tally.status, tally.reason), tally.counter
-        assert [] == tally.failures, tally.counter
+        assert (tally.status, tally.reason) == ("counted", None), tally.counter
+        assert tally.failures == [], tally.counter
         assert tally.verified.sites == tally.verified.agree, tally.counter
         assert sum(part.count for part in tally.parts) == tally.total, tally.counter
-    assert [0] * 21 == [r.residual for r in run.reconciliations]
+    assert [r.residual for r in run.reconciliations] == [0] * 21
     for r in run.reconciliations:
         assert sum(line.difference for line in r.lines) == r.difference
 
@@ -98,15 +98,15 @@ def test_totals_are_the_measured_ones(name: str, reference: Run) -> None:
     if fact is None:
         pytest.skip(f"no measured total for {name} {tally.version}")
     assert fact == tally.total
-    assert 3_504_872 == tally.params
+    assert tally.params == 3_504_872
 
 
 def test_the_founding_example_adds_up(reference: Run) -> None:
     """thop against torchsummaryX is what this project was started for."""
     found = reference.between("thop", "torchsummaryX")
-    assert 92_331_232 == found.difference
+    assert found.difference == 92_331_232
     contributing = {line.op: line.difference for line in found.lines if line.difference}
-    assert {"batch_norm": 92_130_688 - 17_056, "pool": 217_600} == contributing
+    assert contributing == {"batch_norm": 92_130_688 - 17_056, "pool": 217_600}
     neither = {line.op for line in found.lines if line.left_formula == line.right_formula == "0"}
     assert {"activation", "add"} == neither
 

@@ -109,8 +109,8 @@ def test_data_dependent_models_are_counted_on_real_tensors(tmp_path) -> None:
     ledger, tallies = count_all(["thop", "torch"], Spec.parse(f"{path}:make", ["5x4"]))
     assert ledger.device == "cpu"
     assert "real tensors" in ledger.notes[0]
-    assert [64, 128] == [tally.total for tally in tallies]
-    assert ["cpu", "cpu"] == [tally.device for tally in tallies]
+    assert [tally.total for tally in tallies] == [64, 128]
+    assert [tally.device for tally in tallies] == ["cpu", "cpu"]
 
 
 def _workers() -> set[str]:

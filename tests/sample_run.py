@@ -1,0 +1,309 @@
+"""Run documents made without torch or any counter: MobileNetV2's numbers, four small conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+from msgspec.structs import replace
+
+from counters.convention import Convention, Rule, in_modules, rule
+from counters.tally import Part, Status, Tally
+from reference_model.ledger import Entry, Ledger
+from reports.run import Environment, Run, assemble
+
+BLOCKS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+HOSTILE = (
+    "<script>window.broken=1</script>",
+    "</script><script>window.broken=2</script>",
+    '"><img src=x onerror="window.broken=3">',
+    "a|b||c",
+    "`tick` ``two``",
+    "line\nbreak\r\nand\ttab",
+    'it\'s "quoted" \\ backslash \\| & &amp; {{ 7*7 }} {% raw %} ${x} $x$',
+    "<!-- <script> ]]> --> *bold* _em_ [link](http://example.invalid/) \u2028\u2029 \x00\x1b",
+)
+
+
+def mobilenet_entries(size: int = 416) -> list[Entry]:
+    """MobileNetV2's ledger entries at 1×3×size×size, from its table of blocks."""
+    entries: list[Entry] = []
+
+    def add(
+        site: str, op: str, aten: str, module: str, api: str = "", leaf: bool = True, **quantities: int
+    ) -> None:
+        entries.append(
+            Entry(
+                site=site,
+                op=op,
+                aten=f"aten.{aten}",
+                module=module,
+                api=api,
+                leaf=leaf,
+                quantities={"calls": 1, **quantities},
+            )
+        )
+
+    def conv(site: str, into: int, out: int, kernel: int, side: int, stride: int = 1, groups: int = 1) -> int:
+        after = side // stride
+        weights = into // groups * out * kernel * kernel
+        add(
+            f"{site}",
+            "conv",
+            "convolution",
+            "Conv2d",
+            inputs=into * side * side,
+            outputs=out * after * after,
+            weights=weights,
+            macs=weights * after * after,
+            biases=0,
+            bias_adds=0,
+        )
+        return after
+
+    def norm(site: str, channels: int, side: int) -> None:
+        size = channels * side * side
+        add(
+            site,
+            "batch_norm",
+            "native_batch_norm",
+            "BatchNorm2d",
+            inputs=size,
+            outputs=size,
+            weights=channels,
+            biases=channels,
+        )
+
+    def relu(site: str, channels: int, side: int) -> None:
+        size = channels * side * side
+        add(
+            site,
+            "activation",
+            "hardtanh",
+            "ReLU6",
+            api="torch.nn.functional.hardtanh",
+            inputs=size,
+            outputs=size,
+        )
+
+    side, channels, block = conv("features.0.0", 3, 32, 3, size, 2), 32, count(1)
+    norm("features.0.1", 32, side)
+    relu("features.0.2", 32, side)
+    for expand, out, repeat, first_stride in BLOCKS:
+        for stride in (first_stride, *[1] * (repeat - 1)):
+            site, hidden, into, step = f"features.{next(block)}", channels * expand, channels, count()
+            if expand != 1:
+                i = next(step)
+                conv(f"{site}.conv.{i}.0", into, hidden, 1, side)
+                norm(f"{site}.conv.{i}.1", hidden, side)
+                relu(f"{site}.conv.{i}.2", hidden, side)
+            i = next(step)
+            side = conv(f"{site}.conv.{i}.0", hidden, hidden, 3, side, stride, hidden)
+            norm(f"{site}.conv.{i}.1", hidden, side)
+            relu(f"{site}.conv.{i}.2", hidden, side)
+            i = next(step)
+            conv(f"{site}.conv.{i}", hidden, out, 1, side)
+            norm(f"{site}.conv.{i + 1}", out, side)
+            if stride == 1 and into == out:
+                size = out * side * side
+                add(site, "add", "add", "InvertedResidual", leaf=False, inputs=size, outputs=size)
+            channels = out
+    conv("features.18.0", 320, 1280, 1, side)
+    norm("features.18.1", 1280, side)
+    relu("features.18.2", 1280, side)
+    add(
+        "pool",
+        "pool",
+        "mean",
+        "AdaptiveAvgPool2d",
+        inputs=1280 * side * side,
+        outputs=1280,
+        windows=side * side,
+    )
+    add("", "view", "view", "MobileNetV2", leaf=False, inputs=1280, outputs=1280)
+    add(
+        "classifier.1",
+        "linear",
+        "addmm",
+        "Linear",
+        inputs=1280,
+        outputs=1000,
+        macs=1280000,
+        weights=1280000,
+        biases=1000,
+        bias_adds=1000,
+    )
+    return entries
+
+
+CONVENTIONS = (
+    Convention(
+        "thop",
+        (
+            rule(
+                "conv linear",
+                "macs",
+                "one per multiply-accumulate",
+                "thop/vision/basic_hooks.py:24 count_convNd",
+            ),
+            rule(
+                "batch_norm",
+                "4·outputs",
+                "subtract, divide, scale and shift each element",
+                "thop/vision/basic_hooks.py:57 count_normalization",
+            ),
+            rule(
+                "pool",
+                "inputs + outputs",
+                "a sum over the window and a division",
+                "thop/vision/basic_hooks.py:92 count_adap_avgpool",
+                in_modules("AdaptiveAvgPool2d"),
+            ),
+            rule("activation", "0", "ReLU6 is registered with zero_ops", "thop/profile.py:38 register_hooks"),
+        ),
+    ),
+    Convention(
+        "torchsummaryX",
+        (
+            rule(
+                "conv linear",
+                "macs",
+                "weights times output positions",
+                "torchsummaryX/torchsummaryX.py:60 hook",
+            ),
+            rule(
+                "batch_norm",
+                "weights",
+                "one per weight, whatever the size of the map",
+                "torchsummaryX/torchsummaryX.py:71 hook",
+            ),
+        ),
+    ),
+    Convention(
+        "torchinfo",
+        (
+            rule(
+                "conv", "macs", "weights times output positions; no bias here", "torchinfo/layer_info.py:170"
+            ),
+            rule("linear", "macs + bias_adds", "weights and biases", "torchinfo/layer_info.py:176"),
+            rule("batch_norm", "weights + biases", "every parameter once", "torchinfo/layer_info.py:176"),
+        ),
+    ),
+    Convention(
+        "torch_flop_counter",
+        (
+            rule(
+                "conv linear",
+                "2·macs",
+                "a multiplication and an addition",
+                "torch/utils/flop_counter.py:60 mm_flop",
+            ),
+        ),
+    ),
+)
+UNITS = {"thop": "MAC", "torchsummaryX": "MAC", "torchinfo": "MAC", "torch_flop_counter": "FLOP"}
+
+
+def tally_of(convention: Convention, ledger: Ledger, extra: tuple[Part, ...] = ()) -> Tally:
+    """What a counter with exactly this convention would report, plus `extra` parts that nothing explains."""
+    parts = [
+        Part(entry.site, None, int(convention.charge(entry)))
+        for entry in ledger.entries
+        if convention.charge(entry)
+    ]
+    parts += extra
+    return Tally(
+        counter=convention.counter,
+        distribution=convention.counter,
+        version="1.2.3",
+        unit=UNITS.get(convention.counter, "MAC"),
+        status="counted",
+        total=sum(part.count for part in parts),
+        params=ledger.params,
+        parts=parts,
+        device="cpu",
+        seconds=0.25,
+    )
+
+
+def missing(name: str, status: Status, reason: str) -> Tally:
+    """A counter that has no number."""
+    return Tally(counter=name, distribution=name, version=None, unit="MAC", status=status, reason=reason)
+
+
+def sample_run(
+    size: int = 416,
+    *,
+    counters: int = 4,
+    rename: Callable[[Entry], str] = lambda entry: entry.site,
+    extra: dict[str, tuple[Part, ...]] | None = None,
+    repeat: int = 1,
+) -> Run:
+    """A consistent run: `counters` of the four counted, two without a number.
+
+    `extra` adds unexplained parts per counter; `repeat` copies the network, for thousands of sites.
+    """
+    entries = [replace(entry, site=rename(entry)) for entry in mobilenet_entries(size)]
+    entries += [replace(entry, site=f"copy{n}.{entry.site}") for n in range(1, repeat) for entry in entries]
+    ledger = Ledger(
+        model="mobilenet_v2", inputs=[f"1x3x{size}x{size}"], params=3504872 * repeat, entries=entries
+    )
+    tallies = [
+        (tally_of(convention, ledger, (extra or {}).get(convention.counter, ())), convention)
+        for convention in CONVENTIONS[:counters]
+    ]
+    tallies += [
+        (missing("fvcore", "unavailable", "not installed: pip install fvcore"), Convention("fvcore", ())),
+        (missing("ptflops", "failed", "RuntimeError: it crashed"), Convention("ptflops", ())),
+    ]
+    return assembled(ledger, tallies)
+
+
+def hostile_run() -> Run:
+    """Names, reasons and warnings that try to break out of HTML, JSON, Markdown and LaTeX."""
+    ledger_entries = [
+        replace(entry, site=f"{HOSTILE[i % len(HOSTILE)]}.{i}")
+        for i, entry in enumerate(mobilenet_entries(224))
+    ]
+    ledger_entries += [
+        Entry(site=name, op=name, aten=name, module=name, api=name, quantities={"calls": 1, "outputs": 7 + i})
+        for i, name in enumerate(HOSTILE)
+    ]
+    ledger = Ledger(
+        model="".join(HOSTILE), inputs=["1x3x224x224"], params=1, entries=ledger_entries, notes=[*HOSTILE]
+    )
+    hard = Convention(
+        HOSTILE[1],
+        (
+            rule("conv linear", "macs", "".join(HOSTILE), "".join(HOSTILE)),
+            Rule((HOSTILE[0], HOSTILE[3]), CONVENTIONS[1].rules[0].formula, HOSTILE[0], HOSTILE[4]),
+        ),
+    )
+    tallies = [(tally_of(convention, ledger), convention) for convention in (CONVENTIONS[0], CONVENTIONS[3])]
+    odd = tally_of(hard, ledger, (Part(HOSTILE[5], None, 11), Part(HOSTILE[0], HOSTILE[3], 13)))
+    tallies.append(
+        (replace(odd, warnings=[*HOSTILE], shims=[*HOSTILE], uncounted=dict.fromkeys(HOSTILE, 3)), hard)
+    )
+    tallies.append((missing(HOSTILE[2] + HOSTILE[3], "failed", "\n".join(HOSTILE)), Convention("x", ())))
+    return assembled(ledger, tallies)
+
+
+def assembled(ledger: Ledger, tallies: list[tuple[Tally, Convention]]) -> Run:
+    """The run document of `tallies`, with a fixed date and environment."""
+    return assemble(
+        flopledger="0.1.0",
+        created="2026-01-02T03:04:05Z",
+        environment=Environment(python="3.12.0", torch="2.14.0", platform="Linux-x86_64"),
+        spec=ledger.model,
+        ledger=ledger,
+        tallies=tallies,
+    )

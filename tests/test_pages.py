@@ -1,0 +1,444 @@
+"""The report pages: what they say, that they add up, that names cannot break them, and in a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sample_run import hostile_run, sample_run
+
+from counters.tally import Part
+from reports import charts, markdown, words
+from reports.html import script_json
+from reports.layers import layers
+from reports.pages import pages
+from reports.run import Run, encode
+
+ROOT = Path(__file__).parent.parent
+LEFT_OVER = Part("features.0.0", None, 77)
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return sample_run()
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Run:
+    return hostile_run()
+
+
+def rows_under(page: str, heading: str) -> list[list[str]]:
+    """The cells of the first table under a heading of the Markdown, without its two head rows."""
+    lines = page.split(f"## {heading}\n", 1)[1].splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    table: list[list[str]] = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        table.append([cell.strip(" *") for cell in line.strip("|").split("|")])
+    return table[2:]
+
+
+def integer(cell: str) -> int:
+    return int(cell.replace("−", "-").replace(",", ""))
+
+
+# --- words
+
+
+def test_neither_names_relu6_and_the_residual_adds(run: Run) -> None:
+    """Issue 2 asks that a reader is told, in words, why ReLU6 and the adds play no part."""
+    said = words.neither(run.between("thop", "torchsummaryX"), run)
+    assert "activation (ReLU6; 21,058,752 elements at 35 sites)" in said
+    assert "residual or element-wise add (746,304 elements at 10 sites)" in said
+    assert "because neither counter charges for them" in said
+
+
+def test_sentences_carry_sign_formulas_and_reasons(run: Run) -> None:
+    """A line without its formulas and reasons is a number that the reader must take on trust."""
+    said = words.sentences(run.between("thop", "torchsummaryX"), run)
+    assert said[0] == (
+        "+92,113,632 from batch norm at 52 sites (verified at each): thop charges 4·outputs = 92,130,688 "
+        "(subtract, divide, scale and shift each element); torchsummaryX charges weights = 17,056 "
+        "(one per weight, whatever the size of the map)."
+    )
+    assert len(said) == 2
+
+
+def test_nothing_left_over_is_said_with_the_number_of_sites(run: Run) -> None:
+    """The residual is printed always, also when it is zero."""
+    said = words.leftover(run.between("thop", "torchsummaryX"))
+    assert said.startswith("Nothing is left over: residual 0, 151 of 151 sites verified")
+
+
+def test_a_residual_comes_first_and_loud_on_both_pages() -> None:
+    """A report that explains all but a little must not let the reader miss the little."""
+    run = sample_run(extra={"thop": (LEFT_OVER,)})
+    found = words.leftover(run.between("thop", "torchsummaryX"))
+    assert found.startswith("LEFT OVER: residual +77") and "features.0.0" in found
+    files = pages(run)
+    first = files["report.md"].split("\n\n")[1]
+    assert first.startswith("**NOT EVERYTHING IS EXPLAINED") and "+77" in first
+    lead = files["report.html"].split('<p class="lead">', 1)[1].split("</p>", 1)[0]
+    assert "NOT EVERYTHING IS EXPLAINED" in lead and "+77" in lead
+
+
+def test_errors_that_cancel_are_still_said() -> None:
+    """Two wrong formulas can leave a residual of 0; that is not the same as being right."""
+    run = sample_run(extra={"thop": (LEFT_OVER,), "torchsummaryX": (LEFT_OVER,)})
+    found = run.between("thop", "torchsummaryX")
+    assert found.residual == 0
+    assert "cancel" in words.leftover(found) and "features.0.0" in words.leftover(found)
+    assert "NOT EVERYTHING IS EXPLAINED" in pages(run)["report.md"].split("\n\n")[1]
+
+
+def test_the_waterfall_has_a_bar_for_the_residual() -> None:
+    """A chart that silently swallows what is unexplained would say that all is explained."""
+    found = sample_run(extra={"thop": (LEFT_OVER,)}).between("thop", "torchsummaryX")
+    assert [step["amount"] for step in charts.waterfall_steps(found) if step["kind"] == "residual"] == [-77]
+
+
+def test_the_waterfall_leads_from_one_total_to_the_other(run: Run) -> None:
+    """Its steps are the table's lines: they must take the left total to the right one exactly."""
+    for found in run.reconciliations:
+        left, right = run.tally(found.left).total, run.tally(found.right).total
+        assert left is not None and right is not None
+        assert left + sum(step["amount"] for step in charts.waterfall_steps(found)) == right
+
+
+def test_many_lines_share_the_last_step(run: Run) -> None:
+    """A waterfall of fifty bars says nothing, but its tail must not be lost either."""
+    found = run.between("thop", "torchsummaryX")
+    line = found.lines[0]
+    many = type(found)(left="a", right="b", difference=30 * line.difference, residual=0, lines=[line] * 30)
+    steps = charts.waterfall_steps(many)
+    assert len(steps) == charts.STEPS
+    assert sum(step["amount"] for step in steps) == -many.difference
+
+
+def test_paper_sentence_says_what_the_number_is(run: Run) -> None:
+    """A number without unit, shape, batch, counter and version cannot be compared with another."""
+    said = words.paper_sentence(run, run.tally("thop"))
+    for fact in ("1.127 GMACs", "1,126,577,920", "1×3×416×416", "batch size 1", "thop 1.2.3", "4·outputs"):
+        assert fact in said
+
+
+def test_latex_row_is_escaped(run: Run, hostile: Run) -> None:
+    """An unescaped underscore or percent sign in a model's name breaks the reader's document."""
+    row = words.paper_latex(run, None)
+    assert row.startswith(r"mobilenet\_v2 & $1\times3\times416\times416$ & 1 & ") and row.endswith(r" \\")
+    for tally in (None, *hostile.counted()):
+        bare = re.sub(r"\\[{}&%$#_\\]", "", words.paper_latex(hostile, tally))
+        assert len(re.findall("&", bare)) == words.LATEX_COLUMNS.count("&")
+        assert not re.search(r"[#%~^<>\n]", bare)
+
+
+def test_recommended_prefers_pure_macs(run: Run) -> None:
+    """The one number that all counters share is what a paper should print."""
+    said = words.recommended(run)
+    assert said is not None
+    assert "1,034,229,632 MACs" in said and "torch_flop_counter reports exactly twice it" in said
+
+
+# --- Markdown
+
+
+def test_the_difference_table_adds_up(run: Run) -> None:
+    """A golden page with a wrong total would pass a text comparison; this reads the numbers back."""
+    *lines, total = rows_under(pages(run)["report.md"], "Which lines make up the difference?")
+    assert len(lines) >= 3
+    for column in (-3, -2, -1):
+        assert sum(integer(line[column]) for line in lines) == integer(total[column])
+    assert all(integer(row[-3]) - integer(row[-2]) == integer(row[-1]) for row in (*lines, total))
+
+
+def test_the_layer_table_adds_up_to_every_total(run: Run) -> None:
+    """Each counter's column in the per-layer table is its tally: nothing lost, nothing twice."""
+    rows = rows_under(pages(run)["report.md"], "Layer by layer")
+    sums = [sum(integer(row[column]) for row in rows) for column in range(2, 2 + 1 + 4)]
+    assert sums == [words.macs(run), *(tally.total for tally in run.counted())]
+
+
+def test_counters_without_a_number_are_listed_with_their_reason(run: Run) -> None:
+    """Absence from the table would read as if the counter had not been asked."""
+    said = {row[0]: row[2] for row in rows_under(pages(run)["report.md"], "What does each counter say?")}
+    assert said["fvcore"] == "unavailable: not installed: pip install fvcore"
+    assert said["ptflops"] == "failed: RuntimeError: it crashed"
+
+
+def test_hostile_names_keep_every_markdown_table_whole(hostile: Run) -> None:
+    """A pipe or a newline in a site's name must not become a column or a row (issue 2, item 7)."""
+    page = pages(hostile)["report.md"]
+    width = 0
+    for before, line in zip(["", *page.splitlines()], page.splitlines(), strict=False):
+        if line.startswith("|"):
+            assert line.endswith("|")
+            width = line.count("|") if not before.startswith("|") else width
+            assert line.count("|") == width
+    outside = re.sub(r"^(`{3,})latex\n.*?^\1$", "", page, flags=re.M | re.S)
+    assert set(re.findall(r"<[^>]*>?", outside)) <= {
+        "<details>",
+        "</details>",
+        "<summary>",
+        "</summary>",
+        "<br>",
+    }
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\u2028\u2029]", page)
+
+
+def test_a_code_block_cannot_be_closed_from_inside() -> None:
+    """A model's name may hold more backticks than a fence usually has."""
+    assert markdown.fenced("a ```` b").startswith("`````latex\n")
+
+
+# --- HTML without a browser
+
+
+class Elements(HTMLParser):
+    """Collects the tags of a page, and the attributes that could run or fetch something."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.risky: list[tuple[str, str | None]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.risky += [(k, v) for k, v in attrs if k.startswith("on") or (k in ("src", "href", "srcset"))]
+
+
+def test_hostile_names_add_no_element_to_the_html(hostile: Run) -> None:
+    """Whatever a site is called, the page's elements are the template's (issue 2, item 7)."""
+    found = Elements(pages(hostile)["report.html"])
+    assert found.tags.count("script") == 4
+    assert "img" not in found.tags
+    assert all(key == "href" and value and value.startswith(("#", "data:")) for key, value in found.risky)
+
+
+def test_script_json_cannot_leave_its_element() -> None:
+    """The data block is the one place where names stand outside HTML's own escaping."""
+    text = script_json(["</script>", "<!--", "&amp;", "\u2028"])
+    assert not set(text) & set("<>&\u2028\u2029")
+
+
+def test_the_page_reads_without_scripts(run: Run) -> None:
+    """Mail clients and previews show no script; totals, lines and sentences must still be there."""
+    page = re.sub(r"<script.*?</script>", "", pages(run)["report.html"], flags=re.S)
+    for text in (
+        "1,126,577,920",
+        "−1,034,212,576",
+        "Neither counts: activation (ReLU6",
+        "\\times416",
+        "<svg",
+    ):
+        assert text in page
+
+
+@pytest.mark.parametrize("counters", [0, 1])
+def test_pages_with_too_few_counters(counters: int) -> None:
+    """With nothing to compare there is still a report that says so."""
+    files = pages(sample_run(counters=counters))
+    assert "nothing to compare" in files["report.md"] and "nothing to compare" in files["report.html"]
+    assert ("totals.svg" in files) == bool(counters) and "waterfall.svg" not in files
+
+
+def test_a_model_with_thousands_of_sites_says_what_it_leaves_out() -> None:
+    """The Markdown lists the largest layers only, and must not hide that."""
+    run = sample_run(repeat=20)
+    assert len(layers(run)) == 20 * 151
+    assert f"The {markdown.ROWS} largest of 3,020 rows" in markdown.render(run)
+
+
+def test_integers_beyond_javascript_stay_exact() -> None:
+    """JSON numbers above 2^53 are rounded by every browser."""
+    from reports.html import _integer
+
+    assert (_integer(2**53 - 1), _integer(2**53 + 1)) == (9007199254740991, "9007199254740993")
+
+
+# --- the same bytes
+
+
+def test_rendering_is_byte_identical_and_needs_no_torch(run: Run, tmp_path: Path) -> None:
+    """`render` must reproduce a page elsewhere, later, without torch (issue 2, item 4)."""
+    (tmp_path / "run.json").write_bytes(encode(run))
+    code = (
+        "from pathlib import Path; from reports.pages import pages; from reports.run import read\n"
+        "run = read(Path('run.json')); pages(run)\n"
+        "for name, text in pages(run).items(): Path(name).write_text(text, encoding='utf-8')\n"
+        "sys.exit('torch is loaded' if 'torch' in sys.modules else 0)"
+    )
+    path = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+    subprocess.run([sys.executable, "-c", path + code], cwd=tmp_path, check=True, timeout=120)
+    here = pages(run)
+    assert here == pages(run)
+    for name, text in here.items():
+        assert (tmp_path / name).read_bytes() == text.encode()
+
+
+# --- in a browser
+
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1200,900"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver")
+    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("chromium and chromedriver are not installed (Debian: chromium, chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chromium = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield chromium
+    chromium.quit()
+
+
+def opened(browser: Any, run: Run, folder: Path) -> Any:
+    """The page of a run in the browser, drawn."""
+    for name, text in pages(run).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    browser.get((folder / "report.html").as_uri())
+    wait(browser, "return !document.getElementById('filters').hidden")
+    if run.reconciliations:
+        wait(browser, "return !!document.querySelector('#waterfall.vega-embed svg')")
+    return browser
+
+
+def wait(browser: Any, condition: str) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 15, poll_frequency=0.05).until(lambda _: browser.execute_script(condition))
+
+
+def logs(browser: Any) -> tuple[list[str], list[str]]:
+    """Console errors, and the addresses that were asked for, since the last call."""
+    import json
+
+    errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    return errors, [url for url in asked if not url.startswith("data:")]
+
+
+def choose(browser: Any, select: str, label: str) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    Select(browser.find_element("id", select)).select_by_visible_text(label)
+
+
+def shown(browser: Any, selector: str) -> str:
+    return str(browser.execute_script("return document.querySelector(arguments[0]).textContent", selector))
+
+
+def test_choosing_a_pair_changes_waterfall_and_table(browser: Any, run: Run, tmp_path: Path) -> None:
+    """Any pair, not only the default one, must be explained on the page (issue 2, item 8)."""
+    page = opened(browser, run, tmp_path)
+    assert "−1,034,212,576" in shown(page, "#pair-lines")
+    choose(page, "left", "thop")
+    choose(page, "right", "torchsummaryX")
+    wait(page, "return document.querySelector('#waterfall svg').textContent.includes('−92,113,632')")
+    assert "+92,331,232" in shown(page, "#pair-lines")
+    chart = shown(page, "#waterfall svg")
+    assert "1,126,577,920" in chart and "1,034,246,688" in chart and "does not start at zero" in chart
+    assert "ReLU6" in shown(page, "#pair-reasons")
+
+
+def test_exchanging_the_pair_turns_every_sign(browser: Any, run: Run, tmp_path: Path) -> None:
+    """Both directions are offered, and choosing one counter twice gives a pair again."""
+    page = opened(browser, run, tmp_path)
+    page.find_element("id", "swap").click()
+    wait(page, "return document.getElementById('pair-lines').textContent.includes('+1,034,212,576')")
+    choose(page, "right", "torch_flop_counter")
+    wait(page, "return document.getElementById('pair-lines').textContent.includes('−1,034,212,576')")
+
+
+def column(browser: Any, field: str) -> list[str]:
+    selector = f"#layer-table .tabulator-tableholder [tabulator-field={field}]"
+    script = "return [...document.querySelectorAll(arguments[0])].map(cell => cell.textContent)"
+    return [str(cell) for cell in browser.execute_script(script, selector)]
+
+
+def test_the_layer_table_sorts_and_filters(browser: Any, run: Run, tmp_path: Path) -> None:
+    """Finding the layer that differs is what the table is for (issue 2, item 8)."""
+    page = opened(browser, run, tmp_path)
+    before = column(page, "site")
+    page.execute_script("document.querySelector('.tabulator-col[tabulator-field=c0]').click()")
+    wait(page, "return !!document.querySelector('[tabulator-field=c0][aria-sort=descending]')")
+    amounts = [integer(cell) for cell in column(page, "c0")]
+    assert amounts == sorted(amounts, reverse=True) and column(page, "site") != before
+    page.find_element("id", "site-filter").send_keys("features.18")
+    wait(page, "return document.getElementById('shown').textContent === '3 of 151 rows'")
+    assert set(column(page, "site")) == {"features.18.0", "features.18.1", "features.18.2"}
+    choose(page, "op-filter", "batch norm")
+    wait(page, "return document.getElementById('shown').textContent === '1 of 151 rows'")
+    assert column(page, "site") == ["features.18.1"]
+    page.find_element("id", "site-filter").clear()
+    choose(page, "op-filter", "activation")
+    page.find_element("id", "differ-filter").click()
+    wait(page, "return document.getElementById('shown').textContent === '0 of 151 rows'")
+
+
+def test_the_paper_sentence_follows_the_chosen_counter(browser: Any, run: Run, tmp_path: Path) -> None:
+    """The reader picks whose number to print and copies one sentence, not a list."""
+    page = opened(browser, run, tmp_path)
+    choose(page, "paper-of", "thop")
+    visible = [box.text for box in page.find_elements("css selector", ".paper") if box.is_displayed()]
+    assert len(visible) == 1 and "as counted by thop 1.2.3" in visible[0]
+
+
+def test_the_theme_can_be_changed(browser: Any, run: Run, tmp_path: Path) -> None:
+    """Light and dark are both designed; the reader may overrule the system."""
+    page = opened(browser, run, tmp_path)
+    script = "return getComputedStyle(document.documentElement).backgroundColor"
+    light = page.execute_script(script)
+    page.find_element("id", "theme").click()
+    assert page.execute_script(script) != light
+
+
+@pytest.mark.parametrize("which", ["plain", "hostile", "one", "none"])
+def test_no_error_and_no_request(browser: Any, run: Run, hostile: Run, tmp_path: Path, which: str) -> None:
+    """The file works offline: nothing is fetched, nothing fails, no name runs (issue 2, items 7 and 8)."""
+    chosen = {"plain": run, "hostile": hostile, "one": sample_run(counters=1), "none": sample_run(counters=0)}
+    logs(browser)
+    page = opened(browser, chosen[which], tmp_path)
+    if which in ("plain", "hostile"):
+        page.find_element("id", "swap").click()
+        page.find_element("id", "differ-filter").click()
+    assert page.execute_script("return performance.getEntriesByType('resource').length") == 0
+    assert page.execute_script("return window.broken === undefined")
+    assert (
+        page.execute_script("return document.querySelectorAll('img, main script, #layer-table b').length")
+        == 0
+    )
+    errors, asked = logs(page)
+    assert errors == []
+    assert asked == [(tmp_path / "report.html").as_uri()]
+
+
+def test_it_fits_a_narrow_screen(browser: Any, run: Run, hostile: Run, tmp_path: Path) -> None:
+    """On a phone the page scrolls down only; wide tables scroll inside their own box."""
+    metrics = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        for chosen in (run, hostile):
+            page = opened(browser, chosen, tmp_path)
+            assert page.execute_script("return document.documentElement.scrollWidth") <= 400
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

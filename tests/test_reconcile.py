@@ -1,0 +1,515 @@
+"""Whatever counters and conventions say, the difference is accounted for to the last operation."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+import reports.run
+from counters.convention import Convention, Formula, Rule, has, rule
+from counters.tally import Part, Tally
+from reference_model.ledger import Entry, Ledger
+from reports.reconcile import Aligned, Failure, align, reconcile
+from reports.run import Environment, Run, RunError, assemble, decode, encode, mirrored, schema
+
+OPS = ["conv", "linear", "batch_norm", "pool", "add", "view"]
+SITES = ["", "a", "a.0", "b|c", "<b>"]
+QUANTITIES = ["macs", "outputs", "weights"]
+
+
+# --- ledgers, conventions and tallies, true and false -------------------------------------------
+
+entries = st.builds(
+    lambda site, op, api, amounts: Entry(
+        site=site, op=op, aten=f"aten.{op}", api=api, quantities={"calls": 1, **amounts}
+    ),
+    st.sampled_from(SITES),
+    st.sampled_from(OPS),
+    st.sampled_from(["", "torch.f"]),
+    st.dictionaries(st.sampled_from(QUANTITIES), st.integers(0, 10**13), max_size=3),
+)
+ledgers = st.builds(
+    lambda found: Ledger(model="mini", inputs=["1x3"], params=7, entries=found),
+    st.lists(entries, max_size=10, unique_by=lambda e: (e.site, e.op, e.api)),
+)
+
+
+def conventions(coefficients: st.SearchStrategy[Any]) -> st.SearchStrategy[Convention]:
+    formulas = st.builds(
+        lambda terms: Formula({name: Fraction(value) for name, value in terms.items() if value}),
+        st.dictionaries(st.sampled_from(QUANTITIES), coefficients, max_size=2),
+    )
+    rules = st.builds(
+        Rule,
+        st.lists(st.sampled_from(OPS), max_size=2, unique=True).map(tuple),
+        formulas,
+        st.sampled_from(["because", "for a reason"]),
+        st.just("lib.py:1"),
+        st.sampled_from([None, has("outputs")]),
+    )
+    return st.lists(rules, max_size=4).map(lambda found: Convention("mini", tuple(found)))
+
+
+whole = conventions(st.integers(0, 5))
+# A claim may be nonsense: halves that give no integer, or negative amounts.
+wild = conventions(st.one_of(st.integers(-3, 5), st.fractions(-2, 5, max_denominator=7)))
+
+
+def tally(name: str, parts: list[Part]) -> Tally:
+    return Tally(
+        counter=name,
+        distribution=name,
+        version="1",
+        unit="MAC",
+        status="counted",
+        total=sum(part.count for part in parts),
+        params=7,
+        parts=parts,
+    )
+
+
+@st.composite
+def honest(draw: st.DrawFn, name: str, ledger: Ledger, convention: Convention) -> Tally:
+    """Reports just what the convention says; by op or by module, in one piece or two, in any order."""
+    parts: list[Part] = []
+    by_op = {site: draw(st.booleans()) for site in SITES}
+    for entry in ledger.entries:
+        charge = convention.charge(entry)
+        assert charge.denominator == 1
+        first = draw(st.integers(0, int(charge)))
+        op = entry.op if by_op[entry.site] else None
+        parts += [Part(entry.site, op, first), Part(entry.site, op, int(charge) - first)]
+    return tally(name, draw(st.permutations(parts)))
+
+
+liars = st.lists(
+    st.builds(
+        Part,
+        st.sampled_from([*SITES, "nowhere", "a.0.1"]),
+        st.sampled_from([None, "unattributed", "mystery", *OPS]),
+        st.integers(0, 10**13),
+    ),
+    max_size=8,
+)
+
+
+@st.composite
+def anyone(draw: st.DrawFn, name: str, ledger: Ledger) -> tuple[Tally, Convention]:
+    """An honest counter, a liar, or an honest one that adds something here and there."""
+    if draw(st.booleans()):
+        return tally(name, draw(liars)), draw(wild)
+    convention = draw(whole)
+    true = draw(honest(name, ledger, convention))
+    return tally(name, [*true.parts, *draw(liars)]), convention
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[Ledger, tuple[Tally, Convention], tuple[Tally, Convention]]:
+    ledger = draw(ledgers)
+    return ledger, draw(anyone("left", ledger)), draw(anyone("right", ledger))
+
+
+def assembled(ledger: Ledger, *tallies: tuple[Tally, Convention]) -> Run:
+    return assemble(
+        flopledger="0",
+        created="2026-01-02T03:04:05+00:00",
+        environment=Environment(python="3", torch=None, platform="p"),
+        spec="mini",
+        ledger=ledger,
+        tallies=list(tallies),
+    )
+
+
+# --- the arithmetic -----------------------------------------------------------------------------
+
+
+@settings(max_examples=300, deadline=None)
+@given(pairs())
+def test_lines_and_residual_make_up_the_difference(case: Any) -> None:
+    """The promise of the whole project, for counters of every kind."""
+    ledger, (left, left_says), (right, right_says) = case
+    sides = align(left, left_says, ledger), align(right, right_says, ledger)
+    found = reconcile(left, right, *sides, ledger)
+    assert left.total - right.total == found.difference
+    assert found.difference == sum(line.difference for line in found.lines) + found.residual
+    assert all(line.difference == line.left - line.right for line in found.lines)
+    assert all(0 <= line.verified_sites <= line.sites for line in found.lines)
+    assert all(line.verified_sites == line.sites - len(line.failing) for line in found.lines)
+    keys = [(line.op, line.left_formula, line.right_formula) for line in found.lines]
+    assert len(keys) == len(set(keys))
+    assert {e.op for e in ledger if e.op != "view"} <= {line.op for line in found.lines}
+    unexplained = {side: sum(r.unexplained for r in found.residue if r.counter == side) for side in ("left", "right")}
+    assert found.residual == unexplained["left"] - unexplained["right"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_true_conventions_leave_nothing_over(data: st.DataObject) -> None:
+    """Residual zero must be what truth looks like, however the counter cuts its parts."""
+    ledger = data.draw(ledgers)
+    claims = data.draw(whole), data.draw(whole)
+    left, right = (data.draw(honest(n, ledger, c)) for n, c in zip(("left", "right"), claims, strict=True))
+    sides = align(left, claims[0], ledger), align(right, claims[1], ledger)
+    found = reconcile(left, right, *sides, ledger)
+    assert sides[0].failures + sides[1].failures == []
+    assert found.residual == 0
+    assert found.residue == []
+    assert all(line.verified_sites == line.sites for line in found.lines)
+    assert [side.sites for side in sides] == [side.agree for side in sides]
+    assert left.total == sum(line.left for line in found.lines) + _views(ledger, claims[0])
+
+
+def _views(ledger: Ledger, convention: Convention) -> int:
+    return sum(int(convention.charge(entry)) for entry in ledger if entry.op == "view")
+
+
+@settings(max_examples=200, deadline=None)
+@given(pairs())
+def test_align_keeps_every_operation_that_was_reported(case: Any) -> None:
+    """The run document's parts are the aligned ones; they must sum to the total, site by site."""
+    ledger, (left, convention), _ = case
+    side = align(left, convention, ledger)
+    assert left.total == sum(part.count for part in side.parts)
+    assert _by_site(left.parts) == _by_site(side.parts)
+    assert 0 <= side.agree <= side.sites
+    assert (side.agree == side.sites) == (not side.failures)
+    assert side == align(replace(left, parts=left.parts[::-1]), convention, ledger)
+
+
+def _by_site(parts: list[Part]) -> dict[str, int]:
+    sums: Counter[str] = Counter()
+    for part in parts:
+        sums[part.site] += part.count
+    return {site: count for site, count in sums.items() if count}
+
+
+@settings(max_examples=200, deadline=None)
+@given(pairs())
+def test_mirrored_is_the_reconciliation_the_other_way_round(case: Any) -> None:
+    """The reader may pick a pair in either order; both must be the same facts."""
+    ledger, (left, left_says), (right, right_says) = case
+    sides = align(left, left_says, ledger), align(right, right_says, ledger)
+    found = reconcile(left, right, *sides, ledger)
+    back = reconcile(right, left, *sides[::-1], ledger)
+    turned = mirrored(found)
+    assert found == mirrored(turned)
+    assert (back.left, back.right, back.difference, back.residual) == (
+        turned.left, turned.right, turned.difference, turned.residual
+    )  # fmt: skip
+
+    def key(line: Any) -> tuple[str, str, str]:
+        return line.op, line.left_formula, line.right_formula
+
+    assert sorted(back.lines, key=key) == sorted(turned.lines, key=key)
+
+
+# --- a lie is found and named -------------------------------------------------------------------
+
+LEDGER = Ledger(
+    model="mini",
+    inputs=["1x3"],
+    params=7,
+    entries=[
+        Entry(site="a", op="conv", aten="aten.convolution", quantities={"calls": 1, "macs": 100, "outputs": 10}),
+        Entry(site="b", op="conv", aten="aten.convolution", quantities={"calls": 1, "macs": 200, "outputs": 20}),
+        Entry(site="b", op="add", aten="aten.add", quantities={"calls": 1, "outputs": 20}),
+        Entry(site="c", op="add", aten="aten.add", quantities={"calls": 2, "outputs": 30}),
+    ],
+)
+MACS = Convention("m", (rule("conv", "macs", "one each", "lib.py:1"),))
+BOTH = Convention("b", (rule("conv", "2·macs", "two each", "lib.py:2"), rule("add", "outputs", "one", "lib.py:3")))
+TRUE = [Part("a", None, 100), Part("b", None, 200)]
+
+
+def told(parts: list[Part], convention: Convention = MACS) -> Aligned:
+    return align(tally("mini", parts), convention, LEDGER)
+
+
+def test_a_lie_at_one_site_is_named_with_its_size() -> None:
+    """`verified 1 of 2 sites` is useless without the name of the other."""
+    side = told([TRUE[0], Part("b", None, 207)])
+    assert [Failure(site="b", op=None, reported=207, claimed=200)] == side.failures
+    assert side.failures[0].unexplained == 7
+    other = align(tally("other", TRUE), MACS, LEDGER)
+    found = reconcile(tally("mini", [TRUE[0], Part("b", None, 207)]), tally("other", TRUE), side, other, LEDGER)
+    assert (found.difference, found.residual) == (7, 7)
+    assert [(r.counter, r.site, r.unexplained) for r in found.residue] == [("mini", "b", 7)]
+    conv = next(line for line in found.lines if line.op == "conv")
+    assert (conv.failing, conv.verified_sites, conv.sites) == (["b"], 1, 2)
+    assert (conv.left, conv.right, conv.difference) == (300, 300, 0)
+
+
+def test_two_lies_that_cancel_are_both_named() -> None:
+    """A residual of zero by accident must not hide that a convention fails at two sites."""
+    side = told([Part("a", None, 105), Part("b", None, 195)])
+    assert [(f.site, f.unexplained) for f in side.failures] == [("a", 5), ("b", -5)]
+    assert (side.sites, side.agree) == (3, 1)
+
+
+def test_a_silent_site_is_a_failure() -> None:
+    """A counter that forgets a convolution lies as much as one that invents operations."""
+    side = told([Part("a", None, 100)])
+    assert [Failure(site="b", op=None, reported=0, claimed=200)] == side.failures
+
+
+def test_a_site_that_the_ledger_does_not_know_is_named() -> None:
+    """Operations from nowhere must show with the name the counter gave them."""
+    side = told([*TRUE, Part("nowhere", None, 9)])
+    assert [Failure(site="nowhere", op=None, reported=9, claimed=0)] == side.failures
+    assert Part("nowhere", None, 9) in side.parts
+
+
+def test_what_a_library_did_not_place_is_a_failure_of_its_own() -> None:
+    """`unattributed` may not be swallowed by the root's own operations."""
+    side = told([*TRUE, Part("", "unattributed", 4)])
+    assert [Failure(site="", op="unattributed", reported=4, claimed=0)] == side.failures
+    assert Part("", "unattributed", 4) in side.parts
+
+
+def test_a_counter_that_names_ops_is_checked_op_by_op() -> None:
+    """Sums by site would hide operations that are charged to the wrong op."""
+    swapped = [Part("a", "conv", 200), Part("b", "conv", 20), Part("b", "add", 400), Part("c", "add", 30)]
+    side = told(swapped, BOTH)
+    assert [
+        (f.site, f.op, f.reported, f.claimed) for f in side.failures
+    ] == [("b", "add", 400, 20), ("b", "conv", 20, 400)]
+
+
+def test_a_counter_that_names_modules_is_split_by_formula() -> None:
+    """thop speaks of modules; a chart by op needs the explained amounts split."""
+    side = told([Part("a", None, 200), Part("b", None, 420), Part("c", None, 30)], BOTH)
+    assert side.failures == []
+    assert [Part("a", "conv", 200), Part("b", "add", 20), Part("b", "conv", 400), Part("c", "add", 30)] == side.parts
+
+
+def test_a_formula_that_gives_no_integer_fails_there() -> None:
+    """Half an operation cannot have been reported: such a claim is false even if the sums were near."""
+    third = Convention("t", (rule("conv", "1/3·macs", "a third", "lib.py:1"),))
+    side = told([Part("a", None, 33), Part("b", None, 66)], third)
+    assert {"a", "b"} == {f.site for f in side.failures}
+    assert sum(part.count for part in side.parts) == 99
+
+
+def test_lines_split_where_formulas_differ_within_an_op() -> None:
+    """One op under two formulas is two lines, or the formula printed would be false for some sites."""
+    split = Convention("s", (rule("conv", "2·macs", "big", "l:1", lambda e: e["macs"] > 150), MACS.rules[0]))
+    mine = tally("mini", [Part("a", None, 100), Part("b", None, 400)])
+    found = reconcile(mine, tally("other", TRUE), align(mine, split, LEDGER), told(TRUE), LEDGER)
+    assert [
+        (x.left_formula, x.right_formula, x.difference, x.sites) for x in found.lines if x.op == "conv"
+    ] == [("2·macs", "macs", 200, 1), ("macs", "macs", 0, 1)]
+    assert found.residual == 0
+
+
+# --- the document -------------------------------------------------------------------------------
+
+DOCUMENT = encode(
+    assembled(
+        LEDGER,
+        (tally("mini", TRUE), MACS),
+        (tally("other", [Part("a", None, 200), Part("b", None, 421), Part("c", None, 30)]), BOTH),
+        (
+            Tally(counter="gone", distribution="gone", version=None, unit="MAC", status="unavailable",
+                  release="1.2", reason="not installed"),
+            MACS,
+        ),
+    )
+)  # fmt: skip
+
+
+@settings(max_examples=100, deadline=None)
+@given(pairs())
+def test_a_document_reads_back_as_written(case: Any) -> None:
+    """Every page is rendered from the document, so it must hold all there was; and it fits its schema."""
+    ledger, left, right = case
+    run = assembled(ledger, left, right)
+    data = encode(run)
+    assert run == decode(data)
+    assert data == encode(decode(data))
+    assert data.endswith(b"\n")
+
+
+@settings(max_examples=25, deadline=None)
+@given(pairs())
+def test_documents_fit_the_schema(case: Any) -> None:
+    """Other people's programs will read run.json by its schema."""
+    ledger, left, right = case
+    jsonschema.validate(json.loads(encode(assembled(ledger, left, right))), schema())
+
+
+def test_the_schema_refuses_what_is_no_document() -> None:
+    """A schema that accepts anything would make the test above empty."""
+    validator = jsonschema.validators.validator_for(schema())
+    validator.check_schema(schema())
+    document = json.loads(DOCUMENT)
+    assert validator(schema()).is_valid(document)
+    for change in (
+        lambda d: d.pop("tallies"),
+        lambda d: d.update(format=2),
+        lambda d: d["tallies"][0].update(total="300"),
+        lambda d: d["tallies"][0].update(status="fine"),
+        lambda d: d["ledger"]["entries"][0].pop("site"),
+    ):
+        bad = copy.deepcopy(document)
+        change(bad)
+        assert not validator(schema()).is_valid(bad)
+
+
+def test_the_schema_file_is_the_schema() -> None:
+    """The file in the package is what people will find; it must not go stale."""
+    path = Path(reports.run.__file__).with_name("run.schema.json")
+    if not path.exists():
+        pytest.skip("no run.schema.json in the package yet")
+    assert json.loads(path.read_text()) == schema()
+
+
+def test_the_document_has_the_keys_of_the_design_page() -> None:
+    """Names in run.json are a promise: additions are welcome, renames are not."""
+    d = json.loads(DOCUMENT)
+    for found, keys in (
+        (d, "format flopledger created environment model ledger tallies reconciliations"),
+        (d["environment"], "python torch platform"),
+        (d["model"], "spec inputs params device"),
+        (d["ledger"], "totals entries"),
+        (d["ledger"]["entries"][0], "site op aten quantities"),
+        (d["tallies"][0], "counter distribution version release status unit total params parts convention verified "
+                          "shims uncounted warnings seconds reason"),
+        (d["tallies"][0]["parts"][0], "site op count"),
+        (d["tallies"][0]["convention"][0], "op formula because source"),
+        (d["tallies"][0]["verified"], "sites agree"),
+        (d["reconciliations"][0], "left right difference residual lines"),
+        (d["reconciliations"][0]["lines"][0],
+         "op left_formula right_formula left right difference sites verified_sites"),
+    ):  # fmt: skip
+        assert set(keys.split()) <= found.keys()
+    assert d["format"] == 1
+
+
+def test_a_counter_without_a_number_is_in_the_document_but_in_no_pair() -> None:
+    """`unavailable` is an answer; it must be kept, and nothing subtracted from it."""
+    run = decode(DOCUMENT)
+    assert [t.name for t in run.tallies] == ["mini", "other", "gone==1.2"]
+    assert [t.name for t in run.counted()] == ["mini", "other"]
+    assert [(r.left, r.right) for r in run.reconciliations] == [("mini", "other")]
+    assert mirrored(run.reconciliations[0]) == run.between("other", "mini")
+    with pytest.raises(KeyError, match="not both counted"):
+        run.between("mini", "gone==1.2")
+
+
+def refused(data: bytes) -> str:
+    with pytest.raises(RunError) as caught:
+        decode(data)
+    text = str(caught.value)
+    assert len(text.splitlines()) == 1
+    return text
+
+
+@given(st.integers(0, len(DOCUMENT.rstrip()) - 1))
+def test_a_document_cut_off_anywhere_is_refused(length: int) -> None:
+    """A copy that broke off must be recognised wherever it broke."""
+    assert "not whole JSON" in refused(DOCUMENT[:length])
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"\xff\xfe", b"not json", b"[1, 2", b"{", b'{"format": 1'])
+def test_what_is_not_json_is_refused(data: bytes) -> None:
+    """The wrong file was named; the reader must learn that it is not JSON at all."""
+    assert "not whole JSON" in refused(data)
+
+
+@pytest.mark.parametrize("data", [b"[" * 200_000, b'{"format":' * 200_000], ids=["lists", "objects"])
+def test_json_that_is_nested_without_end_is_refused(data: bytes) -> None:
+    """A hostile file may not end in a RecursionError."""
+    refused(data)
+
+
+@pytest.mark.parametrize("data", [b"[]", b"1", b"null", b"{}", b'{"formt": 1}', b'"run"'])
+def test_json_that_is_no_document_is_refused(data: bytes) -> None:
+    """A package.json is JSON as well."""
+    assert "not a run document" in refused(data)
+
+
+@pytest.mark.parametrize("other", [0, 2, "1", None, [1], {"a": "b\nc"}, -1])
+def test_another_format_is_refused_with_both_numbers(other: Any) -> None:
+    """A newer file needs a newer flopledger: the line says which format there is and which is read."""
+    text = refused(json.dumps({**json.loads(DOCUMENT), "format": other}).encode())
+    assert "format 1" in text
+    if isinstance(other, int):
+        assert f"format {other}" in text
+
+
+def tampered(change: Callable[[dict[str, Any]], Any]) -> bytes:
+    document = json.loads(DOCUMENT)
+    change(document)
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.pop("ledger"),
+        lambda d: d["tallies"][0].pop("unit"),
+        lambda d: d["tallies"][0].update(total=1.5),
+        lambda d: d["tallies"][0].update(status="great"),
+        lambda d: d["tallies"].append(None),
+        lambda d: d["ledger"]["entries"][0]["quantities"].update(macs="many"),
+        lambda d: d.update(reconciliations={}),
+        lambda d: d.update(format=True),
+    ],
+)
+def test_another_shape_is_refused_with_its_place(change: Callable[[dict[str, Any]], Any]) -> None:
+    """A document edited by hand is refused with the place that is wrong."""
+    assert "format" in refused(tampered(change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda d: d["tallies"][0].update(total=301), id="total"),
+        pytest.param(lambda d: d["tallies"][0].update(total=None), id="no total"),
+        pytest.param(lambda d: d["tallies"][0]["parts"][0].update(count=99), id="part"),
+        pytest.param(lambda d: d["tallies"][0]["parts"].pop(), id="part gone"),
+        pytest.param(lambda d: d["reconciliations"][0].update(difference=1), id="difference"),
+        pytest.param(lambda d: d["reconciliations"][0].update(residual=0), id="residual"),
+        pytest.param(lambda d: d["reconciliations"][0]["lines"][0].update(difference=0), id="line difference"),
+        pytest.param(lambda d: d["reconciliations"][0]["lines"].pop(0), id="line gone"),
+        pytest.param(lambda d: d["reconciliations"][0].update(left="stranger"), id="stranger"),
+        pytest.param(lambda d: d["reconciliations"][0].update(left="gone==1.2"), id="one that did not count"),
+        pytest.param(lambda d: d["reconciliations"][0]["lines"][0].update(left=1), id="line's left"),
+        pytest.param(lambda d: d["ledger"]["totals"].update(macs=1), id="ledger total"),
+        pytest.param(
+            lambda d: (d["tallies"][0].update(total=400), d["tallies"][0]["parts"][0].update(count=200)),
+            id="total and part alike",
+        ),
+        pytest.param(lambda d: d["tallies"].append(d["tallies"][0]), id="tally twice"),
+    ],
+)
+def test_sums_that_do_not_hold_are_refused(change: Callable[[dict[str, Any]], Any]) -> None:
+    """A number changed by hand or by a bug must not become a page that claims to add up."""
+    refused(tampered(change))
+
+
+def test_exact_beyond_floats() -> None:
+    """Counts above 2⁵³, and above 64 bits, must come back to the digit."""
+    huge = Ledger(
+        model="m",
+        inputs=["1"],
+        params=1,
+        entries=[Entry(site="a", op="conv", aten="aten.c", quantities={"macs": 2**70 + 1})],
+    )
+    parts = [Part("a", None, 2**70 + 1)]
+    run = decode(encode(assembled(huge, (tally("l", parts), MACS), (tally("r", [Part("a", None, 1)]), MACS))))
+    assert run.tallies[0].total == 2**70 + 1
+    assert 2**70 == run.reconciliations[0].difference == run.reconciliations[0].residual * -1 * -1
+    assert not math.isclose(0, run.reconciliations[0].residual)
