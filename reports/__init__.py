@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reports.compare import Report, compare
+    from reports.report import Report, compare
 
 __all__ = ["Report", "compare"]
 
@@ -14,5 +14,5 @@ __all__ = ["Report", "compare"]
 def __getattr__(name: str) -> Any:
     # Lazy: `import reports.cli` must not pay for what `--help` does not need.
     if name in __all__:
-        return getattr(import_module("reports.compare"), name)
+        return getattr(import_module("reports.report"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

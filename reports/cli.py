@@ -254,7 +254,7 @@ def render(
     quiet: Quiet = False,
 ) -> None:
     """Write the pages of a run again, without counting and without torch."""
-    from reports.compare import Report
+    from reports.report import Report
     from reports.run import RunError
     from reports.write import check_writable
 
@@ -275,7 +275,7 @@ def _compare(
     model: str, inputs: list[str] | None, names: list[str] | None, timeout: float, jobs: int | None, quiet: bool
 ) -> Any:
     from counters import registry
-    from reports.compare import compare
+    from reports.report import compare
 
     try:
         total = len(registry.names() if names is None else dict.fromkeys(names)) + 1
