@@ -91,7 +91,7 @@ def get(name: str) -> Counter:
         target = name
     if target is None:
         lowered = {known.lower(): known for known in table()}
-        close = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.4)
+        close = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)
         hint = ", ".join(lowered[n] for n in close)
         raise UnknownCounter(
             f"no counter {name!r}; did you mean {hint}?" if close

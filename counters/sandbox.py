@@ -93,7 +93,8 @@ def count_all(
     queue = list(jobs)
     for job, answer in run(queue, live=live, timeout=timeout, workers=workers):
         if job.counter == LEDGER and answer.status != "counted":
-            raise Rejected(answer.reason or "the model could not be traced")
+            what = "" if answer.status == "rejected" else f"model {spec.model!r} could not be traced: "
+            raise Rejected(f"{what}{answer.reason}")
         if job.device == "meta" and answer.status == "failed" and job.counter != LEDGER:
             # Some models cannot run without data; the counter gets a second chance on real tensors.
             queue.append(msgspec.structs.replace(job, device="cpu"))

@@ -15,6 +15,28 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+# Every quantity, all for the whole batch unless it says otherwise; `reference_model.quantities` computes them.
+MEANING = {
+    "calls": "how often it ran",
+    "inputs": "elements of the first tensor in",
+    "outputs": "elements of the first tensor out",
+    "macs": "multiply-accumulates of the contraction, without the bias",
+    "bias_adds": "additions of a bias: one per output where there is a bias",
+    "addmm_adds": "linear: the bias additions that torch does inside an addmm",
+    "weights": "elements of the weight tensor, once per call",
+    "biases": "elements of the bias tensor, once per call",
+    "sample_weights": "weights times the first dimension of the output",
+    "sample_biases": "biases times the first dimension of the output",
+    "macs_per_sample": "convolutions: weights times output positions of one sample",
+    "macs_at_output": "convolutions: MACs if every output position cost a whole kernel (transposed ones cost less)",
+    "rows": "softmax, linear: vectors that it works through",
+    "scores": "attention: elements of the query-key matrix, all heads",
+    "steps": "recurrent: sequence length times batch",
+    "states": "recurrent: hidden elements over all steps, layers and directions",
+    "output_weights": "recurrent cells: weights times output elements",
+    "output_biases": "recurrent cells: biases times output elements",
+}
+
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """All calls of one kind of operation at one site.

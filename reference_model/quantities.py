@@ -4,24 +4,7 @@ A function is registered under the ATen op (or the torch function, for operation
 splits up) that it is for. It takes that op's own arguments and its output and returns the kind of
 operation and its quantities. One can review a formula here without knowing the tracer.
 
-The quantities, all integers, all for the whole batch unless they say otherwise:
-
-| name | meaning |
-| --- | --- |
-| `calls` | how often it ran (added by the tracer) |
-| `inputs`, `outputs` | elements of the first tensor in, of the first tensor out |
-| `macs` | multiply-accumulates of the contraction, without the bias |
-| `bias_adds` | additions of a bias: outputs where there is one, else 0 |
-| `addmm_adds` | linear: the bias additions that torch does inside an addmm (added by the tracer) |
-| `weights`, `biases` | elements of the weight and bias tensors, once per call |
-| `sample_weights`, `sample_biases` | the same times the first dimension of the output |
-| `macs_per_sample` | convolutions: weights times output positions of one sample |
-| `macs_at_output` | transposed convolutions: MACs if every *output* position cost a whole kernel |
-| `rows` | softmax and linear: vectors that it works through |
-| `scores` | attention: elements of the query-key matrix, all heads |
-| `steps` | recurrent: sequence length times batch |
-| `output_weights`, `output_biases` | recurrent cells: weights, biases times output elements |
-| `states` | recurrent: hidden elements over all steps, layers and directions |
+The quantities, all integers, are defined in `reference_model.ledger.MEANING`.
 """
 
 from __future__ import annotations

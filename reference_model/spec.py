@@ -151,7 +151,8 @@ def split(model: str) -> tuple[str, str, dict[str, Any]]:
             raise SpecError(f"{model!r}: name the function that makes the model, like {name}:make")
         if name not in _own():
             known = [*_own(), *(f"torchvision:{n}" for n in _torchvision_names())]
-            hint = nearest(name, known) or nearest(f"torchvision:{name}", known)
+            exact = f"torchvision:{name}"
+            hint = f"; did you mean {exact}?" if exact in known else nearest(name, known) or nearest(exact, known)
             raise SpecError(f"no model {name!r}{hint or '; there is ' + ', '.join(_own())}")
     if source.endswith(".py") and not Path(source).is_file():
         raise SpecError(f"no file {source!r} (looked in {Path.cwd()})")
@@ -219,9 +220,12 @@ def _own() -> list[str]:
 
 
 def _torchvision_names() -> list[str]:
-    # Only what is already imported: a wrong name must not cost two seconds.
-    models = sys.modules.get("torchvision.models")
-    return list(models.list_models()) if models else []
+    # Imported only to answer a wrong name: two seconds for the right one are well spent.
+    try:
+        from torchvision import models
+    except Exception:  # missing, or built for another torch: then there is nothing to suggest
+        return []
+    return list(models.list_models())
 
 
 def nearest(name: str, known: list[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from reference_model.ledger import MEANING
 from reports import charts, words
 from reports.layers import layers
 from reports.reconcile import Reconciliation
@@ -48,6 +49,7 @@ def render(run: Run) -> str:
             matrix=words.matrix(run),
             papers=_papers(run),
             layer_count=len(layers(run)),
+            meaning=MEANING,
         )
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from reference_model.ledger import MEANING
 from reports import words
 from reports.layers import Layer, layers
 from reports.reconcile import Line, Reconciliation
@@ -200,11 +201,11 @@ def _convention(tally: TallyRecord) -> str:
 
 def _ledger(run: Run) -> str:
     notes = "".join(f"- {escape(note)}\n" for note in run.ledger.notes)
-    rows = [[escape(name), number(total)] for name, total in run.ledger.totals.items()]
+    rows = [[escape(name), MEANING.get(name, ""), number(total)] for name, total in run.ledger.totals.items()]
     made = run.environment
     environment = (
         f"flopledger {escape(run.flopledger)}, {escape(run.created)}, Python {escape(made.python)}, "
         f"torch {escape(made.torch or 'none')}, {escape(made.platform)}."
     )
     traced = f"Traced on the {escape(run.model.device)} device, without asking any counter.\n"
-    return f"## The ledger\n\n{traced}{notes}\n{table(['quantity', 'total'], rows, 1)}\n{environment}\n"
+    return f"## The ledger\n\n{traced}{notes}\n{table(['quantity', 'meaning', 'total'], rows, 1)}\n{environment}\n"
