@@ -35,7 +35,10 @@ class Formula(msgspec.Struct, frozen=True):
             if not match or not match[0] or match[3] is None or (terms and not match[1]):
                 raise ValueError(f"not a formula: {text!r}")
             sign, coefficient, name = match.groups()
-            value = Fraction(coefficient or 1) * (-1 if sign == "-" else 1)
+            try:
+                value = Fraction(coefficient or 1) * (-1 if sign == "-" else 1)
+            except ZeroDivisionError:
+                raise ValueError(f"not a formula: {text!r}") from None
             terms[name] = terms.get(name, Fraction(0)) + value
             rest = rest[match.end() :]
         if not terms:

@@ -145,6 +145,8 @@ def _require_integer(name: str, value: Any) -> None:
 def _checked_setting(setting: Sequence[Sequence[int]] | None) -> Sequence[Sequence[int]]:
     if setting is None:
         return PAPER_SETTING
+    if isinstance(setting, str) or not isinstance(setting, Sequence):
+        raise ValueError(f"inverted_residual_setting must be a list of rows (t, c, n, s), not {setting!r}")
     if not setting:
         raise ValueError("inverted_residual_setting must have at least one row (t, c, n, s)")
     for i, row in enumerate(setting):

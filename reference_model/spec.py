@@ -51,7 +51,10 @@ class Input(msgspec.Struct, frozen=True):
         if not match:
             raise SpecError(f"{text!r} is not a shape; write sizes with x between, like {DEFAULT_INPUT}, "
                             "and a dtype after a colon if it is not float32, like 1x128:int64")  # fmt: skip
-        shape = tuple(int(size) for size in match[1].lower().split("x"))
+        sizes = match[1].lower().split("x")
+        if max(map(len, sizes)) > 15 or len(sizes) > 25:
+            raise SpecError(f"{text[:40]!r}…: that is more than a tensor can hold")
+        shape = tuple(map(int, sizes))
         dtype = (match[2] or "float32").lower()
         if dtype not in _DTYPES:
             raise SpecError(f"{text!r}: no dtype {dtype!r}{nearest(dtype, _DTYPES)}")
@@ -150,10 +153,10 @@ def split(model: str) -> tuple[str, str, dict[str, Any]]:
         if from_file:
             raise SpecError(f"{model!r}: name the function that makes the model, like {name}:make")
         if name not in _own():
-            known = [*_own(), *(f"torchvision:{n}" for n in _torchvision_names())]
-            exact = f"torchvision:{name}"
-            hint = f"; did you mean {exact}?" if exact in known else nearest(name, known) or nearest(exact, known)
-            raise SpecError(f"no model {name!r}{hint or '; there is ' + ', '.join(_own())}")
+            known = {bare: f"torchvision:{bare}" for bare in _torchvision_names()} | {own: own for own in _own()}
+            close = [name] if name in known else difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+            hint = f"did you mean {', '.join(known[n] for n in close)}?" if close else f"there is {DEFAULT_MODEL}"
+            raise SpecError(f"no model {name!r}; {hint}")
     if source.endswith(".py") and not Path(source).is_file():
         raise SpecError(f"no file {source!r} (looked in {Path.cwd()})")
     return source, attribute if colon else name, options
@@ -230,5 +233,5 @@ def _torchvision_names() -> list[str]:
 
 def nearest(name: str, known: list[str]) -> str:
     """`; did you mean a, b?` with the nearest known names, or "" when nothing is near."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     return f"; did you mean {', '.join(close)}?" if close else ""

@@ -117,7 +117,7 @@ def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
         placed = [part for part in here if part.op != "unattributed"]
         by_op = bool(placed) and all(part.op in known for part in placed)
         groups: list[str | None] = [*sorted(known)] if by_op else [None]
-        fine = not stray
+        fine = not any(part.count for part in stray)
         for op in groups:
             mine = [i for i in indices if op is None or ledger.entries[i].op == op]
             said = sum(part.count for part in placed if op is None or part.op == op)
@@ -132,9 +132,9 @@ def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
                 failed.update(mine)
                 failures.append(Failure(site=site, op=op, reported=said, claimed=claimed))
                 parts.append(Part(site, op, said))
-        for part in stray:
-            failures.append(Failure(site=site, op=part.op, reported=part.count, claimed=0))
-            parts.append(part)
+        if nowhere := sum(part.count for part in stray):
+            failures.append(Failure(site=site, op="unattributed", reported=nowhere, claimed=0))
+            parts.append(Part(site, "unattributed", nowhere))
         agree += fine
     order = {entry.site: i for i, entry in reversed(list(enumerate(ledger.entries)))}
     parts.sort(key=lambda part: (order.get(part.site, len(order)), part.site, part.op or ""))
@@ -155,8 +155,8 @@ def reconcile(left: Tally, right: Tally, left_side: Aligned, right_side: Aligned
     assert left.total is not None and right.total is not None
     groups: dict[tuple[str, str, str], list[int]] = {}
     for i, entry in enumerate(ledger.entries):
-        if entry.op == "view":
-            continue
+        if entry.op == "view" and not (left_side.charges[i] or right_side.charges[i]):
+            continue  # moves nothing and costs nothing; hundreds of lines that nobody asks about
         key = (entry.op, str(left_side.rules[i].formula), str(right_side.rules[i].formula))
         groups.setdefault(key, []).append(i)
 

@@ -226,7 +226,7 @@ def decode(data: bytes) -> Run:
     """
     try:
         head = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RunError(f"it is not whole JSON ({error})") from None
     if not isinstance(head, dict) or "format" not in head:
         raise RunError('it is JSON but not a run document (no "format")')
@@ -236,16 +236,35 @@ def decode(data: bytes) -> Run:
         run = msgspec.convert(head, Run)
     except msgspec.ValidationError as error:
         raise RunError(f"it is not a run document of format {FORMAT} ({error})") from None
-    names = {tally.name for tally in run.tallies}
+    _check(run)
+    return run
+
+
+def _check(run: Run) -> None:
+    """Add everything up again: a document that was changed by hand must not become a page."""
+    names = [tally.name for tally in run.tallies]
+    if len(names) != len(set(names)):
+        raise RunError("it has two tallies of one name")
+    totals: dict[str, int] = {}
     for tally in run.counted():
         if tally.total is None or sum(part.count for part in tally.parts) != tally.total:
             raise RunError(f"the parts of {tally.name} do not sum to its total")
+        totals[tally.name] = tally.total
+    sums: dict[str, int] = {}
+    for entry in run.ledger.entries:
+        for quantity, value in entry.quantities.items():
+            sums[quantity] = sums.get(quantity, 0) + value
+    if sums != run.ledger.totals:
+        raise RunError("the ledger's entries do not sum to its totals")
     for r in run.reconciliations:
-        if r.left not in names or r.right not in names:
-            raise RunError(f"it reconciles {r.left} and {r.right}, but has no tally of one of them")
+        if r.left not in totals or r.right not in totals:
+            raise RunError(f"it reconciles {r.left} and {r.right}, but one of them has no number")
+        if totals[r.left] - totals[r.right] != r.difference:
+            raise RunError(f"the difference of {r.left} and {r.right} is not that of their totals")
         if sum(line.difference for line in r.lines) + r.residual != r.difference:
             raise RunError(f"the lines of {r.left} and {r.right} do not add up")
-    return run
+        if any(line.left - line.right != line.difference for line in r.lines):
+            raise RunError(f"a line of {r.left} and {r.right} does not add up")
 
 
 def read(path: Path) -> Run:
