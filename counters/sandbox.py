@@ -119,7 +119,8 @@ def _tally(name: str, adapter: registry.Counter, answer: Answer | None, device: 
             status="unavailable",
             reason=f"{adapter.distribution} is not installed; pip install {adapter.distribution}",
         )
-    common |= {"version": answer.version, "device": device, "seconds": answer.seconds}
+    version = answer.version or (registry.version_of(adapter.distribution) if adapter.distribution else None)
+    common |= {"version": version, "device": device, "seconds": answer.seconds}
     if answer.count is None:
         return Tally(**common, status=answer.status, reason=answer.reason)  # type: ignore[arg-type]
     return Tally(
@@ -146,6 +147,7 @@ def run(
     workers = max(1, workers or cores)
     context: Any = multiprocessing.get_context("fork" if live else "forkserver")
     if not live:
+        os.environ["FLOPLEDGER_FORKS_FOR"] = str(os.getpid())
         context.set_forkserver_preload(["counters.warm"])
     started: dict[Any, tuple[Job, Path, float, Any]] = {}
     taken = 0
@@ -277,6 +279,8 @@ def _perform(job: Job, live: Live | None) -> Answer:
 
 def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
     if live is None:
+        if job.device != "meta":
+            _check_memory(job.spec)
         return job.spec.build(job.device)
     if job.device != "meta":
         return live.model, live.inputs
@@ -286,6 +290,25 @@ def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
     # This is the child's copy of the model; the caller's stays where it is.
     inputs = tree_map(lambda v: v.to("meta") if isinstance(v, Tensor) else v, live.inputs)
     return live.model.to("meta"), inputs
+
+
+def _check_memory(spec: Spec) -> None:
+    """Refuse to build what this machine cannot hold, before it drags everybody else down.
+
+    Raises:
+        Unsupported: the weights alone are more than the memory that is free.
+    """
+    memory = Path("/proc/meminfo")
+    if not memory.exists():
+        return
+    available = next(line for line in memory.read_text().splitlines() if line.startswith("MemAvailable:"))
+    free = int(available.split()[1]) * 1024
+    model, inputs = spec.build("meta")
+    needed = sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers(), *inputs])
+    if needed > free:
+        raise Unsupported(
+            f"it counts on real tensors, and this model's need {needed / 1e9:,.0f} GB; {free / 1e9:,.0f} GB are free"
+        )
 
 
 def _traced(job: Job, live: Live | None) -> Ledger:

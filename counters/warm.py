@@ -7,6 +7,8 @@ again. No counter library is touched.
 
 from __future__ import annotations
 
+import atexit
+import os
 import warnings
 
 import torch
@@ -23,4 +25,17 @@ def _once_through() -> None:
         torch.nn.functional.linear(x, torch.zeros(4, 4), torch.zeros(4))
 
 
+def _let_go_of_the_terminal() -> None:
+    """Close the caller's stdout and stderr, so that a pipe ends with the command, and end at once.
+
+    Tearing torch down takes a second, during which `flopledger count | jq` would wait.
+    """
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    atexit.register(os._exit, 0)
+
+
 _once_through()
+if os.environ.get("FLOPLEDGER_FORKS_FOR") == str(os.getppid()):  # we are that server, and nobody's import
+    _let_go_of_the_terminal()

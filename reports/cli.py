@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from reports.terminal import Column, Format, show_json, show_table, show_text
@@ -226,7 +227,7 @@ def ledger(
         notes=run.ledger.notes,
     )
     if form is Format.json:
-        show_json(found)
+        show_json({"model": run.model, **msgspec.to_builtins(run.ledger)})
         return
     quantities = ["sites", "calls", "macs", "bias_adds", "inputs", "outputs", "weights", "biases"]
     rows = [
