@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from counters.convention import Convention, has, in_modules, rule
+from counters.convention import Convention, called_as, has, in_modules, rule
 from counters.tally import Count, Part, exact
 from reference_model.ledger import Entry, Ledger
 
@@ -52,6 +52,8 @@ class Fvcore:
         table = f"{TABLE}:26 _DEFAULT_SUPPORTED_OPS"
         norm = f"{HANDLES}:236 norm_flop_jit"
         return Convention("fvcore", (
+            rule("conv", "0", "padding by name makes it aten::_convolution_mode, which has no handle", table,
+                 called_as("torch._convolution_mode")),
             rule("conv conv_transpose", "macs", "multiplications of the kernel; the bias is ignored",
                  f"{HANDLES}:127 conv_flop_count"),
             rule("linear", "macs", "input elements times output features; the bias is ignored",

@@ -121,13 +121,15 @@ class PtflopsPytorch:
             *_recurrent(hook, mean),
             rule("linear", f"{hook}·macs + {hook}·bias_adds", "projections of attention" + mean, mha, attention),
             rule("add", f"{hook}·outputs", "biases of the input projection" + mean, mha, attention),
-            rule("mul", f"{hook}·outputs", "scaling of the queries" + mean, mha, both(attention, unfused)),
-            rule("mul", f"{hook / 2}·outputs", "scaling of the queries, which torch does to queries and keys"
-                 + mean, mha, attention),
-            rule("attention", f"{twice}·macs", both_ways, mha, both(attention, unfused)),
-            rule("attention", f"{hook}·macs", "both products" + mean, mha, attention),
-            rule("softmax", f"{twice}·outputs", both_ways, mha, both(attention, unfused)),
-            rule("softmax", f"{hook}·outputs", "one per score" + mean, mha, attention),
+            rule("attention", f"{twice}·macs + {hook}·inputs",
+                 both_ways + "; the hook adds one per score for the softmax and one per query element for scaling,"
+                 " which are the inputs of the two products", mha, both(attention, unfused)),
+            rule("attention", f"{hook}·macs + {hook}·inputs",
+                 "both products, one per score for the softmax and one per query element for scaling, which are the"
+                 " inputs of the two products" + mean, mha, attention),
+            rule("softmax", "outputs", "a patched function, besides what the hook charges with the products",
+                 functional, both(attention, unfused)),
+            rule("mul softmax", "0", "charged with the attention products, whose inputs they make", mha, attention),
             rule("activation", "0", "the layer took hold of its activation before that was patched",
                  f"{OPS}:422 FUNCTIONAL_MAPPING", in_modules("TransformerEncoderLayer", "TransformerDecoderLayer")),
             rule("activation softmax pool upsample", "inputs", "a patched function, one per input element",

@@ -22,6 +22,7 @@ from reference_model.quantities import ATEN, FUNCTIONS, Quantities, classify, el
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
 _SDPA = "torch.nn.functional.scaled_dot_product_attention"
+_CONVOLUTION = "torch.nn.functional.conv"
 _OPERATORS = {"add", "mul", "sub", "matmul", "true_divide", "div"}
 _REDUCTION = getattr(torch.Tag, "reduction", None)  # torch 2.9 and newer
 
@@ -199,6 +200,8 @@ class _Names(TorchFunctionMode):
             name = f"torch.Tensor.__{name[13:]}__"
         if name == _ATTENTION and not kwargs.get("need_weights", True):
             name = _SDPA
+        if name.startswith(_CONVOLUTION) and any(isinstance(v, str) for v in (*args[4:5], kwargs.get("padding"))):
+            name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
         pricer = FUNCTIONS.get(name) if func is not torch.nn.functional.multi_head_attention_forward else None
         if pricer is None:
             recorder.api = name

@@ -39,6 +39,7 @@ CASES = [
     (f"{ZOO}:Functions", "1x3x9x9"),
     (f"{ZOO}:Recurrent", "3x4x6"),
     (f"{ZOO}:Attention", "2x6:int64"),
+    (f"{ZOO}:Block", "2x6:int64"),
     (f"{ZOO}:TwoInputs", "2x4"),
     (f"{ZOO}:Layers", "2x3x9x9"),
 ]

@@ -27,6 +27,7 @@ class Layers(nn.Module):
             nn.Hardswish(),
             nn.BatchNorm2d(8, affine=False),
             nn.Conv2d(8, 8, 3, groups=4, padding=1),
+            nn.Conv2d(8, 8, 3, padding="same", dilation=2),
             nn.AdaptiveAvgPool2d(3),
             nn.Flatten(2),
             nn.LayerNorm(9),
@@ -90,13 +91,32 @@ class Attention(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(50, 16)
         self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
-        layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.transformer = nn.Transformer(16, 4, 1, 1, 32, batch_first=True)
 
     def forward(self, tokens):
         x = self.embedding(tokens)
         y, _ = self.attention(x, x, x)
-        return self.encoder(x + y)
+        return self.transformer(x + y, x[:, :4])
+
+
+class Block(nn.Module):
+    """A language model's block as people write it: fused attention, RMS norm, gated units, tied weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(50, 16)
+        self.before, self.after = nn.RMSNorm(16), nn.LayerNorm(16)
+        self.qkv, self.out = nn.Linear(16, 48, bias=False), nn.Linear(16, 16)
+        self.gate, self.up, self.down = nn.Linear(16, 24), nn.Linear(16, 24), nn.Linear(24, 16)
+        self.head = nn.Linear(16, 50, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, tokens):
+        x = self.embedding(tokens)
+        split = (t.unflatten(-1, (4, 4)).transpose(1, 2) for t in self.qkv(self.before(x)).chunk(3, -1))
+        x = x + self.out(F.scaled_dot_product_attention(*split, is_causal=True).transpose(1, 2).flatten(2))
+        y = self.after(x)
+        return self.head(x + self.down(F.silu(self.gate(y)) * self.up(y)))
 
 
 class TwoInputs(nn.Module):
