@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from counters import registry
+from counters import registry, releases
 from counters.tally import Count, Tally, Unsupported, checked
 from reference_model.ledger import Ledger
 from reference_model.spec import Spec, SpecError
@@ -40,6 +40,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     counter: str
     spec: Spec
     device: str = "meta"
+    release: str | None = None
+    overlay: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.counter}=={self.release}" if self.release else self.counter
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,18 +83,24 @@ def count_all(
     """The ledger and one tally per counter in `names`, side by side on the cores there are.
 
     A counter that cannot be had becomes a tally that says why, and changes nobody else's.
+    `COUNTER==RELEASE` runs that release, from an overlay that is installed once.
 
     Raises:
         UnknownCounter: a name that is no counter's.
+        OverlayError: what follows `==` is no version.
         Rejected: the model cannot be built or rejects its inputs.
     """
-    adapters = {name: registry.get(name) for name in names}
-    present = [n for n, a in adapters.items() if not a.distribution or registry.version_of(a.distribution)]
-    # The slow ones first, the ledger before all: it says whether there is anything to count.
-    order = sorted(present, key=lambda name: adapters[name].device == "meta")
-    jobs = [Job(counter=LEDGER, spec=spec)]
-    jobs += [Job(counter=name, spec=spec, device=adapters[name].device) for name in order]
+    split = {name: releases.split(name) for name in names}
+    adapters = {name: registry.get(counter) for name, (counter, _) in split.items()}
     answers: dict[str, Answer] = {}
+    # The slow ones first, the ledger before all: it says whether there is anything to count.
+    jobs = [Job(counter=LEDGER, spec=spec)]
+    for name in sorted(names, key=lambda name: adapters[name].device == "meta"):
+        try:
+            if job := _job(*split[name], adapters[name], spec):
+                jobs.append(job)
+        except releases.OverlayError as error:
+            answers[name] = Answer(status="unavailable", reason=str(error))
     devices: dict[str, str] = {}
     queue = list(jobs)
     for job, answer in run(queue, live=live, timeout=timeout, workers=workers):
@@ -99,16 +111,27 @@ def count_all(
             # Some models cannot run without data; the counter gets a second chance on real tensors.
             queue.append(msgspec.structs.replace(job, device="cpu"))
             continue
-        answers[job.counter], devices[job.counter] = answer, job.device
-        on_done(job.counter)
+        answers[job.name], devices[job.name] = answer, job.device
+        on_done(job.name)
     ledger = answers[LEDGER].ledger
     assert ledger is not None
-    return ledger, [_tally(name, adapters[name], answers.get(name), devices.get(name)) for name in names]
+    return ledger, [_tally(*split[n], adapters[n], answers.get(n), devices.get(n)) for n in names]
 
 
-def _tally(name: str, adapter: registry.Counter, answer: Answer | None, device: str | None) -> Tally:
+def _job(counter: str, release: str | None, adapter: registry.Counter, spec: Spec) -> Job | None:
+    """The job that runs this counter, None where its library is not installed."""
+    overlay = str(releases.overlay(adapter.distribution, release)) if release else None
+    if not release and adapter.distribution and not registry.version_of(adapter.distribution):
+        return None
+    return Job(counter=counter, spec=spec, device=adapter.device, release=release, overlay=overlay)
+
+
+def _tally(
+    counter: str, release: str | None, adapter: registry.Counter, answer: Answer | None, device: str | None
+) -> Tally:
     common: dict[str, Any] = {
-        "counter": name,
+        "counter": counter,
+        "release": release,
         "distribution": adapter.distribution,
         "unit": adapter.unit,
     }
@@ -119,7 +142,7 @@ def _tally(name: str, adapter: registry.Counter, answer: Answer | None, device: 
             status="unavailable",
             reason=f"{adapter.distribution} is not installed; pip install {adapter.distribution}",
         )
-    version = answer.version or (registry.version_of(adapter.distribution) if adapter.distribution else None)
+    version = answer.version or release or registry.version_of(adapter.distribution or "?")
     common |= {"version": version, "device": device, "seconds": answer.seconds}
     if answer.count is None:
         return Tally(**common, status=answer.status, reason=answer.reason)  # type: ignore[arg-type]
@@ -267,8 +290,12 @@ def _perform(job: Job, live: Live | None) -> Answer:
     if job.counter == LEDGER:
         return Answer(status="counted", ledger=_traced(job, live), seconds=time.perf_counter() - start)
     adapter = registry.get(job.counter)
+    if job.overlay:
+        releases.put_first(job.overlay)
     model, inputs = _made(job, live)
     count = checked(adapter.count(model.eval(), inputs))
+    if job.overlay and not releases.came_from(job.overlay):
+        raise RuntimeError(f"{job.name} was counted by a package from elsewhere than its overlay")
     return Answer(
         status="counted",
         count=count,

@@ -50,7 +50,7 @@ Inputs = Annotated[
 ]  # fmt: skip
 Counters = Annotated[
     list[str] | None,
-    typer.Option("-c", "--counter", metavar="COUNTER", help="Only this counter; repeat for several.  "
+    typer.Option("-c", "--counter", metavar="COUNTER", help="COUNTER or COUNTER==RELEASE; repeat for several.  "
                  "[default: all]", autocompletion=_counters),
 ]  # fmt: skip
 Form = Annotated[Format, typer.Option("--format", help="How to print.", case_sensitive=False)]
@@ -60,7 +60,7 @@ Timeout = Annotated[
 Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="How many run at once.  [default: one per core]")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes on stderr.")]
 Out = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the pages go.")]
-Left = Annotated[str, typer.Argument(help="A counter.", autocompletion=_counters)]
+Left = Annotated[str, typer.Argument(help="A counter, or COUNTER==RELEASE.", autocompletion=_counters)]
 Right = Annotated[str, typer.Argument(help="Another counter.", autocompletion=_counters)]
 DEFAULT = "mobilenet_v2"
 
@@ -276,13 +276,14 @@ def _compare(
     model: str, inputs: list[str] | None, names: list[str] | None, timeout: float, jobs: int | None, quiet: bool
 ) -> Any:
     from counters import registry
+    from counters.releases import OverlayError
     from reports.report import compare
 
     try:
         total = len(registry.names() if names is None else dict.fromkeys(names)) + 1
         with _progress(total, quiet) as advance:
             return compare(model, inputs, counters=names, timeout=timeout, jobs=jobs, on_done=advance)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OverlayError) as error:
         if isinstance(error, ArithmeticError):
             raise
         _fail(str(error))

@@ -35,7 +35,8 @@ def compare(
         model: a live module, or a spec like `"mobilenet_v2"` or `"torchvision:resnet50"`.
         inputs: for a live module, a tensor or a tuple of positional arguments; for a spec, a shape
             like `"1x3x224x224"` or a list of them. Default for a spec: one image of 416 by 416.
-        counters: names as `flopledger counters` lists them; default all.
+        counters: names as `flopledger counters` lists them, `NAME==RELEASE` for a published release in an
+            overlay of its own; default all.
         timeout: seconds that each counter may take.
         jobs: how many run at once; default one per core.
         on_done: called with a counter's name when it is through.
