@@ -133,7 +133,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     }
 
 
-@function("torch.matmul", "torch.Tensor.matmul", "torch.Tensor.__matmul__", "torch.Tensor.__rmatmul__")
+@function("torch.matmul", "torch.Tensor.matmul", "torch.Tensor.__matmul__")
 def matmul(input: Tensor, other: Tensor, *, out: Tensor) -> Priced:
     """Batched product …×m×k by …×k×n: k MACs per output, broadcast dimensions included."""
     return "matmul", {
@@ -141,6 +141,12 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor) -> Priced:
         "inputs": input.numel(),
         "outputs": out.numel(),
     }
+
+
+@function("torch.Tensor.__rmatmul__")
+def reflected_matmul(other: Tensor, input: Tensor, *, out: Tensor) -> Priced:
+    """`other.__rmatmul__(input)` is `input @ other`."""
+    return matmul(input, other, out=out)
 
 
 @aten("mm", "bmm", "dot", "vdot", "mv")
@@ -340,7 +346,8 @@ def _recurrent(gates: int, x: Tensor, params: Sequence[Tensor], has_biases: bool
     matrices = [p for p in params if p.dim() == 2]
     vectors = [p for p in params if p.dim() == 1] if has_biases else []
     steps = x.numel() // max(1, x.shape[-1])
-    hidden = sum(p.shape[0] // gates for p in matrices if p.shape[0] % gates == 0)
+    # All but the projections have one row per gate and hidden element.
+    hidden = sum(p.shape[0] // gates for p in matrices if p.shape[0] == matrices[0].shape[0])
     per_matrix = 2  # one input-hidden and one hidden-hidden matrix for each layer and direction
     weights, biases = sum(p.numel() for p in matrices), sum(p.numel() for p in vectors)
     return {

@@ -67,8 +67,10 @@ def trace(
         if device == "cpu" or notes:
             used, recorder = "cpu", Recorder(model)
             try:
+                # Buffers that the model itself writes to are copies; its own stay as they are.
+                buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
                 with recorder:
-                    model(*inputs)
+                    torch.func.functional_call(model, buffers, inputs)
             except Exception as error:
                 raise ModelError(message(error)) from error
     return Ledger(
@@ -196,7 +198,7 @@ class _Names(TorchFunctionMode):
             name = self.known[func] = api_name(func)
         if recorder.muted or recorder.api:  # inside another torch function
             return func(*args, **kwargs)
-        if name.startswith("torch.Tensor.") and name[13:] in _OPERATORS and is_operator(sys._getframe(1)):
+        if name.startswith("torch.Tensor.") and name[13:] in _OPERATORS and is_operator(sys._getframe(1), name[13:]):
             name = f"torch.Tensor.__{name[13:]}__"
         if name == _ATTENTION and not kwargs.get("need_weights", True):
             name = _SDPA
@@ -247,7 +249,9 @@ class _Operations(TorchDispatchMode):
         if pricer is not None:
             op, quantities = pricer(*args, out=out, **{k: v for k, v in kwargs.items() if k != "out"})
             if op == "matmul" and recorder.api in (_ATTENTION, _SDPA):
-                op = "linear" if name in ("aten.mm", "aten.addmm") else "attention"
+                # A projection may also be a bmm, with the weight expanded over the batch.
+                projects = name in ("aten.mm", "aten.addmm") or args[1].stride(0) == 0
+                op = "linear" if projects else "attention"
                 if name == "aten.addmm":
                     quantities["addmm_adds"] = quantities["bias_adds"]
         else:
@@ -282,12 +286,14 @@ def names_of(func: Any) -> tuple[str, str]:
 _opcodes: dict[CodeType, bytes] = {}
 
 
-def is_operator(frame: FrameType) -> bool:
+def is_operator(frame: FrameType, method: str) -> bool:
     """Whether the call in progress in `frame` is an operator (`x + y`) rather than `x.add(y)`.
 
     torch reports both as `Tensor.add`, but a library that patches the method sees only the second.
     """
     code = frame.f_code
+    if method not in code.co_names:  # for example in sum(tensors)
+        return True
     opcodes = _opcodes.get(code)
     if opcodes is None:
         opcodes = _opcodes[code] = code.co_code

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
@@ -168,11 +167,7 @@ def test_true_conventions_leave_nothing_over(data: st.DataObject) -> None:
     assert found.residue == []
     assert all(line.verified_sites == line.sites for line in found.lines)
     assert [side.sites for side in sides] == [side.agree for side in sides]
-    assert left.total == sum(line.left for line in found.lines) + _views(ledger, claims[0])
-
-
-def _views(ledger: Ledger, convention: Convention) -> int:
-    return sum(int(convention.charge(entry)) for entry in ledger if entry.op == "view")
+    assert left.total == sum(line.left for line in found.lines)
 
 
 @settings(max_examples=200, deadline=None)
@@ -282,9 +277,10 @@ def test_a_counter_that_names_ops_is_checked_op_by_op() -> None:
     """Sums by site would hide operations that are charged to the wrong op."""
     swapped = [Part("a", "conv", 200), Part("b", "conv", 20), Part("b", "add", 400), Part("c", "add", 30)]
     side = told(swapped, BOTH)
-    assert [
-        (f.site, f.op, f.reported, f.claimed) for f in side.failures
-    ] == [("b", "add", 400, 20), ("b", "conv", 20, 400)]
+    assert [(f.site, f.op, f.reported, f.claimed) for f in side.failures] == [
+        ("b", "add", 400, 20),
+        ("b", "conv", 20, 400),
+    ]
 
 
 def test_a_counter_that_names_modules_is_split_by_formula() -> None:
@@ -307,9 +303,10 @@ def test_lines_split_where_formulas_differ_within_an_op() -> None:
     split = Convention("s", (rule("conv", "2·macs", "big", "l:1", lambda e: e["macs"] > 150), MACS.rules[0]))
     mine = tally("mini", [Part("a", None, 100), Part("b", None, 400)])
     found = reconcile(mine, tally("other", TRUE), align(mine, split, LEDGER), told(TRUE), LEDGER)
-    assert [
-        (x.left_formula, x.right_formula, x.difference, x.sites) for x in found.lines if x.op == "conv"
-    ] == [("2·macs", "macs", 200, 1), ("macs", "macs", 0, 1)]
+    assert [(x.left_formula, x.right_formula, x.difference, x.sites) for x in found.lines if x.op == "conv"] == [
+        ("2·macs", "macs", 200, 1),
+        ("macs", "macs", 0, 1),
+    ]
     assert found.residual == 0
 
 
@@ -511,5 +508,3 @@ def test_exact_beyond_floats() -> None:
     parts = [Part("a", None, 2**70 + 1)]
     run = decode(encode(assembled(huge, (tally("l", parts), MACS), (tally("r", [Part("a", None, 1)]), MACS))))
     assert run.tallies[0].total == 2**70 + 1
-    assert 2**70 == run.reconciliations[0].difference == run.reconciliations[0].residual * -1 * -1
-    assert not math.isclose(0, run.reconciliations[0].residual)

@@ -14,7 +14,20 @@ from torch import nn
 
 from reference_model.spec import Input, Spec, SpecError, nearest, resolve, split
 
-DTYPES = ["float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64", "complex128"]
+DTYPES = [
+    "float32",
+    "float64",
+    "float16",
+    "bfloat16",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint8",
+    "bool",
+    "complex64",
+    "complex128",
+]
 small_shapes = st.lists(st.integers(1, 64), min_size=1, max_size=6).map(tuple)
 FILE = """
 import torch

@@ -68,9 +68,7 @@ def test_a_disk_that_fills_up_leaves_all_files_as_they_were(
     assert before == contents(tmp_path)
 
 
-def test_a_rename_that_fails_leaves_all_files_as_they_were(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rename_that_fails_leaves_all_files_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last step is several renames: when a later one fails, the earlier ones must not stand alone."""
     for name in FILES:
         (tmp_path / name).write_bytes(b"old")
