@@ -67,10 +67,11 @@ def trace(
         if device == "cpu" or notes:
             used, recorder = "cpu", Recorder(model)
             try:
-                # Buffers that the model itself writes to are copies; its own stay as they are.
+                # Whatever the model itself writes to, buffers or inputs, is a copy.
                 buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+                copies = tree_map(lambda v: v.clone() if isinstance(v, Tensor) else v, inputs)
                 with recorder:
-                    torch.func.functional_call(model, buffers, inputs)
+                    torch.func.functional_call(model, buffers, copies)
             except Exception as error:
                 raise ModelError(message(error)) from error
     return Ledger(
@@ -87,7 +88,8 @@ def run_on_meta(model: nn.Module, inputs: tuple[Any, ...], recorder: Recorder) -
     """Run the model with meta tensors in place of its own, which stay untouched."""
     on_meta = tree_map(lambda v: v.to("meta") if isinstance(v, Tensor) else v, inputs)
     tensors: dict[str, Tensor] = {
-        name: tensor.to("meta")
+        # requires_grad decides whether torch folds a batched linear into one product
+        name: tensor.to("meta").requires_grad_(tensor.requires_grad)
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]
         if not tensor.is_meta
     }

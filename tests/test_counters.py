@@ -129,9 +129,7 @@ def test_conventions_agree_on_other_peoples_networks(spec: str, shape: str) -> N
 def test_a_wrong_convention_is_caught(name: str, reference: Run) -> None:
     """The check above must be able to fail: the same tally against another counter's rules."""
     tally = reference.tally(name)
-    ledger = Ledger(
-        model="", inputs=reference.model.inputs, params=0, entries=reference.ledger.entries
-    )
+    ledger = Ledger(model="", inputs=reference.model.inputs, params=0, entries=reference.ledger.entries)
     other = registry.get("torchinfo" if name != "torchinfo" else "thop").convention(None, ledger)
     told = Tally(
         counter=name, distribution="", version=None, unit="", status="counted", total=tally.total,
