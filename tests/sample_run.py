@@ -38,9 +38,7 @@ def mobilenet_entries(size: int = 416) -> list[Entry]:
     """MobileNetV2's ledger entries at 1×3×size×size, from its table of blocks."""
     entries: list[Entry] = []
 
-    def add(
-        site: str, op: str, aten: str, module: str, api: str = "", leaf: bool = True, **quantities: int
-    ) -> None:
+    def add(site: str, op: str, aten: str, module: str, api: str = "", leaf: bool = True, **quantities: int) -> None:
         entries.append(
             Entry(
                 site=site,
@@ -191,9 +189,7 @@ CONVENTIONS = (
     Convention(
         "torchinfo",
         (
-            rule(
-                "conv", "macs", "weights times output positions; no bias here", "torchinfo/layer_info.py:170"
-            ),
+            rule("conv", "macs", "weights times output positions; no bias here", "torchinfo/layer_info.py:170"),
             rule("linear", "macs + bias_adds", "weights and biases", "torchinfo/layer_info.py:176"),
             rule("batch_norm", "weights + biases", "every parameter once", "torchinfo/layer_info.py:176"),
         ),
@@ -216,9 +212,7 @@ UNITS = {"thop": "MAC", "torchsummaryX": "MAC", "torchinfo": "MAC", "torch_flop_
 def tally_of(convention: Convention, ledger: Ledger, extra: tuple[Part, ...] = ()) -> Tally:
     """What a counter with exactly this convention would report, plus `extra` parts that nothing explains."""
     parts = [
-        Part(entry.site, None, int(convention.charge(entry)))
-        for entry in ledger.entries
-        if convention.charge(entry)
+        Part(entry.site, None, int(convention.charge(entry))) for entry in ledger.entries if convention.charge(entry)
     ]
     parts += extra
     return Tally(
@@ -254,9 +248,7 @@ def sample_run(
     """
     entries = [replace(entry, site=rename(entry)) for entry in mobilenet_entries(size)]
     entries += [replace(entry, site=f"copy{n}.{entry.site}") for n in range(1, repeat) for entry in entries]
-    ledger = Ledger(
-        model="mobilenet_v2", inputs=[f"1x3x{size}x{size}"], params=3504872 * repeat, entries=entries
-    )
+    ledger = Ledger(model="mobilenet_v2", inputs=[f"1x3x{size}x{size}"], params=3504872 * repeat, entries=entries)
     tallies = [
         (tally_of(convention, ledger, (extra or {}).get(convention.counter, ())), convention)
         for convention in CONVENTIONS[:counters]
@@ -271,16 +263,13 @@ def sample_run(
 def hostile_run() -> Run:
     """Names, reasons and warnings that try to break out of HTML, JSON, Markdown and LaTeX."""
     ledger_entries = [
-        replace(entry, site=f"{HOSTILE[i % len(HOSTILE)]}.{i}")
-        for i, entry in enumerate(mobilenet_entries(224))
+        replace(entry, site=f"{HOSTILE[i % len(HOSTILE)]}.{i}") for i, entry in enumerate(mobilenet_entries(224))
     ]
     ledger_entries += [
         Entry(site=name, op=name, aten=name, module=name, api=name, quantities={"calls": 1, "outputs": 7 + i})
         for i, name in enumerate(HOSTILE)
     ]
-    ledger = Ledger(
-        model="".join(HOSTILE), inputs=["1x3x224x224"], params=1, entries=ledger_entries, notes=[*HOSTILE]
-    )
+    ledger = Ledger(model="".join(HOSTILE), inputs=["1x3x224x224"], params=1, entries=ledger_entries, notes=[*HOSTILE])
     hard = Convention(
         HOSTILE[1],
         (
@@ -290,9 +279,7 @@ def hostile_run() -> Run:
     )
     tallies = [(tally_of(convention, ledger), convention) for convention in (CONVENTIONS[0], CONVENTIONS[3])]
     odd = tally_of(hard, ledger, (Part(HOSTILE[5], None, 11), Part(HOSTILE[0], HOSTILE[3], 13)))
-    tallies.append(
-        (replace(odd, warnings=[*HOSTILE], shims=[*HOSTILE], uncounted=dict.fromkeys(HOSTILE, 3)), hard)
-    )
+    tallies.append((replace(odd, warnings=[*HOSTILE], shims=[*HOSTILE], uncounted=dict.fromkeys(HOSTILE, 3)), hard))
     tallies.append((missing(HOSTILE[2] + HOSTILE[3], "failed", "\n".join(HOSTILE)), Convention("x", ())))
     return assembled(ledger, tallies)
 

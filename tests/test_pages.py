@@ -423,10 +423,7 @@ def test_no_error_and_no_request(browser: Any, run: Run, hostile: Run, tmp_path:
         page.find_element("id", "differ-filter").click()
     assert page.execute_script("return performance.getEntriesByType('resource').length") == 0
     assert page.execute_script("return window.broken === undefined")
-    assert (
-        page.execute_script("return document.querySelectorAll('img, main script, #layer-table b').length")
-        == 0
-    )
+    assert page.execute_script("return document.querySelectorAll('img, main script, #layer-table b').length") == 0
     errors, asked = logs(page)
     assert errors == []
     assert asked == [(tmp_path / "report.html").as_uri()]
