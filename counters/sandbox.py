@@ -339,7 +339,7 @@ def _check_memory(spec: Spec) -> None:
 
 
 def _traced(job: Job, live: Live | None) -> Ledger:
-    from reference_model.trace import ModelError, trace
+    from reference_model.tracing import ModelError, trace
 
     if live is not None:
         model, inputs, label = live.model, live.inputs, live.label

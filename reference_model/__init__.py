@@ -10,7 +10,6 @@ _HOME = {
     "Ledger": "ledger",
     "trace": "ledger",
     "MobileNetV2": "mobilenet_v2",
-    "mobilenet_v2": "mobilenet_v2",
     "Spec": "spec",
     "SpecError": "spec",
 }

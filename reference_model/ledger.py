@@ -1,6 +1,6 @@
 """The ledger: every operation of one forward pass, where it runs, and what could be charged for it.
 
-This module holds the types and needs no torch; `reference_model.trace` fills them.
+This module holds the types and needs no torch; `reference_model.tracing` fills them.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def trace(model: nn.Module, inputs: tuple[Any, ...], **options: Any) -> Ledger:
-    """Trace `model(*inputs)`; see `reference_model.trace.trace`, which this imports when called."""
-    from reference_model.trace import trace as run
+    """Trace `model(*inputs)`; see `reference_model.tracing.trace`, which this imports when called."""
+    from reference_model.tracing import trace as run
 
     return run(model, inputs, **options)

@@ -63,7 +63,7 @@ def traces(runs: int) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     from reference_model.mobilenet_v2 import MobileNetV2
-    from reference_model.trace import trace
+    from reference_model.tracing import trace
 
     with torch.device("meta"):
         model, x = MobileNetV2().eval(), torch.zeros(1, 3, 416, 416)

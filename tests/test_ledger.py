@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from reference_model.ledger import Entry, Ledger
 from reference_model.mobilenet_v2 import mobilenet_v2
 from reference_model.spec import Spec
-from reference_model.trace import ModelError, trace
+from reference_model.tracing import ModelError, trace
 
 
 class Calls(nn.Module):
