@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -345,6 +346,9 @@ def _main(
 
 def main() -> None:
     """Entry point: usage errors are one line and status 2, a closed pipe and Ctrl-C are quiet."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without `·` gets an escape, not a traceback
     try:
         status = app(standalone_mode=False)
         sys.stdout.flush()
