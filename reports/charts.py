@@ -6,13 +6,17 @@ become floats here and nowhere else.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
+from counters import releases
 from reports.reconcile import Line, Reconciliation
 from reports.run import Run
 from reports.words import amount, number, op_word, signed, visible
+from reports.write import write_whole
 
 Spec = dict[str, Any]
 
@@ -239,7 +243,17 @@ def to_svg(spec: Spec) -> str:
 
 @cache
 def bundle() -> str:
-    """Vega, Vega-Lite and vega-embed as one script; making it takes a second, so once per process."""
-    import vl_convert
+    """Vega, Vega-Lite and vega-embed as one script.
 
-    return str(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # its stub asks for what has a default
+    Making it takes a second, so it is kept in the cache folder, by the release that makes it.
+    """
+    folder, name = releases.cache(), f"vega-{version('vl-convert-python')}.js"
+    try:
+        return (folder / name).read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        import vl_convert
+
+        script = str(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # its stub asks for what has a default
+        with contextlib.suppress(OSError):  # a cache that cannot be written is only slower
+            write_whole(folder, {name: script.encode()})
+        return script
