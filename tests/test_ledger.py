@@ -103,6 +103,7 @@ def test_pooling_by_mean_is_a_reduction_at_the_root() -> None:
 @pytest.mark.parametrize("name", ["resnet50", "vgg16_bn", "densenet121", "mobilenet_v3_large", "efficientnet_b0"])
 def test_twice_the_macs_are_torchs_own_flops(name: str) -> None:
     """torch's FlopCounterMode shares no code with the ledger and counts two per MAC."""
+    pytest.importorskip("torchvision")
     model, inputs = Spec.parse(f"torchvision:{name}", ["2x3x224x224"]).build("meta")
     ledger = trace(model, inputs)
     with FlopCounterMode(display=False) as theirs:
