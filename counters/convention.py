@@ -120,6 +120,16 @@ def in_modules(*names: str) -> Callable[[Entry], bool]:
     return condition
 
 
+def in_leaf(entry: Entry) -> bool:
+    """in leaf modules"""
+    return entry.leaf
+
+
+def in_class_named_conv(entry: Entry) -> bool:
+    """whose class name has Conv"""
+    return "Conv" in entry.module.rpartition(".")[2]
+
+
 def called_as(*apis: str) -> Callable[[Entry], bool]:
     """True for entries that were called through one of the torch functions `apis`."""
     wanted = frozenset(apis)

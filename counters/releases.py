@@ -16,7 +16,7 @@ from packaging.version import InvalidVersion, Version
 INSTALL_TIMEOUT = 300.0
 
 
-class OverlayError(RuntimeError):
+class OverlayError(ValueError):
     """A release that cannot be had; the message is one line."""
 
 

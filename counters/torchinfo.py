@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from counters.convention import Convention, both, has, in_modules, rule
+from counters.convention import Convention, both, has, in_class_named_conv, in_leaf, in_modules, rule
 from counters.tally import Count, Part, exact
-from counters.torchsummaryx import _conv, _leaf
 from reference_model.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -38,19 +37,19 @@ class Torchinfo:
     def convention(self, version: str | None, ledger: Ledger) -> Convention:
         return Convention("torchinfo", (
             rule("conv", "macs + bias_adds", "weight and bias elements times output positions and batch",
-                 f"{SOURCE}:238 macs", both(_leaf, _conv)),
+                 f"{SOURCE}:238 macs", both(in_leaf, in_class_named_conv)),
             rule("conv_transpose", "macs_at_output + bias_adds",
                  "counted like a convolution: weight and bias elements times output positions and batch",
-                 f"{SOURCE}:238 macs", both(_leaf, _conv)),
+                 f"{SOURCE}:238 macs", both(in_leaf, in_class_named_conv)),
             rule("recurrent", "output_weights + output_biases",
                  "weight and bias elements, times the first two dimensions of the output: its hidden size too",
-                 f"{SOURCE}:245 macs", both(_leaf, in_modules("LSTMCell", "GRUCell", "RNNCell"))),
+                 f"{SOURCE}:245 macs", both(in_leaf, in_modules("LSTMCell", "GRUCell", "RNNCell"))),
             rule("recurrent", "macs + bias_adds", "every weight and bias element, each step of each sample",
-                 f"{SOURCE}:245 macs", _leaf),
+                 f"{SOURCE}:245 macs", in_leaf),
             rule("*", "sample_weights + sample_biases",
                  "weight and bias elements, times the first dimension of the output",
-                 f"{SOURCE}:242 macs", both(_leaf, has("weights"))),
-            rule("*", "0", "it has no parameters", f"{SOURCE}:233 named_parameters", _leaf),
+                 f"{SOURCE}:242 macs", both(in_leaf, has("weights"))),
+            rule("*", "0", "it has no parameters", f"{SOURCE}:233 named_parameters", in_leaf),
             rule("*", "0", "only leaf modules add to the total; this runs in a module that has children",
                  "torchinfo/model_statistics.py:32 is_leaf_layer"),
         ))  # fmt: skip

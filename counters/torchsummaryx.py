@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from counters.convention import Convention, both, has, rule
+from counters.convention import Convention, both, has, in_class_named_conv, in_leaf, rule
 from counters.tally import Count, Part, exact
-from reference_model.ledger import Entry, Ledger
+from reference_model.ledger import Ledger
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,33 +40,23 @@ class TorchSummaryX:
     def convention(self, version: str | None, ledger: Ledger) -> Convention:
         return Convention("torchsummaryX", (
             rule("conv", "macs_per_sample", "weight elements times output positions; the batch is ignored",
-                 f"{SOURCE}:53 macs", both(_leaf, _conv)),
+                 f"{SOURCE}:53 macs", both(in_leaf, in_class_named_conv)),
             rule("conv_transpose", "macs_per_sample",
                  "weight elements times output positions, as if it were a convolution; the batch is ignored",
-                 f"{SOURCE}:53 macs", both(_leaf, _conv)),
+                 f"{SOURCE}:53 macs", both(in_leaf, in_class_named_conv)),
             rule("linear", "weights", "weight elements, once per call: neither batch nor bias nor sequence",
-                 f"{SOURCE}:55 macs", both(_leaf, has("weights"))),
+                 f"{SOURCE}:55 macs", both(in_leaf, has("weights"))),
             rule("recurrent", "weights", "every weight matrix once, however long the sequence",
-                 f"{SOURCE}:60 macs", _leaf),
+                 f"{SOURCE}:60 macs", in_leaf),
             rule("batch_norm layer_norm group_norm instance_norm rms_norm", "weights",
                  "the scale is called weight, so its elements count, one per channel",
-                 f"{SOURCE}:55 macs", both(_leaf, has("weights"))),
+                 f"{SOURCE}:55 macs", both(in_leaf, has("weights"))),
             rule("*", "weights", "the elements of its weight, once per call", f"{SOURCE}:55 macs",
-                 both(_leaf, has("weights"))),
-            rule("*", "0", "nothing in this module is called weight", f"{SOURCE}:70 macs", _leaf),
+                 both(in_leaf, has("weights"))),
+            rule("*", "0", "nothing in this module is called weight", f"{SOURCE}:70 macs", in_leaf),
             rule("*", "0", "hooks are for leaf modules; this runs in a module that has children",
                  f"{SOURCE}:75 _modules"),
         ))  # fmt: skip
-
-
-def _leaf(entry: Entry) -> bool:
-    """in leaf modules"""
-    return entry.leaf
-
-
-def _conv(entry: Entry) -> bool:
-    """whose class name has Conv"""
-    return "Conv" in entry.module.rpartition(".")[2]
 
 
 def _let_sum_skip_columns() -> list[str]:

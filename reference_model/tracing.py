@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from reference_model.ledger import Entry, Ledger
-from reference_model.quantities import ATEN, FUNCTIONS, Quantities, classify, elements
+from reference_model.quantities import ATEN, FUNCTIONS, Priced, Pricer, Quantities, classify, elements
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
 _SDPA = "torch.nn.functional.scaled_dot_product_attention"
@@ -219,8 +219,7 @@ class _Names(TorchFunctionMode):
             out = func(*args, **kwargs)
         finally:
             recorder.muted = False
-        kwargs = {k: v for k, v in kwargs.items() if k != "out"}
-        op, quantities = pricer(*args, out=out, **kwargs)
+        op, quantities = price(pricer, args, kwargs, out)
         if op == "linear" and "aten.addmm" in recorder.inner:
             quantities["addmm_adds"] = quantities["bias_adds"]
         recorder.add(op, f"aten.{name.rpartition('.')[2].strip('_')}", quantities, name)
@@ -249,7 +248,7 @@ class _Operations(TorchDispatchMode):
             return out
         pricer = ATEN.get(name)
         if pricer is not None:
-            op, quantities = pricer(*args, out=out, **{k: v for k, v in kwargs.items() if k != "out"})
+            op, quantities = price(pricer, args, kwargs, out)
             if op == "matmul" and recorder.api in (_ATTENTION, _SDPA):
                 # A projection may also be a bmm, with the weight expanded over the batch.
                 projects = name in ("aten.mm", "aten.addmm") or args[1].stride(0) == 0
@@ -260,6 +259,17 @@ class _Operations(TorchDispatchMode):
             op, quantities = kind, {"inputs": elements(args), "outputs": elements(out)}
         recorder.add(op, name, quantities, recorder.api)
         return out
+
+
+def price(pricer: Pricer, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Priced:
+    """What a pricer says; an operation called in a way that it does not know is listed as unclassified.
+
+    A formula of ours must never look like a model that rejects its inputs.
+    """
+    try:
+        return pricer(*args, out=out, **{k: v for k, v in kwargs.items() if k != "out"})
+    except (TypeError, AttributeError, IndexError, ValueError, RuntimeError):
+        return "unclassified", {"inputs": elements((args, kwargs)), "outputs": elements(out)}
 
 
 def api_name(func: Any) -> str:

@@ -277,16 +277,13 @@ def _compare(
     model: str, inputs: list[str] | None, names: list[str] | None, timeout: float, jobs: int | None, quiet: bool
 ) -> Any:
     from counters import registry
-    from counters.releases import OverlayError
     from reports.report import compare
 
     try:
         total = len(registry.names() if names is None else dict.fromkeys(names)) + 1
         with _progress(total, quiet) as advance:
             return compare(model, inputs, counters=names, timeout=timeout, jobs=jobs, on_done=advance)
-    except (ValueError, ImportError, OverlayError) as error:
-        if isinstance(error, ArithmeticError):
-            raise
+    except ValueError as error:
         _fail(str(error))
 
 

@@ -45,7 +45,7 @@ def compare(
     process and comes back as it was: state, hooks, flags and identity.
 
     Raises:
-        ValueError: an unknown counter or model, a shape that is none, inputs that the model rejects.
+        ValueError: an unknown counter or model, a release or shape that is none, inputs that the model rejects.
     """
     names = list(dict.fromkeys(counters)) if counters is not None else registry.names()
     live = None

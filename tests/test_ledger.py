@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reference_model.ledger import Entry, Ledger
 from reference_model.mobilenet_v2 import mobilenet_v2
+from reference_model.quantities import FUNCTIONS
 from reference_model.spec import Spec
 from reference_model.tracing import ModelError, trace
 
@@ -610,3 +611,15 @@ def test_frame_holds_every_entry_as_integers(facts: Ledger) -> None:
     assert len(facts.entries) == len(frame)
     assert {"int64"} == {str(kind) for name, kind in frame.dtypes.items() if name in facts.totals()}
     assert facts.totals() == {name: int(frame[name].sum()) for name in sorted(facts.totals())}
+
+
+def test_a_call_that_no_formula_understands_is_listed_and_not_a_rejection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new torch may give a function another signature: the trace goes on and says what it could not price."""
+
+    def strict(input: torch.Tensor, *, out: torch.Tensor) -> Any:
+        raise AssertionError("called with a weight, which its signature does not have")
+
+    monkeypatch.setitem(FUNCTIONS, "torch.nn.functional.linear", strict)
+    ledger = trace(nn.Linear(3, 4), (torch.rand(2, 3),))
+    assert {"aten.linear": (1, 8)} == ledger.unclassified()
+    assert "meta" == ledger.device
