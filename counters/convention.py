@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 import msgspec
+from packaging.version import Version
 
 from reference_model.ledger import Entry
 
@@ -107,6 +109,26 @@ class Convention(msgspec.Struct, frozen=True):
     def charge(self, entry: Entry) -> Fraction:
         """What this convention says the counter charges for `entry`."""
         return self.rule_for(entry).formula.of(entry.quantities)
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What changed with a release: `rules` are how the releases before `release` charged."""
+
+    release: str
+    rules: tuple[Rule, ...]
+
+
+def in_force(
+    version: str | None, steps: Sequence[Step], today: Sequence[Rule], order: Callable[[str], Any] = Version
+) -> tuple[Rule, ...]:
+    """The rules of `version`: today's, overridden by those of each step that it came before.
+
+    `steps` are in order of time, oldest first, so that what is older overrides. `order` says where a
+    version stands in time; it is PEP 440's order unless a library's numbers went another way. None is
+    the newest version.
+    """
+    later = [step for step in steps if version is not None and order(version) < order(step.release)]
+    return (*(rule for step in later for rule in step.rules), *today)
 
 
 def in_modules(*names: str) -> Callable[[Entry], bool]:
