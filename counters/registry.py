@@ -80,6 +80,34 @@ def names() -> list[str]:
     return list(table())
 
 
+def usual() -> list[str]:
+    """The counters of a run that names none: all, less those that would overwrite an installed one."""
+    found = []
+    for name in names():
+        adapter = get(name)
+        if not stands_in_for(adapter) or version_of(adapter.distribution):
+            found.append(name)
+    return found
+
+
+def stands_in_for(adapter: Counter) -> str:
+    """The distribution whose import name this one shares (`instead_of`), "" for most."""
+    return str(getattr(adapter, "instead_of", ""))
+
+
+def overwritten(adapter: Counter) -> str | None:
+    """What is wrong where two distributions of one import name are both installed."""
+    for name in names():
+        other = get(name)
+        pair = {other.distribution, stands_in_for(other)}
+        if stands_in_for(other) and adapter.distribution in pair and all(map(version_of, pair)):
+            return (
+                f"{' and '.join(sorted(pair))} are both installed and overwrite each other's files; "
+                f"uninstall one, or name a release of each, like {other.distribution}==RELEASE"
+            )
+    return None
+
+
 def get(name: str) -> Counter:
     """The adapter called `name`; `path/file.py:Class` and `module:Class` name one that is not registered.
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import platformdirs
 from packaging.version import InvalidVersion, Version
 
 INSTALL_TIMEOUT = 300.0
+STAGING = ".installing-"
 
 
 class OverlayError(ValueError):
     """A release that cannot be had; the message is one line."""
+
+
+class Unreachable(OverlayError):
+    """What may be otherwise tomorrow: no network, a full disk, a release that is not published yet."""
 
 
 def split(name: str) -> tuple[str, str | None]:
@@ -40,6 +47,30 @@ def cache() -> Path:
     return Path(os.environ.get("FLOPLEDGER_CACHE") or platformdirs.user_cache_dir("flopledger"))
 
 
+def write_file(place: Path, content: bytes) -> None:
+    """Put a file into the cache, whole or not at all.
+
+    Raises:
+        OverlayError: the disk does not take it.
+    """
+    part = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, part = tempfile.mkstemp(prefix=".", dir=place.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(part).replace(place)
+    except OSError as error:
+        if part:
+            Path(part).unlink(missing_ok=True)
+        raise Unreachable(f"cannot write to {place.parent}: {error.strerror or error}") from None
+
+
+def where(distribution: str, release: str) -> Path:
+    """The folder of an overlay, installed or not."""
+    return cache() / "overlays" / f"{distribution}-{release}"
+
+
 def overlay(distribution: str, release: str) -> Path:
     """The folder that holds this release alone, installed by pip if it is not there yet.
 
@@ -51,14 +82,15 @@ def overlay(distribution: str, release: str) -> Path:
     """
     if distribution in ("", "torch"):
         raise OverlayError(f"{distribution or 'this counter'} has no overlays: it is not a package beside torch")
-    place = cache() / "overlays" / f"{distribution}-{release}"
+    place = where(distribution, release)
     if place.is_dir():
         return place
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".installing-", dir=place.parent))
+        _clear_away(place.parent)
+        staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=place.parent))
     except OSError as error:
-        raise OverlayError(f"cannot write to {place.parent}: {error.strerror or error}") from None
+        raise Unreachable(f"cannot write to {place.parent}: {error.strerror or error}") from None
     try:
         _install(f"{distribution}=={release}", staging)
         try:
@@ -67,25 +99,45 @@ def overlay(distribution: str, release: str) -> Path:
             if not place.is_dir():  # else another process was first, with the same files
                 raise
     except OSError as error:
-        raise OverlayError(f"cannot install {distribution}=={release}: {error.strerror or error}") from None
+        raise Unreachable(f"cannot install {distribution}=={release}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return place
 
 
+def _clear_away(folder: Path) -> None:
+    """Remove what installs that were killed have left behind."""
+    for left in folder.glob(f"{STAGING}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > 2 * INSTALL_TIMEOUT:
+                shutil.rmtree(left, ignore_errors=True)
+
+
 def _install(requirement: str, folder: Path) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
-               "--no-deps", "--no-compile", "--target", str(folder), requirement]  # fmt: skip
+               "--retries", "2", "--no-deps", "--no-compile", "--target", str(folder), requirement]  # fmt: skip
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT, stdin=subprocess.DEVNULL
         )
     except subprocess.TimeoutExpired:
-        raise OverlayError(f"pip did not install {requirement} within {INSTALL_TIMEOUT:g} s") from None
+        raise Unreachable(f"pip did not install {requirement} within {INSTALL_TIMEOUT:g} s") from None
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
-        reason = re.sub(r"\s*\(from versions: [^)]*\)", "", said[0].removeprefix("ERROR: ")) if said else "pip failed"
-        raise OverlayError(f"cannot install {requirement}: {reason}")
+        passing = r"Retrying \(|No space left|Disk quota|No matching distribution"
+        kind = Unreachable if re.search(passing, done.stderr) else OverlayError
+        raise kind(f"cannot install {requirement}: {why(done.stderr)}")
+
+
+def why(said: str) -> str:
+    """The line of pip's output that tells the reason."""
+    if "Retrying (" in said:
+        return "the package index cannot be reached"
+    lines = [line.strip() for line in said.splitlines()]
+    # What the release's own setup.py raised tells more than pip's word for it.
+    raised = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception)\b: ", line)]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR:")]
+    reason = next(iter([*reversed(raised), *errors]), "pip failed")
+    return re.sub(r"\s*\(from versions: [^)]*\)", "", reason)
 
 
 def put_first(folder: str) -> None:

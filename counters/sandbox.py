@@ -8,6 +8,7 @@ JSON; nothing that a job sends is ever unpickled.
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -23,7 +24,7 @@ from typing import Any
 
 import msgspec
 
-from counters import registry, releases
+from counters import registry, releases, results
 from counters.tally import Count, Tally, Unsupported, checked
 from reference_model.ledger import Ledger
 from reference_model.spec import Spec, SpecError
@@ -41,7 +42,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     spec: Spec
     device: str = "meta"
     release: str | None = None
-    overlay: str | None = None
 
     @property
     def name(self) -> str:
@@ -57,6 +57,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
     reason: str | None = None
     seconds: float | None = None
+    passing: bool = False  # a failure of the moment, which need not be the same the next time
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -71,6 +72,14 @@ class Rejected(ValueError):
     """The model cannot be built, or rejects its inputs; the message is one line."""
 
 
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer as it is filed, with the device it came from."""
+
+    name: str
+    device: str
+    answer: Answer
+
+
 def count_all(
     names: Sequence[str],
     spec: Spec,
@@ -78,12 +87,15 @@ def count_all(
     live: Live | None = None,
     timeout: float = TIMEOUT,
     workers: int | None = None,
+    install: bool = True,
     on_done: Callable[[str], None] = lambda name: None,
+    on_trouble: Callable[[str], None] = lambda reason: None,
 ) -> tuple[Ledger, list[Tally]]:
     """The ledger and one tally per counter in `names`, side by side on the cores there are.
 
     A counter that cannot be had becomes a tally that says why, and changes nobody else's.
-    `COUNTER==RELEASE` runs that release, from an overlay that is installed once.
+    `COUNTER==RELEASE` runs that release, from an overlay that is installed once, unless not even
+    that is wanted (`install`). Its answer is kept as soon as it is there, and not asked for again.
 
     Raises:
         UnknownCounter: a name that is no counter's.
@@ -92,58 +104,102 @@ def count_all(
     """
     split = {name: releases.split(name) for name in names}
     adapters = {name: registry.get(counter) for name, (counter, _) in split.items()}
-    answers: dict[str, Answer] = {}
+    answers: dict[str, Kept] = {}
+    keys: dict[str, str] = {}
+    ledger_key = None if live else results.ledger_key(spec)
+    ledger = results.load("ledger", ledger_key, Ledger) if ledger_key else None
     # The slow ones first, the ledger before all: it says whether there is anything to count.
-    jobs = [Job(counter=LEDGER, spec=spec)]
-    for name in sorted(names, key=lambda name: adapters[name].device == "meta"):
-        try:
-            if job := _job(*split[name], adapters[name], spec):
-                jobs.append(job)
-        except releases.OverlayError as error:
-            answers[name] = Answer(status="unavailable", reason=str(error))
-    devices: dict[str, str] = {}
-    queue = list(jobs)
+    slow_first = sorted(names, key=lambda name: adapters[name].device == "meta")
+    queue = [] if ledger else [Job(counter=LEDGER, spec=spec)]
+    queue += [
+        Job(counter=split[name][0], spec=spec, device=adapters[name].device)
+        for name in slow_first
+        if not split[name][1] and _at_hand(adapters[name])
+    ]
+
+    def queue_releases(ledger: Ledger) -> None:
+        """The published releases, whose answers are filed by what the ledger holds."""
+        for name in slow_first:
+            counter, release = split[name]
+            if not release:
+                continue
+            job = Job(counter=counter, spec=spec, device=adapters[name].device, release=release)
+            if not live:
+                keys[name] = key = results.count_key(counter, release, adapters[name], ledger, spec)
+                kept = results.load(name, key, Kept) or results.load(name, results.failure_key(key), Kept)
+                if kept and kept.name == name:
+                    answers[name] = kept
+                    on_done(name)
+                    continue
+            if not install and not releases.where(adapters[name].distribution, release).is_dir():
+                reason = "not installed here yet, and the package index cannot be reached"
+                answers[name] = Kept(name=name, device="", answer=Answer(status="unavailable", reason=reason))
+                on_done(name)
+                continue
+            queue.append(job)
+
+    if ledger:
+        on_done(LEDGER)
+        queue_releases(ledger)
+    troubles: set[str] = set()
+
+    def keep(name: str, key: str, value: Any) -> None:
+        if (trouble := results.keep(name, key, value)) and trouble not in troubles:
+            troubles.add(trouble)
+            on_trouble(trouble)
+
     for job, answer in run(queue, live=live, timeout=timeout, workers=workers):
-        if job.counter == LEDGER and answer.status != "counted":
-            what = "" if answer.status == "rejected" else f"model {spec.model!r} could not be traced: "
-            raise Rejected(f"{what}{answer.reason}")
-        if job.device == "meta" and answer.status == "failed" and job.counter != LEDGER:
+        if job.counter == LEDGER:
+            if answer.ledger is None:
+                what = "" if answer.status == "rejected" else f"model {spec.model!r} could not be traced: "
+                raise Rejected(f"{what}{answer.reason}")
+            ledger = answer.ledger
+            if ledger_key:
+                keep("ledger", ledger_key, ledger)
+            on_done(LEDGER)
+            queue_releases(ledger)
+            continue
+        if job.device == "meta" and answer.status == "failed":
             # Some models cannot run without data; the counter gets a second chance on real tensors.
             queue.append(msgspec.structs.replace(job, device="cpu"))
             continue
-        answers[job.name], devices[job.name] = answer, job.device
+        answers[job.name] = kept = Kept(name=job.name, device=job.device, answer=answer)
+        if job.name in keys and not answer.passing:
+            key = keys[job.name]
+            keep(job.name, key if answer.status == "counted" else results.failure_key(key), kept)
         on_done(job.name)
-    ledger = answers[LEDGER].ledger
     assert ledger is not None
-    return ledger, [_tally(*split[n], adapters[n], answers.get(n), devices.get(n)) for n in names]
+    return ledger, [_tally(*split[n], adapters[n], answers.get(n)) for n in names]
 
 
-def _job(counter: str, release: str | None, adapter: registry.Counter, spec: Spec) -> Job | None:
-    """The job that runs this counter, None where its library is not installed."""
-    overlay = str(releases.overlay(adapter.distribution, release)) if release else None
-    if not release and adapter.distribution and not registry.version_of(adapter.distribution):
-        return None
-    return Job(counter=counter, spec=spec, device=adapter.device, release=release, overlay=overlay)
+def _remedy(counter: str, adapter: registry.Counter) -> str:
+    other = registry.stands_in_for(adapter)
+    if not other:
+        return f"pip install {adapter.distribution}"
+    return f"it would overwrite {other}, so name a release (flopledger releases {counter} lists them)"
 
 
-def _tally(
-    counter: str, release: str | None, adapter: registry.Counter, answer: Answer | None, device: str | None
-) -> Tally:
+def _at_hand(adapter: registry.Counter) -> bool:
+    return not adapter.distribution or bool(registry.version_of(adapter.distribution))
+
+
+def _tally(counter: str, release: str | None, adapter: registry.Counter, kept: Kept | None) -> Tally:
     common: dict[str, Any] = {
         "counter": counter,
         "release": release,
         "distribution": adapter.distribution,
         "unit": adapter.unit,
     }
-    if answer is None:
+    if kept is None:
         return Tally(
             **common,
             version=None,
             status="unavailable",
-            reason=f"{adapter.distribution} is not installed; pip install {adapter.distribution}",
+            reason=f"{adapter.distribution} is not installed; {_remedy(counter, adapter)}",
         )
+    answer = kept.answer
     version = answer.version or release or registry.version_of(adapter.distribution or "?")
-    common |= {"version": version, "device": device, "seconds": answer.seconds}
+    common |= {"version": version, "device": kept.device or None, "seconds": answer.seconds}
     if answer.count is None:
         return Tally(**common, status=answer.status, reason=answer.reason)  # type: ignore[arg-type]
     return Tally(
@@ -185,7 +241,7 @@ def run(
                     process = context.Process(target=_work, args=arguments, daemon=False)
                     with _without_main():
                         process.start()
-                    started[process.sentinel] = (job, folder, time.monotonic() + timeout, process)
+                    started[process.sentinel] = (job, folder, time.monotonic() + _limit(job, timeout), process)
                     taken += 1
                 soonest = min(deadline for _, _, deadline, _ in started.values())
                 ended = wait(list(started), timeout=max(0.0, soonest - time.monotonic()))
@@ -212,6 +268,13 @@ def _without_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
+def _limit(job: Job, timeout: float) -> float:
+    """The seconds that a job may take: longer where pip has to install a release first."""
+    if not job.release or releases.where(registry.get(job.counter).distribution, job.release).is_dir():
+        return timeout
+    return timeout + releases.INSTALL_TIMEOUT
+
+
 def _kill(process: Any) -> None:
     """End a job and everything it started (it leads a process group of its own)."""
     try:
@@ -225,7 +288,7 @@ def _kill(process: Any) -> None:
 def _answer(process: Any, folder: Path, late_after: float | None) -> Answer:
     """The job's answer, or what its process's end tells."""
     if late_after is not None:
-        return Answer(status="timeout", reason=f"gave no answer within {late_after:g} s")
+        return Answer(status="timeout", reason=f"gave no answer within {late_after:g} s", passing=True)
     result = folder / "answer.json"
     try:
         if result.stat().st_size > _MOST_READ:
@@ -239,10 +302,10 @@ def _answer(process: Any, folder: Path, late_after: float | None) -> Answer:
                 "SIGKILL": " (out of memory?)",
                 "SIGXFSZ": " (it wrote more than 256 MB to one file)",
             }.get(name, "")
-            return Answer(status="failed", reason=f"its process was killed by {name}{hint}")
-        return Answer(status="failed", reason=f"its process ended with status {code} and no answer")
+            return Answer(status="failed", reason=f"its process was killed by {name}{hint}", passing=True)
+        return Answer(status="failed", reason=f"its process ended with status {code} and no answer", passing=True)
     except msgspec.MsgspecError as error:
-        return Answer(status="failed", reason=f"its answer makes no sense: {error}")
+        return Answer(status="failed", reason=f"its answer makes no sense: {error}", passing=True)
 
 
 def _work(encoded: bytes, folder: str, threads: int, live: Live | None) -> None:
@@ -257,12 +320,16 @@ def _work(encoded: bytes, folder: str, threads: int, live: Live | None) -> None:
         answer = _perform(msgspec.json.decode(encoded, type=Job), live)
     except Unsupported as error:
         answer = Answer(status="unsupported", reason=str(error))
+    except releases.OverlayError as error:
+        passing = isinstance(error, releases.Unreachable)
+        answer = Answer(status="unavailable", reason=str(error), passing=passing)
     except SpecError as error:
         answer = Answer(status="rejected", reason=str(error))
     except SystemExit as error:
         answer = Answer(status="failed", reason=f"called sys.exit({error.code!r})")
     except BaseException as error:  # a counter may raise anything at all; its process ends here
-        answer = Answer(status="failed", reason=_reason(error))
+        full = isinstance(error, MemoryError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        answer = Answer(status="failed", reason=_reason(error), passing=full)
     whole = Path(folder, "answer.json")
     part = whole.with_suffix(".part")
     part.write_bytes(msgspec.json.encode(answer))
@@ -290,11 +357,14 @@ def _perform(job: Job, live: Live | None) -> Answer:
     if job.counter == LEDGER:
         return Answer(status="counted", ledger=_traced(job, live), seconds=time.perf_counter() - start)
     adapter = registry.get(job.counter)
-    if job.overlay:
-        releases.put_first(job.overlay)
+    overlay = str(releases.overlay(adapter.distribution, job.release)) if job.release else None
+    if overlay:
+        releases.put_first(overlay)
+    elif clash := registry.overwritten(adapter):
+        raise Unsupported(clash)
     model, inputs = _made(job, live)
     count = checked(adapter.count(model.eval(), inputs))
-    if job.overlay and not releases.came_from(job.overlay):
+    if overlay and not releases.came_from(overlay):
         raise RuntimeError(f"{job.name} was counted by a package from elsewhere than its overlay")
     return Answer(
         status="counted",

@@ -280,7 +280,7 @@ def _compare(
     from reports.report import compare
 
     try:
-        total = len(registry.names() if names is None else dict.fromkeys(names)) + 1
+        total = len(registry.usual() if names is None else dict.fromkeys(names)) + 1
         with _progress(total, quiet) as advance:
             return compare(model, inputs, counters=names, timeout=timeout, jobs=jobs, on_done=advance)
     except ValueError as error:

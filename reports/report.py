@@ -47,7 +47,7 @@ def compare(
     Raises:
         ValueError: an unknown counter or model, a release or shape that is none, inputs that the model rejects.
     """
-    names = list(dict.fromkeys(counters)) if counters is not None else registry.names()
+    names = list(dict.fromkeys(counters)) if counters is not None else registry.usual()
     live = None
     if isinstance(model, str):
         spec = Spec.parse(model, [inputs] if isinstance(inputs, str) else inputs)
