@@ -78,6 +78,19 @@ def exact(value: Any, what: str = "count") -> int:
     return number
 
 
+def lost(total: int, counted: int, additions: int) -> list[Part]:
+    """What lies between a library's total and what it added up, as a part of its own; none where nothing does.
+
+    A sum of float32 numbers is off by at most half a unit in the last of 24 bits per addition (N. Higham,
+    Accuracy and Stability of Numerical Algorithms, section 4.2). Within that it is `rounding`, beyond it is
+    `unattributed`.
+    """
+    if total == counted:
+        return []
+    within = abs(total - counted) * 2**24 <= additions * max(total, counted)
+    return [Part("", "rounding" if within else "unattributed", total - counted)]
+
+
 def checked(count: Count) -> Count:
     """The same count, if its parts add up.
 
@@ -86,8 +99,8 @@ def checked(count: Count) -> Count:
     """
     exact(count.total, "total")
     for part in count.parts:
-        # What is unattributed may be negative: a library that adds up in float32 can lose some.
-        size = abs(part.count) if part.op == "unattributed" else part.count
+        # A library that adds up in float32 can lose some.
+        size = abs(part.count) if part.op in ("unattributed", "rounding") else part.count
         exact(size, f"count at {part.site or '(root)'}")
     summed = sum(part.count for part in count.parts)
     if summed != count.total:

@@ -1,4 +1,4 @@
-"""The two charts as Vega-Lite specifications, and their SVG: totals by op, and a pair's waterfall.
+"""The charts as Vega-Lite specifications, and their SVG: totals by op, a pair's waterfall, a history's steps.
 
 The same specification makes the file beside the Markdown and the interactive chart in the HTML. Counts
 become floats here and nowhere else.
@@ -13,9 +13,10 @@ from importlib.metadata import version
 from typing import Any
 
 from counters import releases
+from reports.history import History
 from reports.reconcile import Line, Reconciliation
 from reports.run import Run
-from reports.words import amount, number, op_word, signed, visible
+from reports.words import amount, giga, number, op_word, signed, units, visible
 from reports.write import write_whole
 
 Spec = dict[str, Any]
@@ -223,6 +224,66 @@ def waterfall_spec(
                 "mark": {"type": "text", "align": "left", "dx": 7, "fontSize": 12, "color": "#222"},
                 "encoding": {"y": y, "x": {"field": "edge", **x},
                              "text": {"field": "text", "type": "nominal"}},
+            },
+        ],
+    }  # fmt: skip
+
+
+def history_spec(found: History, width: int | str = 760, background: str | None = "white") -> Spec:
+    """The total of every release over the time of its upload, as steps; crosses are releases without one."""
+    totals = [row.total or 0 for row in found.counted]
+    low, high = float(min(totals)), float(max(totals))
+    margin = (high - low) * 0.18 or high * 0.05 or 1.0
+    bottom = low - margin
+    rows, missing = [], []
+    for row in found.rows:
+        about = {"release": visible(row.release), "when": f"{row.uploaded}Z", "day": row.uploaded[:10]}
+        if row.total is None:
+            missing.append({**about, "y": bottom, "why": visible(row.reason or row.status)})
+            continue
+        moved = row.moved or (row.total if row.moved is None else 0)
+        rows.append({
+            **about, "total": float(row.total), "exact": number(row.total), "step": signed(row.moved or 0),
+            "label": giga(row.total) if moved else "", "kind": "moved" if moved else "same",
+        })  # fmt: skip
+    x: Spec = {"field": "when", "type": "temporal", "title": "uploaded", "scale": {"type": "utc"},
+               "axis": {"tickCount": {"expr": "ceil(width / 110)"}}}  # fmt: skip
+    y: Spec = {"type": "quantitative", "title": f"{units(found.unit)} (the axis does not start at zero)",
+               "scale": {"domain": [bottom, high + margin], "zero": False, "nice": False},
+               "axis": {"format": ".4~s", "tickCount": 6}}  # fmt: skip
+    nominal = [{"field": f, "type": "nominal"} for f in ("release", "day")]
+    return {
+        **_base(f"What each release of {visible(found.counter)} reports, in order of upload.", width, background),
+        "height": 320,
+        "layer": [
+            {
+                "data": {"values": rows},
+                "mark": {"type": "line", "interpolate": "step-after", "color": TOTAL, "strokeWidth": 1.5},
+                "encoding": {"x": x, "y": {"field": "total", **y}},
+            },
+            {
+                "data": {"values": rows},
+                "mark": {"type": "point", "filled": True, "opacity": 1},
+                "encoding": {
+                    "x": x,
+                    "y": {"field": "total", **y},
+                    "color": {"field": "kind", "type": "nominal", "legend": None,
+                              "scale": {"domain": ["moved", "same"], "range": [DOWN, TOTAL]}},
+                    "size": {"field": "kind", "type": "nominal", "legend": None,
+                             "scale": {"domain": ["moved", "same"], "range": [70, 25]}},
+                    "tooltip": [*nominal, *({"field": f, "type": "nominal"} for f in ("exact", "step"))],
+                },
+            },
+            {
+                "data": {"values": missing},
+                "mark": {"type": "point", "shape": "cross", "angle": 45, "color": REST, "size": 40},
+                "encoding": {"x": x, "y": {"field": "y", **y},
+                             "tooltip": [*nominal, {"field": "why", "type": "nominal"}]},
+            },
+            {
+                "data": {"values": rows},
+                "mark": {"type": "text", "align": "left", "dx": 6, "dy": -10, "fontSize": 12, "color": "#222"},
+                "encoding": {"x": x, "y": {"field": "total", **y}, "text": {"field": "label", "type": "nominal"}},
             },
         ],
     }  # fmt: skip

@@ -5,65 +5,30 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
 
-from reports.terminal import Column, Format, show_json, show_table, show_text
-
-app = typer.Typer(
-    name="flopledger",
-    help="Run one PyTorch model through many FLOP counters and explain every difference exactly.",
-    invoke_without_command=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+from reports.options import (
+    DEFAULT,
+    Counters,
+    Form,
+    Inputs,
+    Jobs,
+    Left,
+    ModelArgument,
+    Out,
+    Quiet,
+    Right,
+    Timeout,
+    app,
+    compared,
+    fail,
+    writing_to,
 )
-
-
-def _counters(incomplete: str) -> list[str]:
-    from counters import registry
-
-    return [name for name in registry.names() if name.lower().startswith(incomplete.lower())]
-
-
-def _models(incomplete: str) -> list[str]:
-    known = ["mobilenet_v2", "mobilenet_v2?pooling=mean", "mobilenet_v2?width_mult=0.35", "torchvision:resnet50"]
-    return [name for name in known if name.startswith(incomplete)]
-
-
-ModelArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="[MODEL]",
-        help="mobilenet_v2, mobilenet_v2?width_mult=0.35, torchvision:resnet50, file.py:make or package:make.",
-        autocompletion=_models,
-    ),
-]
-Inputs = Annotated[
-    list[str] | None,
-    typer.Option("-i", "--input", metavar="SHAPE", help="Shape of an input, e.g. 1x3x224x224 or 1x128:int64; "
-                 "repeat for several.  [default: 1x3x416x416]"),
-]  # fmt: skip
-Counters = Annotated[
-    list[str] | None,
-    typer.Option("-c", "--counter", metavar="COUNTER", help="COUNTER or COUNTER==RELEASE; repeat for several.  "
-                 "[default: all]", autocompletion=_counters),
-]  # fmt: skip
-Form = Annotated[Format, typer.Option("--format", help="How to print.", case_sensitive=False)]
-Timeout = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long each counter may take.")
-]
-Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="How many run at once.  [default: one per core]")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes on stderr.")]
-Out = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the pages go.")]
-Left = Annotated[str, typer.Argument(help="A counter, or COUNTER==RELEASE.", autocompletion=_counters)]
-Right = Annotated[str, typer.Argument(help="Another counter.", autocompletion=_counters)]
-DEFAULT = "mobilenet_v2"
+from reports.terminal import Column, Format, show_json, show_table, show_text
 
 
 @app.command()
@@ -80,10 +45,10 @@ def report(
     from reports import words
     from reports.write import check_writable
 
-    with _writing_to(out):
+    with writing_to(out):
         check_writable(out)
-    found = _compare(model, inputs, counters, timeout, jobs, quiet)
-    with _writing_to(out):
+    found = compared(model, inputs, counters, timeout, jobs, quiet)
+    with writing_to(out):
         written = found.save(out)
     if not quiet:
         show_text(words.headline(found.run), Format.table)
@@ -108,12 +73,12 @@ def explain(
     from reports import words
 
     if left == right:
-        _fail(f"{left} and {right} are one counter; name two")
-    run = _compare(model, inputs, [left, right], timeout, jobs, quiet).run
+        fail(f"{left} and {right} are one counter; name two")
+    run = compared(model, inputs, [left, right], timeout, jobs, quiet).run
     for name in (left, right):
         tally = run.tally(name)
         if tally.status != "counted":
-            _fail(f"{name} has no number ({tally.status}): {tally.reason}")
+            fail(f"{name} has no number ({tally.status}): {tally.reason}")
     found = run.between(left, right)
     if form is Format.json:
         show_json(found)
@@ -155,7 +120,7 @@ def count(
     """Totals only: what each counter says."""
     from reports import words
 
-    run = _compare(model, inputs, counters, timeout, jobs, quiet).run
+    run = compared(model, inputs, counters, timeout, jobs, quiet).run
     if form is Format.json:
         fields = ("counter", "release", "version", "status", "unit", "total", "params", "seconds", "reason")
         show_json([{field: getattr(tally, field) for field in fields} for tally in run.tallies])
@@ -218,7 +183,7 @@ def ledger(
     from reference_model.ledger import Ledger
     from reports import words
 
-    run = _compare(model, inputs, [], timeout, None, quiet).run
+    run = compared(model, inputs, [], timeout, None, quiet).run
     found = Ledger(
         model=run.model.spec,
         inputs=run.model.inputs,
@@ -251,74 +216,29 @@ def ledger(
 
 @app.command()
 def render(
-    run: Annotated[Path, typer.Argument(metavar="RUN.json", help="A run document.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN.json", help="A run document, or a history of `releases`.")],
     out: Out = Path(),
     quiet: Quiet = False,
 ) -> None:
     """Write the pages of a run again, without counting and without torch."""
-    from reports.report import Report
-    from reports.run import RunError
-    from reports.write import check_writable
+    from reports import pages
+    from reports.document import RunError
+    from reports.write import check_writable, write_whole
 
     try:
-        found = Report.read(run)
+        files = pages.rendered(run.read_bytes())
     except RunError as error:
-        _fail(f"cannot read {run}: {error}")
+        fail(f"cannot read {run}: {error}")
     except OSError as error:
-        _fail(f"cannot read {run}: {error.strerror or error}")
-    with _writing_to(out):
+        fail(f"cannot read {run}: {error.strerror or error}")
+    with writing_to(out):
         check_writable(out)
-        written = found.save(out)
+        written = write_whole(out, files)
     if not quiet:
         print("\n".join(f"wrote {path}" for path in written))
 
 
-def _compare(
-    model: str, inputs: list[str] | None, names: list[str] | None, timeout: float, jobs: int | None, quiet: bool
-) -> Any:
-    from counters import registry
-    from reports.report import compare
-
-    try:
-        total = len(registry.usual() if names is None else dict.fromkeys(names)) + 1
-        with _progress(total, quiet) as advance:
-            return compare(model, inputs, counters=names, timeout=timeout, jobs=jobs, on_done=advance)
-    except ValueError as error:
-        _fail(str(error))
-
-
-@contextmanager
-def _progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr while jobs run, where somebody can see it."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda name: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("counting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TextColumn("{task.description}"))  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("starting", total=total)
-
-        def advance(name: str) -> None:
-            progress.update(task, advance=1, description=f"{name} done")
-
-        yield advance
-
-
-@contextmanager
-def _writing_to(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        _fail(f"cannot write to {out}: {error.strerror or error}")
-
-
-def _fail(message: str) -> Any:
-    """One line on stderr, exit status 2."""
-    print(f"flopledger: {' '.join(message.split())}", file=sys.stderr)
-    raise typer.Exit(2)
+import reports.cli_drift  # noqa: E402, F401  (`releases`, `snapshot` and `drift` join the app after these)
 
 
 def _version(wanted: bool) -> None:

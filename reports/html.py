@@ -13,7 +13,8 @@ import jinja2
 from markupsafe import Markup
 
 from reference_model.ledger import MEANING
-from reports import charts, words
+from reports import charts, history_words, words
+from reports.history import History
 from reports.layers import layers
 from reports.reconcile import Reconciliation
 from reports.run import Run, TallyRecord
@@ -25,31 +26,58 @@ SAFE_INTEGER = 2**53 - 1  # larger ones cross into JavaScript as text and become
 def render(run: Run) -> str:
     """The whole page. It depends on the run alone, so the same run gives the same bytes."""
     pair = words.most_different(run)
-    scripts = [charts.bundle() if run.counted() else "", _asset("vendor/tabulator.min.js"), _asset("page.js")]
-    scripts = [f"(function(){{\n{script}\n}}).call(window);" for script in scripts if script]
     data = {
         "pairs": _pairs(run),
         "totals": _totals(run),
         "waterfall": _waterfall(run, pair),
         "layers": _layers(run),
     }
+    return page(
+        "report.html.j2",
+        data=data,
+        style=_asset("vendor/tabulator_simple.min.css"),
+        scripts=[
+            charts.bundle() if run.counted() else "",
+            _asset("vendor/tabulator.min.js"),
+            _asset("base.js") + "\n" + _asset("page.js"),
+        ],
+        run=run,
+        words=words,
+        pair=pair,
+        totals_svg=Markup(charts.to_svg(charts.totals_spec(run, background=None))) if run.counted() else "",
+        waterfall_svg=Markup(_waterfall_svg(run, pair)) if pair else "",
+        matrix=words.matrix(run),
+        papers=_papers(run),
+        layer_count=len(layers(run)),
+        meaning=MEANING,
+    )
+
+
+def history(found: History) -> str:
+    """The page of a history, from the same parts."""
+    return page(
+        "history.html.j2",
+        data={"history": charts.history_spec(found, "container", None) if found.counted else None},
+        scripts=[charts.bundle() if found.counted else "", _asset("base.js") + "\n" + _asset("history.js")],
+        found=found,
+        words=words,
+        told=history_words,
+        svg=Markup(charts.to_svg(charts.history_spec(found, background=None))) if found.counted else "",
+    )
+
+
+def page(template: str, *, data: Any, scripts: list[str], style: str = "", **context: Any) -> str:
+    """One file with its data and scripts inside; nothing is fetched, and only these scripts run."""
+    closed = [f"(function(){{\n{script}\n}}).call(window);" for script in scripts if script]
     return (
         _environment()
-        .get_template("report.html.j2")
+        .get_template(template)
         .render(
-            run=run,
-            words=words,
-            pair=pair,
-            policy=_policy(scripts),
-            style=Markup(_asset("vendor/tabulator_simple.min.css") + _asset("page.css")),
-            scripts=[Markup(script) for script in scripts],
+            policy=_policy(closed),
+            style=Markup(style + _asset("page.css")),
+            scripts=[Markup(script) for script in closed],
             data=Markup(script_json(data)),
-            totals_svg=Markup(charts.to_svg(charts.totals_spec(run, background=None))) if run.counted() else "",
-            waterfall_svg=Markup(_waterfall_svg(run, pair)) if pair else "",
-            matrix=words.matrix(run),
-            papers=_papers(run),
-            layer_count=len(layers(run)),
-            meaning=MEANING,
+            **context,
         )
     )
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from reports import charts, html, markdown, words
-from reports.run import Run
+import msgspec
+
+from reports import charts, history_markdown, history_words, html, markdown, words
+from reports.document import parse
+from reports.history import History
+from reports.history import check as check_history
+from reports.run import Run, encode
+from reports.run import check as check_run
 
 
 def pages(run: Run) -> dict[str, str]:
@@ -18,3 +24,39 @@ def pages(run: Run) -> dict[str, str]:
     if pair:
         files["waterfall.svg"] = charts.to_svg(charts.waterfall_spec(pair, run.tally(pair.left).total or 0))
     return files
+
+
+def history_pages(found: History) -> dict[str, str]:
+    """The same for a history: `releases-COUNTER.md` with its chart, and `releases-COUNTER.html`."""
+    name = history_words.file_stem(found)
+    files = {f"{name}.md": history_markdown.render(found), f"{name}.html": html.history(found)}
+    if found.counted:
+        files[f"{name}.svg"] = charts.to_svg(charts.history_spec(found))
+    return files
+
+
+def rendered(document: bytes) -> dict[str, bytes]:
+    """The files of a run or a history document, itself among them.
+
+    Raises:
+        RunError: it cannot be read, or does not add up.
+    """
+    found: Run | History = parse(document, {"run": Run, "history": History})
+    if isinstance(found, History):
+        return history_files(check_history(found))
+    return run_files(check_run(found))
+
+
+def run_files(run: Run) -> dict[str, bytes]:
+    """The pages of a run and `run.json`."""
+    return {**_encoded(pages(run)), "run.json": encode(run)}
+
+
+def history_files(found: History) -> dict[str, bytes]:
+    """The pages of a history and its JSON."""
+    document = msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
+    return {**_encoded(history_pages(found)), f"{history_words.file_stem(found)}.json": document}
+
+
+def _encoded(texts: dict[str, str]) -> dict[str, bytes]:
+    return {name: text.encode() for name, text in texts.items()}

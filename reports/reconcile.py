@@ -44,6 +44,7 @@ class Aligned(msgspec.Struct, frozen=True, kw_only=True):
     failed: frozenset[int]
     sites: int
     agree: int
+    rounding: int = 0
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +91,7 @@ def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
 
     Where the counter names ops that the ledger has at that site, each (site, op) is checked;
     elsewhere the site as a whole. A part at a site that the ledger does not know, or one that the
-    library did not place, is a failure with a claim of 0.
+    library did not place, is a failure with a claim of 0. What a float32 sum lost is no site's.
     """
     rules = [convention.rule_for(entry) for entry in ledger.entries]
     charges: list[int] = []
@@ -106,8 +107,10 @@ def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
         at_site.setdefault(entry.site, []).append(index)
 
     reported: dict[str, list[Part]] = {}
+    rounding = sum(part.count for part in tally.parts if part.op == "rounding")
     for part in tally.parts:
-        reported.setdefault(part.site, []).append(part)
+        if part.op != "rounding":
+            reported.setdefault(part.site, []).append(part)
 
     agree = 0
     for site in at_site.keys() | reported.keys():
@@ -137,6 +140,8 @@ def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
             parts.append(Part(site, "unattributed", nowhere))
         agree += fine
     order = {entry.site: i for i, entry in reversed(list(enumerate(ledger.entries)))}
+    if rounding:
+        parts.append(Part("", "rounding", rounding))
     parts.sort(key=lambda part: (order.get(part.site, len(order)), part.site, part.op or ""))
     failures.sort(key=lambda f: (order.get(f.site, len(order)), f.site, f.op or ""))
     return Aligned(
@@ -147,6 +152,7 @@ def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
         failed=frozenset(failed),
         sites=len(at_site.keys() | reported.keys()),
         agree=agree,
+        rounding=rounding,
     )
 
 
@@ -161,6 +167,8 @@ def reconcile(left: Tally, right: Tally, left_side: Aligned, right_side: Aligned
         groups.setdefault(key, []).append(i)
 
     lines = [_line(key, indices, left_side, right_side, ledger.entries) for key, indices in groups.items()]
+    if left_side.rounding or right_side.rounding:
+        lines.append(_rounding(left_side.rounding, right_side.rounding))
     lines.sort(key=lambda line: (-abs(line.difference), -line.left, -line.elements, line.op))
     residue = [
         *_residue(left.name, left_side.failures),
@@ -219,6 +227,26 @@ def _line(key: tuple[str, str, str], indices: list[int], left: Aligned, right: A
         left_source=_joined(left.rules[i].source for i in indices),
         right_source=_joined(right.rules[i].source for i in indices),
         failing=failing,
+    )
+
+
+ROUNDING = "its total is a sum in float32, which keeps 24 bits"
+
+
+def _rounding(left: int, right: int) -> Line:
+    """What the two totals lost, or gained, where they were added up in float32."""
+    return Line(
+        op="rounding",
+        left_formula="rounding" if left else "0",
+        right_formula="rounding" if right else "0",
+        left=left,
+        right=right,
+        difference=left - right,
+        sites=0,
+        verified_sites=0,
+        elements=0,
+        left_because=ROUNDING if left else "",
+        right_because=ROUNDING if right else "",
     )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counters import registry, sandbox
+from counters import registry, results, sandbox
 from counters.sandbox import TIMEOUT, Live
 from reference_model.spec import Spec
 from reports import run as documents
@@ -62,14 +61,12 @@ def compare(
         documents.assemble(
             flopledger=registry.version_of("flopledger") or "unknown",
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            environment=documents.Environment(
-                python=platform.python_version(),
-                torch=registry.version_of("torch"),
-                platform=platform.platform(terse=True),
-            ),
+            environment=documents.environment(),
             spec=spec.model,
             ledger=ledger,
             tallies=[(t, registry.get(t.counter).convention(t.version, ledger)) for t in tallies],
+            source=results.reference(),
+            adapters={t.counter: results.source(type(registry.get(t.counter)).__module__) for t in tallies},
         )
     )
 
@@ -131,11 +128,10 @@ class Report:
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write report.md, report.html, their pictures and run.json, all of them or none. Raises OSError."""
-        from reports.pages import pages
+        from reports.pages import run_files
         from reports.write import write_whole
 
-        files = {name: text.encode() for name, text in pages(self.run).items()}
-        return write_whole(Path(folder), {**files, "run.json": documents.encode(self.run)})
+        return write_whole(Path(folder), run_files(self.run))
 
     def __repr__(self) -> str:
         totals = ", ".join(f"{t.name} {t.total:,}" for t in self.run.counted())

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from counters import registry
 from counters.convention import Convention
 from counters.tally import Part, Status, Tally
 from reference_model.ledger import Entry, Ledger
-from reports.reconcile import Failure, Reconciliation, align, reconcile
+from reports.document import RunError, parse
+from reports.reconcile import ROUNDING, Failure, Reconciliation, align, reconcile
 
 FORMAT: Literal[1] = 1
 
@@ -20,6 +24,15 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     python: str
     torch: str | None
     platform: str
+
+
+def environment() -> Environment:
+    """Where this runs."""
+    return Environment(
+        python=platform.python_version(),
+        torch=registry.version_of("torch"),
+        platform=platform.platform(terse=True),
+    )
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +46,7 @@ class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
     totals: dict[str, int]
     entries: list[Entry]
     notes: list[str] = []
+    source: str = ""  # the code that makes ledgers, by its digest
 
 
 class ConventionLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +85,7 @@ class TallyRecord(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     device: str | None = None
     failures: list[Failure] = []
+    adapter: str = ""  # the source of our own adapter, by its digest
 
     @property
     def name(self) -> str:
@@ -107,10 +122,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         raise KeyError(f"{left} and {right} were not both counted in this run")
 
 
-class RunError(ValueError):
-    """A run document that cannot be read; the message is one line."""
-
-
 def mirrored(r: Reconciliation) -> Reconciliation:
     """The same reconciliation with left and right exchanged."""
     lines = [
@@ -141,18 +152,24 @@ def assemble(
     spec: str,
     ledger: Ledger,
     tallies: list[tuple[Tally, Convention]],
+    source: str = "",
+    adapters: Mapping[str, str] | None = None,
 ) -> Run:
-    """Check every tally against its convention and reconcile every pair."""
+    """Check every tally against its convention and reconcile every pair.
+
+    `source` and `adapters` are the digests of the code that made the ledger and ran each counter.
+    """
     records: list[TallyRecord] = []
     sides = []
     for tally, convention in tallies:
+        adapter = (adapters or {}).get(tally.counter, "")
         if tally.status != "counted":
-            records.append(_record(tally, [], Verified(sites=0, agree=0), [], []))
+            records.append(_record(tally, [], Verified(sites=0, agree=0), [], [], adapter))
             continue
         side = align(tally, convention, ledger)
         used: dict[tuple[str, str, str, str], list[int]] = {}
         for i, (entry, rule) in enumerate(zip(ledger.entries, side.rules, strict=True)):
-            if entry.op != "view":
+            if entry.op != "view" or side.charges[i]:
                 key = (entry.op, str(rule.formula), rule.because, rule.condition)
                 used.setdefault(key, []).append(i)
         convention_lines = [
@@ -167,8 +184,12 @@ def assemble(
             )
             for (op, formula, because, when), where in used.items()
         ]
+        if side.rounding:
+            convention_lines.append(
+                ConventionLine(op="rounding", formula="rounding", because=ROUNDING, source="", count=side.rounding)
+            )
         verified = Verified(sites=side.sites, agree=side.agree)
-        records.append(_record(tally, convention_lines, verified, side.parts, side.failures))
+        records.append(_record(tally, convention_lines, verified, side.parts, side.failures, adapter))
         sides.append((tally, side))
     return Run(
         format=FORMAT,
@@ -176,7 +197,7 @@ def assemble(
         created=created,
         environment=environment,
         model=Model(spec=spec, inputs=ledger.inputs, params=ledger.params, device=ledger.device),
-        ledger=LedgerRecord(totals=ledger.totals(), entries=ledger.entries, notes=ledger.notes),
+        ledger=LedgerRecord(totals=ledger.totals(), entries=ledger.entries, notes=ledger.notes, source=source),
         tallies=records,
         reconciliations=[
             reconcile(a, b, a_side, b_side, ledger) for (a, a_side), (b, b_side) in combinations(sides, 2)
@@ -190,6 +211,7 @@ def _record(
     verified: Verified,
     parts: list[Part],
     failures: list[Failure],
+    adapter: str,
 ) -> TallyRecord:
     return TallyRecord(
         counter=tally.counter,
@@ -210,6 +232,7 @@ def _record(
         reason=tally.reason,
         device=tally.device,
         failures=failures,
+        adapter=adapter,
     )
 
 
@@ -224,24 +247,16 @@ def decode(data: bytes) -> Run:
     Raises:
         RunError: cut off, not JSON, another format, of another shape, or sums that do not hold.
     """
-    try:
-        head = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RunError(f"it is not whole JSON ({error})") from None
-    if not isinstance(head, dict) or "format" not in head:
-        raise RunError('it is JSON but not a run document (no "format")')
-    if head["format"] != FORMAT:
-        raise RunError(f"it has format {head['format']!r}; this flopledger reads format {FORMAT}")
-    try:
-        run = msgspec.convert(head, Run)
-    except msgspec.ValidationError as error:
-        raise RunError(f"it is not a run document of format {FORMAT} ({error})") from None
-    _check(run)
-    return run
+    run: Run = parse(data, {"run": Run})
+    return check(run)
 
 
-def _check(run: Run) -> None:
-    """Add everything up again: a document that was changed by hand must not become a page."""
+def check(run: Run) -> Run:
+    """Add everything up again: a document that was changed by hand must not become a page.
+
+    Raises:
+        RunError: a sum that does not hold.
+    """
     names = [tally.name for tally in run.tallies]
     if len(names) != len(set(names)):
         raise RunError("it has two tallies of one name")
@@ -265,6 +280,7 @@ def _check(run: Run) -> None:
             raise RunError(f"the lines of {r.left} and {r.right} do not add up")
         if any(line.left - line.right != line.difference for line in r.lines):
             raise RunError(f"a line of {r.left} and {r.right} does not add up")
+    return run
 
 
 def read(path: Path) -> Run:

@@ -42,6 +42,7 @@ OP_WORDS = {
     "recurrent": "recurrent layer",
     "reduction": "reduction",
     "rms_norm": "RMS norm",
+    "rounding": "rounding in float32",
     "softmax": "softmax",
     "sub": "element-wise subtraction",
     "unattributed": "not attributed to a site",
@@ -273,10 +274,10 @@ def sentences(reconciliation: Reconciliation, run: Run) -> list[str]:
     left, right = visible(reconciliation.left), visible(reconciliation.right)
     texts = []
     for line in contributing(reconciliation):
-        sites = plural(line.sites, "site")
         checked = "verified at each" if line.verified_sites == line.sites else _failing(line)
+        where = f" at {plural(line.sites, 'site')} ({checked})" if line.sites else ""
         texts.append(
-            f"{signed(line.difference)} from {op_word(line.op)} at {sites} ({checked}): "
+            f"{signed(line.difference)} from {op_word(line.op)}{where}: "
             f"{left} {_charges(line.left_formula, line.left, line.left_because)}; "
             f"{right} {_charges(line.right_formula, line.right, line.right_because)}."
         )

@@ -1,0 +1,292 @@
+"""The commands over time: `releases`, `snapshot` and `drift`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reports.options import (
+    DEFAULT,
+    Counters,
+    Form,
+    Inputs,
+    Jobs,
+    ModelArgument,
+    Quiet,
+    Timeout,
+    app,
+    compared,
+    complete_counters,
+    fail,
+    note,
+    progress,
+    writing_to,
+)
+from reports.terminal import Column, Format, show_json, show_table, show_text
+
+BASELINE = Path("baseline.json")
+
+
+@app.command()
+def releases(
+    counter: Annotated[
+        str | None,
+        typer.Argument(help="A counter; with --new, all of the baseline's.", autocompletion=complete_counters),
+    ] = None,
+    model: ModelArgument = DEFAULT,
+    inputs: Inputs = None,
+    every: Annotated[bool, typer.Option("--all", help="Every published release.  [this is the default]")] = False,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="DATE|RELEASE", help="Only from this date or release on.")
+    ] = None,
+    last: Annotated[int | None, typer.Option("--last", metavar="N", min=1, help="Only the N newest.")] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Which counters have a newer release, and what would it change? Exit 1 if any "
+                           "number would move.")
+    ] = False,
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", metavar="FILE", help="For --new: a snapshot to compare with.  "
+                                  "[default: baseline.json if it is here, else what is installed]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Write the history here as a Markdown page, an "
+                                  "HTML page and JSON.")
+    ] = None,
+    form: Form = Format.table,
+    timeout: Timeout = 300.0,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Every published release of a counter on one model: where the number moved, and why.
+
+    Each release is installed into a cache of its own, never into your environment. What is finished
+    is kept: a second call is immediate, and one that was interrupted goes on.
+    """
+    if every and (since or last):
+        fail("--all and --since or --last contradict each other")
+    if new:
+        _newer(counter, model, inputs, baseline, form, timeout, jobs, quiet)
+    if not counter:
+        fail("name a counter, as `flopledger counters` lists them, or ask for --new")
+    from reports.history import history
+    from reports.pages import history_files
+    from reports.write import check_writable, write_whole
+
+    if out:
+        with writing_to(out):
+            check_writable(out)
+    try:
+        with progress(None, quiet) as (start, advance):
+            found = history(
+                counter, model, inputs, since=since, last=last, timeout=timeout, jobs=jobs,
+                on_start=lambda count: start(count + 1), on_done=advance, on_trouble=note,
+            )  # fmt: skip
+    except ValueError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        print("flopledger: interrupted; what is finished is kept, and the same command goes on", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if form is Format.json:
+        show_json(found)
+    else:
+        _show_history(found, form)
+    if out:
+        with writing_to(out):
+            written = write_whole(out, history_files(found))
+        if not quiet:
+            print("\n".join(f"wrote {path}" for path in written), file=sys.stderr)
+    raise typer.Exit(int(found.residual))
+
+
+def _show_history(found: Any, form: Format) -> None:
+    from reports import history_words as told
+    from reports import words
+
+    show_text(told.headline(found), form)
+    show_table(
+        [Column("release"), Column("uploaded"), Column("total", True), Column("step", True), Column("params", True),
+         Column("sites agree", True), Column("remarks")],
+        [
+            [row.release, row.uploaded[:10],
+             *("" if n is None else words.number(n) for n in (row.total,)),
+             words.signed(row.moved) if row.moved else "",
+             "" if row.params is None else words.number(row.params),
+             f"{row.agree} of {row.sites}" if row.sites else "",
+             "; ".join([*([] if row.total is not None else [row.status]), *told.remarks(row)])]
+            for row in found.rows
+        ],
+        form,
+    )  # fmt: skip
+    for change in found.changes:
+        show_text(told.title(change), form)
+        show_table(
+            [Column("operation"), Column("before"), Column("", True), Column("after"), Column("", True),
+             Column("change", True), Column("sites verified", True)],
+            [
+                *([words.op_word(x.op), x.right_formula, words.number(x.right), x.left_formula, words.number(x.left),
+                   words.signed(x.difference), told.verified(x)] for x in words.contributing(change.reconciliation)),
+                ["residual", "", "", "", "", words.signed(change.reconciliation.residual), ""],
+                ["sum", "", "", "", "", words.signed(change.reconciliation.difference), ""],
+            ],
+            form,
+        )  # fmt: skip
+        for text in told.reasons(change):
+            show_text(f"- {text}", form)
+    show_text(told.verdict(found), form)
+
+
+@app.command()
+def snapshot(
+    model: ModelArgument = DEFAULT,
+    inputs: Inputs = None,
+    counters: Counters = None,
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where the baseline goes.")] = BASELINE,
+    timeout: Timeout = 300.0,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Keep what every counter says today as a baseline: a small JSON file to check in."""
+    from reports import words
+    from reports.drift import encode
+    from reports.drift import snapshot as pinned
+    from reports.write import check_writable, write_whole
+
+    with writing_to(out):
+        if out.is_dir():
+            raise IsADirectoryError(21, "it is a folder; name a file, like baseline.json")
+        check_writable(out.parent)
+    run = compared(model, inputs, counters, timeout, jobs, quiet).run
+    with writing_to(out):
+        write_whole(out.parent, {out.name: encode(pinned(run))})
+    if not quiet:
+        show_text(words.totals(run), Format.table)
+        print(f"wrote {out}")
+
+
+@app.command()
+def drift(
+    baseline: Annotated[Path, typer.Argument(metavar="BASELINE.json", help="A snapshot, or a run document.")],
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[OTHER.json]", help="What to compare with.  [default: count now]")
+    ] = None,
+    form: Form = Format.table,
+    timeout: Timeout = 300.0,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """What has moved since the baseline, and the lines that moved it. Exit 1 if anything has."""
+    from reports.drift import drift as compare_snapshots
+    from reports.drift import snapshot as pinned
+
+    before = _read(baseline)
+    if other is not None:
+        after = _read(other)
+    else:
+        names = [tally.name for tally in before.tallies]
+        after = pinned(compared(before.model.spec, before.model.inputs, names, timeout, jobs, quiet).run)
+    found = compare_snapshots(before, after)
+    _show_drift(found, form)
+    raise typer.Exit(int(found.drifted))
+
+
+def _read(path: Path) -> Any:
+    from reports.document import RunError
+    from reports.drift import read
+
+    try:
+        return read(path)
+    except RunError as error:
+        fail(f"cannot read {path}: {error}")
+    except OSError as error:
+        fail(f"cannot read {path}: {error.strerror or error}")
+
+
+def _show_drift(found: Any, form: Format) -> None:
+    from reports import words
+
+    if form is Format.json:
+        show_json(found)
+        return
+    show_text(f"{words.visible(found.model)} at {', '.join(found.inputs)}", form)
+    show_table(
+        [Column("counter"), Column("mark"), Column("baseline"), Column("", True), Column("now"), Column("", True),
+         Column("change", True)],
+        [
+            [row.counter, row.mark, row.before_version or "", "" if row.before is None else words.number(row.before),
+             row.after_version or "", "" if row.after is None else words.number(row.after),
+             "" if row.difference is None else words.signed(row.difference)]
+            for row in found.rows
+        ],
+        form,
+    )  # fmt: skip
+    for row in found.rows:
+        if row.reason and row.mark != "same":
+            show_text(f"{row.counter}, {row.mark}: {words.visible(row.reason)}", form)
+        if row.lines or row.residual:
+            show_text(f"{row.counter}: {words.signed(row.difference)}", form)
+            show_table(
+                [Column("operation"), Column("baseline"), Column("", True), Column("now"), Column("", True),
+                 Column("change", True)],
+                [
+                    *([words.op_word(x.op), x.before_formula, words.number(x.before), x.after_formula,
+                       words.number(x.after), words.signed(x.difference)] for x in row.lines),
+                    ["residual", "", "", "", "", words.signed(row.residual)],
+                    ["sum", "", "", "", "", words.signed(row.difference)],
+                ],
+                form,
+            )  # fmt: skip
+            for line in row.lines:
+                because = f"{line.before_because or 'not charged'} then, {line.after_because or 'not charged'} now"
+                show_text(f"- {words.op_word(line.op)}: {words.visible(because)}", form)
+    for text in found.notes:
+        show_text(f"note: {words.visible(text)}", form)
+    show_text("Something has drifted." if found.drifted else "Nothing has drifted.", form)
+
+
+def _newer(
+    counter: str | None, model: str, inputs: list[str] | None, baseline: Path | None, form: Format,
+    timeout: float, jobs: int | None, quiet: bool,
+) -> None:  # fmt: skip
+    """`releases --new`: the baseline against the newest releases."""
+    from counters.package_index import published
+    from reports.drift import drift as compare_snapshots
+    from reports.drift import newest, only
+    from reports.drift import snapshot as pinned
+
+    if baseline is None and BASELINE.is_file():
+        baseline = BASELINE
+    if baseline is not None:
+        before = _read(baseline)
+        model, inputs = before.model.spec, before.model.inputs
+    else:
+        before = pinned(compared(model, inputs, [counter] if counter else None, timeout, jobs, quiet).run)
+    if counter is not None:
+        before = only(before, {t.name for t in before.tallies if counter in (t.name, t.counter)})
+        if not before.tallies:
+            fail(f"there is no {counter} in the baseline")
+    found = {}
+    for tally in before.tallies:
+        if tally.distribution in ("", "torch") or tally.status != "counted":
+            continue
+        try:
+            listing = published(tally.distribution, ask=True)
+        except ValueError as error:
+            fail(str(error))
+        if listing.trouble:
+            note(f"{listing.trouble}; going by the list of {listing.asked[:10]}")
+        release = newest(listing, tally.version)
+        if release:
+            found[tally.name] = f"{tally.counter}=={release.version}"
+    if not found:
+        if form is Format.json:
+            show_json({"model": model, "inputs": inputs or [], "rows": [], "notes": ["no newer release"]})
+        else:
+            show_text("No counter has a newer release than the baseline's.", form)
+        raise typer.Exit()
+    after = pinned(compared(model, inputs, list(found.values()), timeout, jobs, quiet).run)
+    changes = compare_snapshots(only(before, set(found)), after)
+    _show_drift(changes, form)
+    raise typer.Exit(int(changes.drifted))

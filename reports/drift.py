@@ -1,0 +1,312 @@
+"""A baseline, and what has moved since: one row per counter, with the lines that moved it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from packaging.version import Version
+
+from counters.package_index import Listing, Release
+from counters.tally import Status
+from reports.document import RunError, parse
+from reports.run import ConventionLine, Environment, Model, Run, TallyRecord, Verified
+from reports.run import check as check_run
+
+Mark = Literal[
+    "same", "new release, same numbers", "moved", "newly failing", "newly counting", "not comparable"
+]  # fmt: skip
+FINE: tuple[Mark, ...] = ("same", "new release, same numbers")
+
+
+class Pinned(msgspec.Struct, frozen=True, kw_only=True):
+    """What one counter said: its total, and the amounts by operation and formula that make it up.
+
+    `unexplained` is what no formula gives, so `total == sum(line.count) + unexplained`.
+    """
+
+    counter: str
+    distribution: str
+    version: str | None
+    release: str | None
+    unit: str
+    status: Status
+    total: int | None
+    params: int | None
+    reason: str | None
+    lines: list[ConventionLine]
+    unexplained: int
+    verified: Verified
+    adapter: str
+    warnings: list[str] = []
+
+    @property
+    def name(self) -> str:
+        return f"{self.counter}=={self.release}" if self.release else self.counter
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A baseline: a run without its sites, small enough to be checked in and read in a review.
+
+    `ledger` holds the totals of every quantity, `source` the code that makes ledgers, by its digest.
+    """
+
+    format: Literal[1]
+    kind: Literal["snapshot"]
+    flopledger: str
+    created: str
+    environment: Environment
+    model: Model
+    ledger: dict[str, int]
+    source: str
+    tallies: list[Pinned]
+
+
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation whose amount changed: the formulas that charged for it, before and after."""
+
+    op: str
+    before_formula: str
+    after_formula: str
+    before: int
+    after: int
+    difference: int
+    before_because: str = ""
+    after_because: str = ""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One counter. `difference == sum(line.difference) + residual` where both counted."""
+
+    counter: str
+    mark: Mark
+    before_version: str | None = None
+    after_version: str | None = None
+    before: int | None = None
+    after: int | None = None
+    difference: int | None = None
+    lines: list[Moved] = []
+    residual: int = 0
+    reason: str | None = None
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    model: str
+    inputs: list[str]
+    rows: list[Row]
+    notes: list[str] = []
+
+    @property
+    def drifted(self) -> bool:
+        """Whether any row is something else than the same numbers."""
+        return any(row.mark not in FINE for row in self.rows)
+
+
+def snapshot(run: Run) -> Snapshot:
+    """The baseline of a run."""
+    return Snapshot(
+        format=1,
+        kind="snapshot",
+        flopledger=run.flopledger,
+        created=run.created,
+        environment=run.environment,
+        model=run.model,
+        ledger=run.ledger.totals,
+        source=run.ledger.source,
+        tallies=[_pinned(tally) for tally in run.tallies],
+    )
+
+
+def _pinned(tally: TallyRecord) -> Pinned:
+    return Pinned(
+        counter=tally.counter,
+        distribution=tally.distribution,
+        version=tally.version,
+        release=tally.release,
+        unit=tally.unit,
+        status=tally.status,
+        total=tally.total,
+        params=tally.params,
+        reason=tally.reason,
+        lines=[line for line in tally.convention if line.count],
+        unexplained=sum(failure.unexplained for failure in tally.failures),
+        verified=tally.verified,
+        adapter=tally.adapter,
+        warnings=tally.warnings,
+    )
+
+
+def encode(found: Snapshot) -> bytes:
+    """Indented UTF-8 JSON, so that a review shows what moved."""
+    return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
+
+
+def decode(data: bytes) -> Snapshot:
+    """Read a baseline; a run document is one too.
+
+    Raises:
+        RunError: it cannot be read, or does not add up.
+    """
+    found: Run | Snapshot = parse(data, {"snapshot": Snapshot, "run": Run})
+    if isinstance(found, Run):
+        found = snapshot(check_run(found))
+    names = [tally.name for tally in found.tallies]
+    if len(names) != len(set(names)):
+        raise RunError("it has two tallies of one name")
+    for tally in found.tallies:
+        if tally.status == "counted" and tally.total != sum(line.count for line in tally.lines) + tally.unexplained:
+            raise RunError(f"the lines of {tally.name} do not sum to its total")
+    return found
+
+
+def read(path: Path) -> Snapshot:
+    """`decode` of a file's bytes; raises RunError and OSError."""
+    return decode(path.read_bytes())
+
+
+def only(found: Snapshot, names: set[str]) -> Snapshot:
+    """The same baseline with just these counters."""
+    return msgspec.structs.replace(found, tallies=[tally for tally in found.tallies if tally.name in names])
+
+
+def newest(listing: Listing, version: str | None) -> Release | None:
+    """The newest release to install, if it was uploaded after `version`; None where that is the newest."""
+    fit = [r for r in listing.releases if not (r.yanked or r.obstacle or Version(r.version).is_prerelease)]
+    if not fit or version is None or fit[-1].version == version:
+        return None
+    known = [release.version for release in listing.releases]
+    if version in known and known.index(version) > known.index(fit[-1].version):
+        return None
+    return fit[-1]
+
+
+def drift(before: Snapshot, after: Snapshot) -> Drift:
+    """What has moved from one to the other, counter by counter."""
+    notes = []
+    alike = (before.model.spec, before.model.inputs) == (after.model.spec, after.model.inputs)
+    ours = bool(before.source and after.source and before.source != after.source and before.ledger != after.ledger)
+    if not alike:
+        notes.append(f"the baseline is of {_what(before)}, this is {_what(after)}")
+    elif ours:
+        notes.append("flopledger's own ledger of this model has changed since the baseline was taken")
+    elif before.ledger != after.ledger:
+        notes.append(f"the model itself does other work than in the baseline: {_quantities(before, after)}")
+    if before.environment.torch != after.environment.torch:
+        notes.append(f"torch {before.environment.torch} then, {after.environment.torch} now")
+    rows = []
+    for old, new in _matched(before.tallies, after.tallies):
+        row = _row(old, new)
+        changed = row.mark == "moved"
+        if changed and not alike:
+            row = _not_comparable(row, "another model or input")
+        elif changed and ours:
+            row = _not_comparable(row, "our own ledger changed; take the baseline again")
+        elif changed and old and new and old.adapter and new.adapter and old.adapter != new.adapter:
+            row = _not_comparable(row, "our own adapter changed too; take the baseline again")
+        rows.append(row)
+    return Drift(model=after.model.spec, inputs=after.model.inputs, rows=rows, notes=notes)
+
+
+def _what(found: Snapshot) -> str:
+    return f"{found.model.spec} at {', '.join(found.model.inputs)}"
+
+
+def _quantities(before: Snapshot, after: Snapshot) -> str:
+    moved = [
+        f"{name} {before.ledger.get(name, 0):,} then, {after.ledger.get(name, 0):,} now"
+        for name in sorted({*before.ledger, *after.ledger}, key=lambda name: (name != "macs", name))
+        if before.ledger.get(name, 0) != after.ledger.get(name, 0)
+    ]
+    return "; ".join(moved[:3])
+
+
+def _not_comparable(row: Row, reason: str) -> Row:
+    return msgspec.structs.replace(row, mark="not comparable", reason=reason)
+
+
+def _matched(before: list[Pinned], after: list[Pinned]) -> list[tuple[Pinned | None, Pinned | None]]:
+    """Pairs of one name; what is left over, of one counter, where either side has just one of it."""
+    pairs: list[tuple[Pinned | None, Pinned | None]] = []
+    rest = {tally.name: tally for tally in after}
+    unmatched: list[Pinned] = []
+    for old in before:
+        if old.name in rest:
+            pairs.append((old, rest.pop(old.name)))
+        else:
+            unmatched.append(old)
+    for old in unmatched:
+        alone = sum(other.counter == old.counter for other in unmatched) == 1
+        same = [new for new in rest.values() if new.counter == old.counter]
+        pairs.append((old, rest.pop(same[0].name) if alone and len(same) == 1 else None))
+    return [*pairs, *((None, new) for new in rest.values() if new.total is not None)]
+
+
+def _row(old: Pinned | None, new: Pinned | None) -> Row:
+    some = new or old
+    assert some is not None
+    name = some.counter if old and new and old.name != new.name else some.name
+    row = Row(
+        counter=name,
+        mark="same",
+        before_version=old.version if old else None,
+        after_version=new.version if new else None,
+        before=old.total if old else None,
+        after=new.total if new else None,
+        reason=new.reason if new else "it was not run",
+    )
+    replace: Callable[..., Row] = msgspec.structs.replace
+    if old is None:
+        return replace(row, mark="newly counting", reason="it is not in the baseline")
+    if new is None or new.total is None or old.total is None:
+        if old.total is not None:
+            return replace(row, mark="newly failing")
+        return replace(row, mark="newly counting" if new and new.total is not None else "same")
+    lines = moved(old.lines, new.lines)
+    difference, residual = new.total - old.total, new.unexplained - old.unexplained
+    if sum(line.difference for line in lines) + residual != difference:
+        raise ArithmeticError(f"{name}: lines and residual {residual} do not sum to {difference}")
+    row = replace(row, difference=difference, residual=residual, lines=lines)
+    if lines or residual:
+        return replace(row, mark="moved")
+    if old.verified.sites - old.verified.agree != new.verified.sites - new.verified.agree:
+        wrong = [tally.verified.sites - tally.verified.agree for tally in (old, new)]
+        reason = f"its formulas fail at {wrong[0]} sites then, at {wrong[1]} now"
+        return replace(row, mark="moved", reason=reason)
+    if old.params != new.params:
+        return replace(row, mark="moved", reason=f"its own count of parameters: {old.params} then, {new.params} now")
+    return replace(row, mark="same" if old.version == new.version else "new release, same numbers")
+
+
+def moved(before: list[ConventionLine], after: list[ConventionLine]) -> list[Moved]:
+    """The operations whose amounts differ, largest change first."""
+    found = []
+    for op in dict.fromkeys(line.op for line in [*before, *after]):
+        old, new = ([line for line in lines if line.op == op] for lines in (before, after))
+        amounts = sum(line.count for line in old), sum(line.count for line in new)
+        if amounts[0] != amounts[1]:
+            found.append(
+                Moved(
+                    op=op,
+                    before_formula=_formulas(old),
+                    after_formula=_formulas(new),
+                    before=amounts[0],
+                    after=amounts[1],
+                    difference=amounts[1] - amounts[0],
+                    before_because=_joined(line.because for line in old),
+                    after_because=_joined(line.because for line in new),
+                )
+            )
+    return sorted(found, key=lambda line: (-abs(line.difference), line.op))
+
+
+def _formulas(lines: list[ConventionLine]) -> str:
+    """The formulas of one op; with their conditions where there are several."""
+    if len({line.formula for line in lines}) == 1:
+        return lines[0].formula
+    return _joined(f"{line.formula} {line.when}".strip() for line in lines) or "0"
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(text for text in texts if text))

@@ -1,0 +1,218 @@
+"""Every published release of one counter on one model: what each said, and why the number moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+import msgspec
+
+from counters import registry, sandbox
+from counters.package_index import Listing, Release, published
+from counters.tally import Status, Tally
+from reference_model.ledger import Ledger
+from reference_model.spec import Spec
+from reports.document import RunError
+from reports.reconcile import Aligned, Reconciliation, align, reconcile
+from reports.run import Environment, Model, environment
+
+KIND: Literal["history"] = "history"
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One release. `moved` is how far its total is from that of the release counted before it."""
+
+    release: str
+    uploaded: str
+    status: Status
+    total: int | None = None
+    params: int | None = None
+    moved: int | None = None
+    sites: int = 0
+    agree: int = 0
+    reason: str | None = None
+    yanked: str | None = None
+    shims: list[str] = []
+    warnings: list[str] = []
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A step: `reconciliation.left` is the later release, so its difference is what the step added."""
+
+    before: str
+    after: str
+    reconciliation: Reconciliation
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the pages of a history show; `render` reads it again."""
+
+    format: Literal[1]
+    kind: Literal["history"]
+    flopledger: str
+    created: str
+    environment: Environment
+    model: Model
+    counter: str
+    distribution: str
+    unit: str
+    listed: str
+    trouble: str | None
+    rows: list[Row]
+    changes: list[Change]
+
+    @property
+    def counted(self) -> list[Row]:
+        return [row for row in self.rows if row.status == "counted"]
+
+    @property
+    def residual(self) -> bool:
+        """Whether any step leaves something over, or any formula fails somewhere."""
+        return any(c.reconciliation.residual for c in self.changes) or any(r.agree != r.sites for r in self.counted)
+
+
+def history(
+    counter: str,
+    model: str = "mobilenet_v2",
+    inputs: list[str] | None = None,
+    *,
+    since: str | None = None,
+    last: int | None = None,
+    ask: bool = False,
+    timeout: float = sandbox.TIMEOUT,
+    jobs: int | None = None,
+    on_start: Callable[[int], None] = lambda releases: None,
+    on_done: Callable[[str], None] = lambda name: None,
+    on_trouble: Callable[[str], None] = lambda reason: None,
+) -> History:
+    """Run the published releases of `counter` on a model, in order of upload.
+
+    Args:
+        counter: a name as `flopledger counters` lists them.
+        since: a date (2021, 2021-10 or 2021-10-06) or a release to begin with.
+        last: only so many of the newest.
+        ask: ask the package index now, however fresh the list that is kept.
+        on_start: called with the number of releases before the first of them runs.
+        on_done: called with a name when it is through, cached or counted.
+        on_trouble: called with one line where the index or the disk is in the way.
+
+    Raises:
+        ValueError: an unknown counter, model or `since`, or a package index that cannot be asked.
+    """
+    spec = Spec.parse(model, inputs)
+    adapter = registry.get(counter)
+    listing = published(adapter.distribution, ask=ask)
+    if listing.trouble:
+        on_trouble(f"{listing.trouble}; going by the list of {listing.asked[:10]}")
+    releases = chosen(listing, since, last)
+    names = {release.version: f"{counter}=={release.version}" for release in releases if not release.obstacle}
+    on_start(len(names))
+    ledger, tallies = sandbox.count_all(
+        list(names.values()),
+        spec,
+        timeout=timeout,
+        workers=jobs,
+        install=not listing.trouble,
+        on_done=on_done,
+        on_trouble=on_trouble,
+    )
+    found = dict(zip(names, tallies, strict=True))
+    return told(counter, spec, listing, [(release, found.get(release.version)) for release in releases], ledger)
+
+
+def chosen(listing: Listing, since: str | None, last: int | None) -> list[Release]:
+    """The releases from `since` on, or the `last` ones. Raises ValueError where `since` is neither date nor release."""
+    found = listing.releases
+    if since is not None:
+        start = next((i for i, release in enumerate(found) if release.version == since), None)
+        if start is None:
+            if not _is_date(since):
+                raise ValueError(f"{since!r} is neither a date like 2021-10 nor a release of {listing.distribution}")
+            start = next((i for i, release in enumerate(found) if release.uploaded >= since), len(found))
+        found = found[start:]
+    return found[-last:] if last else found
+
+
+def _is_date(text: str) -> bool:
+    for form in ("%Y", "%Y-%m", "%Y-%m-%d"):
+        try:
+            datetime.strptime(text, form)
+            return True
+        except ValueError:
+            continue
+    return False
+
+
+def told(
+    counter: str, spec: Spec, listing: Listing, found: Sequence[tuple[Release, Tally | None]], ledger: Ledger
+) -> History:
+    """The history that these tallies tell. Releases without one say why they could not run."""
+    adapter = registry.get(counter)
+    rows: list[Row] = []
+    changes: list[Change] = []
+    previous: tuple[Tally, Aligned] | None = None
+    for release, tally in found:
+        about: dict[str, Any] = {"release": release.version, "uploaded": release.uploaded, "yanked": release.yanked}
+        if tally is None or tally.total is None:
+            status = tally.status if tally else "unavailable"
+            rows.append(Row(**about, status=status, reason=tally.reason if tally else release.obstacle))
+            continue
+        side = align(tally, adapter.convention(tally.version, ledger), ledger)
+        row = Row(
+            **about,
+            status=tally.status,
+            total=tally.total,
+            params=tally.params,
+            sites=side.sites,
+            agree=side.agree,
+            shims=tally.shims,
+            warnings=tally.warnings,
+        )
+        if previous:
+            step = reconcile(tally, previous[0], side, previous[1], ledger)
+            row = msgspec.structs.replace(row, moved=step.difference)
+            if step.difference or step.residual or any(line.difference for line in step.lines):
+                step = msgspec.structs.replace(step, lines=[x for x in step.lines if x.left or x.right or x.failing])
+                before = str(previous[0].release)
+                changes.append(Change(before=before, after=release.version, reconciliation=step))
+        rows.append(row)
+        previous = tally, side
+    return History(
+        format=1,
+        kind=KIND,
+        flopledger=registry.version_of("flopledger") or "unknown",
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        environment=environment(),
+        model=Model(spec=spec.model, inputs=ledger.inputs, params=ledger.params, device=ledger.device),
+        counter=counter,
+        distribution=adapter.distribution,
+        unit=adapter.unit,
+        listed=listing.asked,
+        trouble=listing.trouble,
+        rows=rows,
+        changes=changes,
+    )
+
+
+def check(found: History) -> History:
+    """Add everything up again.
+
+    Raises:
+        RunError: a sum that does not hold.
+    """
+    totals = {row.release: row.total for row in found.counted if row.total is not None}
+    at: int | None = None
+    for row in found.counted:
+        if row.total is None or row.moved != (None if at is None else row.total - at):
+            raise RunError(f"the total of {row.release} and its step do not fit")
+        at = row.total
+    for change in found.changes:
+        r = change.reconciliation
+        if totals.get(change.after, 0) - totals.get(change.before, 0) != r.difference:
+            raise RunError(f"the step from {change.before} to {change.after} is not that of their totals")
+        if sum(line.difference for line in r.lines) + r.residual != r.difference:
+            raise RunError(f"the lines from {change.before} to {change.after} do not add up")
+        if any(line.left - line.right != line.difference for line in r.lines):
+            raise RunError(f"a line from {change.before} to {change.after} does not add up")
+    return found

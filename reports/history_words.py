@@ -1,0 +1,105 @@
+"""The prose of a history, for the terminal, the Markdown and the HTML."""
+
+from __future__ import annotations
+
+import re
+
+from reports import words
+from reports.history import Change, History, Row
+from reports.reconcile import Line
+from reports.words import number, op_word, plural, signed, visible
+
+
+def headline(found: History) -> str:
+    """How many releases, how many of them count, and how often the number moved."""
+    counted, where = found.counted, f"{visible(found.model.spec)} at {shapes(found)}"
+    text = f"{visible(found.counter)}: {len(counted)} of {plural(len(found.rows), 'release')} count {where}"
+    if not counted:
+        return f"{text}."
+    totals = [row.total or 0 for row in counted]
+    steps = sum(1 for row in counted if row.moved)
+    if not steps:
+        return f"{text}, and all of them say {number(totals[0])} {words.units(found.unit)}."
+    return (
+        f"{text}. The number moved {plural(steps, 'time')}, between {number(min(totals))} and {number(max(totals))}; "
+        f"today it is {number(totals[-1])} {words.units(found.unit)}."
+    )
+
+
+def verdict(found: History) -> str:
+    """Whether every step is explained, in words."""
+    wrong = [row for row in found.counted if row.agree != row.sites]
+    left = [c for c in found.changes if c.reconciliation.residual]
+    if not wrong and not left:
+        checked = sum(row.sites for row in found.counted)
+        return (
+            f"Every step is explained: residual 0, and each release's formulas agree with what it reported at all "
+            f"of its sites ({number(checked)} checked)."
+        )
+    said = [f"{visible(c.before)} → {visible(c.after)} {signed(c.reconciliation.residual)}" for c in left]
+    text = f"NOT EVERYTHING IS EXPLAINED: residuals at {words.listed(said)}. " if said else "The residuals are 0. "
+    if wrong:
+        names = [f"{visible(row.release)} ({row.sites - row.agree} of {row.sites})" for row in wrong[: words.LISTED]]
+        more = [f"{len(wrong) - words.LISTED} more"] if len(wrong) > words.LISTED else []
+        text += f"Formulas fail at sites of {words.listed(names + more)}."
+    return text.strip()
+
+
+def shapes(found: History) -> str:
+    """`1×3×416×416`."""
+    return ", ".join(visible(text.replace("x", "×")) for text in found.model.inputs) or "no inputs"
+
+
+def remarks(row: Row) -> list[str]:
+    """What there is to say of one release, besides its numbers."""
+    said = [visible(row.reason)] if row.reason else []
+    if row.yanked:
+        said.append(f"yanked: {visible(row.yanked)}")
+    if row.sites != row.agree:
+        said.append(f"its formulas fail at {plural(row.sites - row.agree, 'site')}")
+    return [*said, *map(visible, row.warnings)]
+
+
+def title(change: Change) -> str:
+    """From which release to which, and by how much."""
+    r = change.reconciliation
+    return f"{visible(change.before)} → {visible(change.after)}: {signed(r.difference)}"
+
+
+def reasons(change: Change) -> list[str]:
+    """One sentence for each line that moved: the old formula and the new one, with their reasons."""
+    said = []
+    for line in words.contributing(change.reconciliation):
+        where = f" at {plural(line.sites, 'site')}" if line.sites else ""
+        said.append(
+            f"{op_word(line.op)}{where}, {signed(line.difference)}: {_rule(line.right_formula, line.right_because)} "
+            f"before, {_rule(line.left_formula, line.left_because)} after"
+        )
+    if not said:
+        said.append("no operation is charged differently")
+    if change.reconciliation.residual:
+        said.append(words.leftover(change.reconciliation))
+    return said
+
+
+def _rule(formula: str, because: str) -> str:
+    return f"{visible(formula)} ({visible(because).rstrip('.')})" if because else visible(formula)
+
+
+def verified(line: Line) -> str:
+    """`52 of 52`; a dash for what is no site's."""
+    return f"{number(line.verified_sites)} of {number(line.sites)}" if line.sites else "–"
+
+
+def made(found: History) -> str:
+    """Where and when this was counted."""
+    environment = found.environment
+    return (
+        f"flopledger {found.flopledger}, {found.created}, Python {environment.python}, "
+        f"torch {environment.torch or 'none'}, {environment.platform}; releases as listed on {found.listed[:10]}."
+    )
+
+
+def file_stem(found: History) -> str:
+    """The name of a history's files, without its ending."""
+    return "releases-" + re.sub(r"[^\w.-]", "_", found.counter)

@@ -1,0 +1,1 @@
+if (data.history) draw("history", data.history);
