@@ -90,6 +90,12 @@ def usual() -> list[str]:
     return found
 
 
+def at_hand() -> list[str]:
+    """The counters that are installed."""
+    adapters = {name: get(name).distribution for name in names()}
+    return [name for name, distribution in adapters.items() if not distribution or version_of(distribution)]
+
+
 def stands_in_for(adapter: Counter) -> str:
     """The distribution whose import name this one shares (`instead_of`), "" for most."""
     return str(getattr(adapter, "instead_of", ""))

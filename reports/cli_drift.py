@@ -25,7 +25,7 @@ from reports.options import (
     progress,
     writing_to,
 )
-from reports.terminal import Column, Format, show_json, show_table, show_text
+from reports.terminal import Format, show, show_json, show_text
 
 BASELINE = Path("baseline.json")
 
@@ -72,6 +72,7 @@ def releases(
     if not counter:
         fail("name a counter, as `flopledger counters` lists them, or ask for --new")
     from reports.history import history
+    from reports.history_words import blocks
     from reports.pages import history_files
     from reports.write import check_writable, write_whole
 
@@ -92,50 +93,13 @@ def releases(
     if form is Format.json:
         show_json(found)
     else:
-        _show_history(found, form)
+        show(blocks(found), form)
     if out:
         with writing_to(out):
             written = write_whole(out, history_files(found))
         if not quiet:
             print("\n".join(f"wrote {path}" for path in written), file=sys.stderr)
     raise typer.Exit(int(found.residual))
-
-
-def _show_history(found: Any, form: Format) -> None:
-    from reports import history_words as told
-    from reports import words
-
-    show_text(told.headline(found), form)
-    show_table(
-        [Column("release"), Column("uploaded"), Column("total", True), Column("step", True), Column("params", True),
-         Column("sites agree", True), Column("remarks")],
-        [
-            [row.release, row.uploaded[:10],
-             *("" if n is None else words.number(n) for n in (row.total,)),
-             words.signed(row.moved) if row.moved else "",
-             "" if row.params is None else words.number(row.params),
-             f"{row.agree} of {row.sites}" if row.sites else "",
-             "; ".join([*([] if row.total is not None else [row.status]), *told.remarks(row)])]
-            for row in found.rows
-        ],
-        form,
-    )  # fmt: skip
-    for change in found.changes:
-        show_text(told.title(change), form)
-        show_table(
-            [Column("operation"), Column("before"), Column("", True), Column("after"), Column("", True),
-             Column("change", True), Column("sites verified", True)],
-            [
-                *([words.op_word(x.op), x.right_formula, words.number(x.right), x.left_formula, words.number(x.left),
-                   words.signed(x.difference), told.verified(x)] for x in words.contributing(change.reconciliation)),
-                ["residual", "", "", "", "", words.signed(change.reconciliation.residual), ""],
-                ["sum", "", "", "", "", words.signed(change.reconciliation.difference), ""],
-            ],
-            form,
-        )  # fmt: skip
-        for text in told.reasons(change):
-            show_text(f"- {text}", form)
-    show_text(told.verdict(found), form)
 
 
 @app.command()
@@ -205,45 +169,12 @@ def _read(path: Path) -> Any:
 
 
 def _show_drift(found: Any, form: Format) -> None:
-    from reports import words
+    from reports.drift_words import blocks
 
     if form is Format.json:
         show_json(found)
-        return
-    show_text(f"{words.visible(found.model)} at {', '.join(found.inputs)}", form)
-    show_table(
-        [Column("counter"), Column("mark"), Column("baseline"), Column("", True), Column("now"), Column("", True),
-         Column("change", True)],
-        [
-            [row.counter, row.mark, row.before_version or "", "" if row.before is None else words.number(row.before),
-             row.after_version or "", "" if row.after is None else words.number(row.after),
-             "" if row.difference is None else words.signed(row.difference)]
-            for row in found.rows
-        ],
-        form,
-    )  # fmt: skip
-    for row in found.rows:
-        if row.reason and row.mark != "same":
-            show_text(f"{row.counter}, {row.mark}: {words.visible(row.reason)}", form)
-        if row.lines or row.residual:
-            show_text(f"{row.counter}: {words.signed(row.difference)}", form)
-            show_table(
-                [Column("operation"), Column("baseline"), Column("", True), Column("now"), Column("", True),
-                 Column("change", True)],
-                [
-                    *([words.op_word(x.op), x.before_formula, words.number(x.before), x.after_formula,
-                       words.number(x.after), words.signed(x.difference)] for x in row.lines),
-                    ["residual", "", "", "", "", words.signed(row.residual)],
-                    ["sum", "", "", "", "", words.signed(row.difference)],
-                ],
-                form,
-            )  # fmt: skip
-            for line in row.lines:
-                because = f"{line.before_because or 'not charged'} then, {line.after_because or 'not charged'} now"
-                show_text(f"- {words.op_word(line.op)}: {words.visible(because)}", form)
-    for text in found.notes:
-        show_text(f"note: {words.visible(text)}", form)
-    show_text("Something has drifted." if found.drifted else "Nothing has drifted.", form)
+    else:
+        show(blocks(found), form)
 
 
 def _newer(

@@ -7,7 +7,36 @@ import re
 from reports import words
 from reports.history import Change, History, Row
 from reports.reconcile import Line
+from reports.terminal import Block, Column, Table
 from reports.words import number, op_word, plural, signed, visible
+
+
+def blocks(found: History) -> list[Block]:
+    """The whole history for the terminal."""
+    releases = Table(
+        [Column("release"), Column("uploaded"), Column("total", True), Column("step", True), Column("params", True),
+         Column("sites agree", True), Column("remarks")],
+        [
+            [visible(row.release), row.uploaded[:10], "" if row.total is None else number(row.total),
+             signed(row.moved) if row.moved else "", "" if row.params is None else number(row.params),
+             f"{row.agree} of {row.sites}" if row.sites else "",
+             "; ".join([*([] if row.total is not None else [row.status]), *remarks(row)])]
+            for row in found.rows
+        ],
+    )  # fmt: skip
+    said: list[Block] = [headline(found), releases]
+    for change in found.changes:
+        r = change.reconciliation
+        head = [Column("operation"), Column("before"), Column("", True), Column("after"), Column("", True),
+                Column("change", True), Column("sites verified", True)]  # fmt: skip
+        lines = [
+            *([op_word(x.op), visible(x.right_formula), number(x.right), visible(x.left_formula), number(x.left),
+               signed(x.difference), verified(x)] for x in words.contributing(r)),
+            ["residual", "", "", "", "", signed(r.residual), ""],
+            ["sum", "", "", "", "", signed(r.difference), ""],
+        ]  # fmt: skip
+        said += [title(change), Table(head, lines), *(f"- {text}" for text in reasons(change))]
+    return [*said, verdict(found)]
 
 
 def headline(found: History) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,38 @@ class Column(msgspec.Struct, frozen=True):
     numeric: bool = False
 
 
+class Table(msgspec.Struct, frozen=True):
+    """Rows of text under columns."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+
+
+Block = str | Table
+
+
+def show(blocks: Sequence[Block], form: Format) -> None:
+    """Paragraphs and tables, one after the other."""
+    for block in blocks:
+        if isinstance(block, Table):
+            show_table(block.columns, block.rows, form)
+            if form is Format.markdown:
+                print()
+        else:
+            show_text(block, form)
+
+
+def shown(blocks: Sequence[Block], width: int = 110) -> str:
+    """The same as plain text."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    plain = Console(file=text, width=width, highlight=False, color_system=None)
+    for block in blocks:
+        plain.print(_table(block.columns, block.rows) if isinstance(block, Table) else _text(block))
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
 def show_json(value: Any) -> None:
     """Any of our types as indented JSON on stdout."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=2)
@@ -40,11 +73,14 @@ def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], form: F
         for row in rows:
             print("| " + " | ".join(escaped(cell) for cell in row) + " |")
         return
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    console().print(_table(columns, rows, title))
 
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+
+def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str = "") -> Any:
+    from rich import box
+    from rich.table import Table as RichTable
+
+    table = RichTable(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for column in columns:
         table.add_column(
             column.heading,
@@ -53,8 +89,15 @@ def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], form: F
             overflow="fold",
         )
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # Text: names are not markup
-    console().print(table)
+        table.add_row(*(_text(cell) for cell in row))
+    return table
+
+
+def _text(text: str) -> Any:
+    """Text: names are not markup."""
+    from rich.text import Text
+
+    return Text(text)
 
 
 def show_text(text: str, form: Format) -> None:
@@ -62,9 +105,7 @@ def show_text(text: str, form: Format) -> None:
     if form is Format.markdown:
         print(escaped(text) + "\n")
     else:
-        from rich.text import Text
-
-        console().print(Text(text), soft_wrap=not sys.stdout.isatty())
+        console().print(_text(text), soft_wrap=not sys.stdout.isatty())
 
 
 def console() -> Any:

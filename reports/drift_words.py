@@ -1,0 +1,53 @@
+"""What has moved, in words and tables, for the terminal and for a failing test."""
+
+from __future__ import annotations
+
+from reports import words
+from reports.drift import Drift, Row
+from reports.terminal import Block, Column, Table
+from reports.words import number, op_word, signed, visible
+
+
+def blocks(found: Drift) -> list[Block]:
+    """One row per counter, then the lines of each one that moved."""
+    counters = Table(
+        [Column("counter"), Column("mark"), Column("baseline"), Column("", True), Column("now"), Column("", True),
+         Column("change", True)],
+        [
+            [visible(row.counter), row.mark, visible(row.before_version or ""), _number(row.before),
+             visible(row.after_version or ""), _number(row.after),
+             "" if row.difference is None else signed(row.difference)]
+            for row in found.rows
+        ],
+    )  # fmt: skip
+    shapes = ", ".join(visible(text).replace("x", "×") for text in found.inputs)
+    said: list[Block] = [f"{visible(found.model)} at {shapes}", counters]
+    for row in found.rows:
+        said += _row(row)
+    said += [f"note: {visible(text)}" for text in found.notes]
+    return [*said, "Something has drifted." if found.drifted else "Nothing has drifted."]
+
+
+def _row(row: Row) -> list[Block]:
+    said: list[Block] = []
+    if row.reason and row.mark != "same":
+        said.append(f"{visible(row.counter)}, {row.mark}: {visible(row.reason)}")
+    if not row.lines and not row.residual:
+        return said
+    lines = [
+        *([op_word(x.op), visible(x.before_formula), number(x.before), visible(x.after_formula), number(x.after),
+           signed(x.difference)] for x in row.lines),
+        ["residual", "", "", "", "", signed(row.residual)],
+        ["sum", "", "", "", "", signed(row.difference or 0)],
+    ]  # fmt: skip
+    head = [Column("operation"), Column("baseline"), Column("", True), Column("now"), Column("", True),
+            Column("change", True)]  # fmt: skip
+    said += [f"{visible(row.counter)}: {signed(row.difference or 0)}", Table(head, lines)]
+    for x in row.lines:
+        then, now = (visible(because) or "not charged" for because in (x.before_because, x.after_because))
+        said.append(f"- {op_word(x.op)}, then: {then}; now: {now if now != then else 'the same rule'}")
+    return said
+
+
+def _number(n: int | None) -> str:
+    return "" if n is None else words.number(n)

@@ -1,0 +1,110 @@
+"""For a test suite: `flop_snapshot` keeps what counters say beside the test, `assert_macs` keeps a budget."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FOLDER = "__flops__"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("flopledger")
+    group.addoption(
+        "--flop-update", action="store_true", help="write what the counters say today into the tests' FLOP snapshots"
+    )
+
+
+class FlopSnapshot:
+    """The snapshots of one test: files in `__flops__` beside it, one for each `check`."""
+
+    def __init__(self, test: Path, name: str, update: bool):
+        self._test, self._name, self._update = test, name, update
+        self._checks = 0
+
+    def check(
+        self, model: nn.Module | str, inputs: Any = None, counters: Sequence[str] | None = None, *, name: str = ""
+    ) -> None:
+        """Compare what the counters say of a model with what they said when the snapshot was taken.
+
+        Args:
+            model: a live module, which comes back as it was, or a spec like `"mobilenet_v2"`.
+            inputs: a tensor or a tuple of arguments; for a spec, shapes.
+            counters: as `compare` takes them; default every one that is installed.
+            name: tells several checks of one test apart, where their order does not.
+
+        Raises:
+            AssertionError: there is no snapshot yet, or something has moved; the message is the
+                reconciliation, operation by operation.
+        """
+        __tracebackhide__ = True
+        from counters import registry
+        from reports.document import RunError
+        from reports.drift import decode, drift, encode, snapshot
+        from reports.drift_words import blocks
+        from reports.report import compare
+        from reports.terminal import shown
+        from reports.write import write_whole
+
+        self._checks += 1
+        place = self._place(name or ("" if self._checks == 1 else str(self._checks)))
+        now = snapshot(compare(model, inputs, counters=registry.at_hand() if counters is None else counters).run)
+        try:
+            before = decode(place.read_bytes())
+        except FileNotFoundError:
+            before = None
+        except RunError as error:
+            if not self._update:
+                pytest.fail(f"cannot read {place}: {error}; pytest --flop-update writes it anew", pytrace=False)
+            before = None
+        if self._update:
+            if before is None or _timeless(before) != _timeless(now):
+                write_whole(place.parent, {place.name: encode(now)})
+            return
+        if before is None:
+            pytest.fail(f"there is no {place} yet; pytest --flop-update writes it", pytrace=False)
+        found = drift(before, now)
+        if found.drifted:
+            text = shown(blocks(found))
+            pytest.fail(f"{text}\n\nIf this is meant, pytest --flop-update writes {place}", pytrace=False)
+
+    def _place(self, name: str) -> Path:
+        """The file of one check; a name that no file can have gets a digest of itself."""
+        whole = f"{self._test.stem}.{self._name}{f'.{name}' if name else ''}"
+        plain = re.sub(r"[^\w.\[\]=-]", "_", whole)[:150]
+        if plain != whole:
+            plain += f"-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+        return self._test.parent / FOLDER / f"{plain}.json"
+
+
+def _timeless(found: Any) -> bytes:
+    """A snapshot without when and where it was taken."""
+    import msgspec
+
+    from reports.drift import encode
+
+    return encode(msgspec.structs.replace(found, created="", environment=msgspec.structs.replace(
+        found.environment, platform="", python="")))  # fmt: skip
+
+
+@pytest.fixture
+def flop_snapshot(request: pytest.FixtureRequest) -> FlopSnapshot:
+    """What counters say of a model, compared with a file beside the test; `--flop-update` writes it."""
+    name = request.node.nodeid.partition("::")[2].replace("::", ".")
+    return FlopSnapshot(request.path, name, bool(request.config.getoption("--flop-update")))
+
+
+@pytest.fixture(name="assert_macs")
+def _assert_macs() -> Any:
+    """A budget: `assert_macs(model, inputs, at_most=320_000_000)`."""
+    from reports.budget import assert_macs
+
+    return assert_macs
