@@ -14,8 +14,10 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 import types
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -110,7 +112,7 @@ def count_all(
     ledger = results.load("ledger", ledger_key, Ledger) if ledger_key else None
     # The slow ones first, the ledger before all: it says whether there is anything to count.
     slow_first = sorted(names, key=lambda name: adapters[name].device == "meta")
-    queue = [] if ledger else [Job(counter=LEDGER, spec=spec)]
+    queue = deque([] if ledger else [Job(counter=LEDGER, spec=spec)])
     queue += [
         Job(counter=split[name][0], spec=spec, device=adapters[name].device)
         for name in slow_first
@@ -161,7 +163,7 @@ def count_all(
             continue
         if job.device == "meta" and answer.status == "failed":
             # Some models cannot run without data; the counter gets a second chance on real tensors.
-            queue.append(msgspec.structs.replace(job, device="cpu"))
+            queue.appendleft(msgspec.structs.replace(job, device="cpu"))
             continue
         answers[job.name] = kept = Kept(name=job.name, device=job.device, answer=answer)
         if job.name in keys and not answer.passing:
@@ -215,13 +217,16 @@ def _tally(counter: str, release: str | None, adapter: registry.Counter, kept: K
 
 
 def run(
-    jobs: list[Job],
+    jobs: deque[Job],
     *,
     live: Live | None = None,
     timeout: float = TIMEOUT,
     workers: int | None = None,
 ) -> Iterator[tuple[Job, Answer]]:
-    """Run jobs, each in its own process, and yield answers as they come. `jobs` may grow meanwhile."""
+    """Run jobs, each in its own process, and yield answers as they come.
+
+    Jobs are taken from the left of the queue, to which more may be added meanwhile.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = max(1, workers or cores)
     context: Any = multiprocessing.get_context("fork" if live else "forkserver")
@@ -232,9 +237,9 @@ def run(
     taken = 0
     with tempfile.TemporaryDirectory(prefix="flopledger-", ignore_cleanup_errors=True) as top:
         try:
-            while taken < len(jobs) or started:
-                while taken < len(jobs) and len(started) < workers:
-                    job, folder = jobs[taken], Path(top, str(taken))
+            while jobs or started:
+                while jobs and len(started) < workers:
+                    job, folder = jobs.popleft(), Path(top, str(taken))
                     folder.mkdir()
                     threads = 1 if live else max(1, cores // workers)
                     arguments = (msgspec.json.encode(job), str(folder), threads, live)
@@ -311,6 +316,7 @@ def _answer(process: Any, folder: Path, late_after: float | None) -> Answer:
 def _work(encoded: bytes, folder: str, threads: int, live: Live | None) -> None:
     """The job's process. Whatever happens, at most one file of JSON is left behind."""
     os.setsid()
+    _end_with_the_command()
     _redirect(Path(folder, "output"))
     answer = Answer(status="failed", reason="no answer")
     try:
@@ -335,6 +341,20 @@ def _work(encoded: bytes, folder: str, threads: int, live: Live | None) -> None:
     part.write_bytes(msgspec.json.encode(answer))
     part.replace(whole)
     os._exit(0)  # not through atexit: a library's own farewell may hang
+
+
+def _end_with_the_command() -> None:
+    """Where the command is killed outright, nobody is left to keep the time limit: end, with all that was started."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _redirect(output: Path) -> None:

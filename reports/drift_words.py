@@ -45,7 +45,8 @@ def _row(row: Row) -> list[Block]:
     said += [f"{visible(row.counter)}: {signed(row.difference or 0)}", Table(head, lines)]
     for x in row.lines:
         then, now = (visible(because) or "not charged" for because in (x.before_because, x.after_because))
-        said.append(f"- {op_word(x.op)}, then: {then}; now: {now if now != then else 'the same rule'}")
+        if then != now:
+            said.append(f"- {op_word(x.op)}, then: {then}; now: {now}")
     return said
 
 

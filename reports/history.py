@@ -10,6 +10,7 @@ import msgspec
 
 from counters import registry, sandbox
 from counters.package_index import Listing, Release, published
+from counters.releases import where
 from counters.tally import Status, Tally
 from reference_model.ledger import Ledger
 from reference_model.spec import Spec
@@ -103,9 +104,13 @@ def history(
     spec = Spec.parse(model, inputs)
     adapter = registry.get(counter)
     listing = published(adapter.distribution, ask=ask)
-    if listing.trouble:
-        on_trouble(f"{listing.trouble}; going by the list of {listing.asked[:10]}")
     releases = chosen(listing, since, last)
+    if any(not where(adapter.distribution, r.version).is_dir() for r in releases if not r.obstacle):
+        # Something is to be installed: if the index cannot be reached, one line says so, not each install.
+        listing = published(adapter.distribution, ask=True)
+        releases = chosen(listing, since, last)
+    if listing.trouble:
+        on_trouble(f"{listing.trouble}; going by the list of {listing.asked[:10]} and what is installed")
     names = {release.version: f"{counter}=={release.version}" for release in releases if not release.obstacle}
     on_start(len(names))
     ledger, tallies = sandbox.count_all(
