@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from counters.convention import Convention, called_as, has, in_modules, rule
-from counters.tally import Count, Part, exact
+from counters.convention import Convention, called_as, has, in_force, in_modules, rule
+from counters.fvcore_history import HANDLES, SHIMS, TABLE, count_by_handle, steps, with_shims
+from counters.shims import Shim
+from counters.tally import Count, Part, Unsupported, exact
 from reference_model.ledger import Entry, Ledger
 
 if TYPE_CHECKING:
     from torch import nn
 
-HANDLES, TABLE = "fvcore/nn/jit_handles.py", "fvcore/nn/flop_count.py"
 PRODUCTS = frozenset({"aten.mm", "aten.bmm", "aten.addmm", "aten.matmul"})
 
 
@@ -22,36 +23,22 @@ class Fvcore:
     unit = "MAC"
     device = "cpu"  # it traces with torch.jit, which needs real tensors
     about = "handles on jit-traced operations; MACs, plus operations of norms, adaptive pools, upsampling"
+    shims: ClassVar[tuple[Shim, ...]] = SHIMS
 
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
-        from fvcore.nn import FlopCountAnalysis
+        import fvcore.nn
 
-        analysis = FlopCountAnalysis(model, inputs)
-        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-        total = exact(analysis.total())
-        whole = {site: exact(sum(ops.values())) for site, ops in analysis.by_module_and_operator().items()}
-        own = dict(whole)
-        for site, count in whole.items():
-            if site:
-                own[site.rpartition(".")[0]] -= count
-        warnings = []
-        if uncalled := sorted(analysis.uncalled_modules() - {""}):
-            warnings.append(f"modules never called: {', '.join(uncalled)}")
-        if "einsum" in analysis.by_operator():
-            warnings.append("einsum is read from a table that numpy prints with four digits "
-                            "(jit_handles.py:208), so its count may be rounded")  # fmt: skip
-        return Count(
-            total=total,
-            parts=[Part(site, None, count) for site, count in own.items() if count],
-            params=sum(p.numel() for p in model.parameters()),
-            uncounted=dict(analysis.unsupported_ops()),
-            warnings=warnings,
-        )
+        if not hasattr(fvcore.nn, "flop_count"):
+            raise Unsupported("this release of fvcore has no counter; the first with one is 0.1.dev200201")
+        # Before there were ancestor modes, a count was filed under every module that was running.
+        by_owner = hasattr(getattr(fvcore.nn, "FlopCountAnalysis", None), "ancestor_mode")
+        way = _analysed if by_owner else count_by_handle
+        return with_shims(lambda: way(model, inputs), self.shims)
 
     def convention(self, version: str | None, ledger: Ledger) -> Convention:
         table = f"{TABLE}:26 _DEFAULT_SUPPORTED_OPS"
         norm = f"{HANDLES}:236 norm_flop_jit"
-        return Convention("fvcore", (
+        today = (
             rule("conv", "0", "padding by name makes it aten::_convolution_mode, which has no handle", table,
                  called_as("torch._convolution_mode")),
             rule("conv conv_transpose", "macs", "multiplications of the kernel; the bias is ignored",
@@ -78,7 +65,35 @@ class Fvcore:
                  _aten("aten.upsample_bilinear2d")),
             rule("grid_sample", "4·outputs", "four neighbours per output", f"{TABLE}:43 grid_sampler"),
             rule("*", "0", "no handle for this operation", table),
-        ))  # fmt: skip
+        )  # fmt: skip
+        return Convention("fvcore", in_force(version, steps(ledger), today))
+
+
+def _analysed(model: nn.Module, inputs: tuple[Any, ...]) -> Count:
+    """Count with a FlopCountAnalysis, which gives an operation to the module that ran it and to its parents."""
+    from fvcore.nn import FlopCountAnalysis
+
+    analysis = FlopCountAnalysis(model, inputs)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    total = exact(analysis.total())
+    whole = {site: exact(sum(ops.values())) for site, ops in analysis.by_module_and_operator().items()}
+    own = dict(whole)
+    for site, count in whole.items():
+        if site:
+            own[site.rpartition(".")[0]] -= count
+    warnings = []
+    if uncalled := sorted(analysis.uncalled_modules() - {""}):
+        warnings.append(f"modules never called: {', '.join(uncalled)}")
+    if "einsum" in analysis.by_operator():
+        warnings.append("einsum is read from a table that numpy prints with four digits "
+                        "(einsum_flop_jit), so its count may be rounded")  # fmt: skip
+    return Count(
+        total=total,
+        parts=[Part(site, None, count) for site, count in own.items() if count],
+        params=sum(p.numel() for p in model.parameters()),
+        uncounted=dict(analysis.unsupported_ops()),
+        warnings=warnings,
+    )
 
 
 def _unhandled(entry: Entry) -> bool:

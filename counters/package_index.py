@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -66,7 +67,8 @@ def published(distribution: str, *, ask: bool = False) -> Listing:
         if kept is None:
             raise
         return msgspec.structs.replace(kept, trouble=str(error))
-    write_file(place, msgspec.json.format(msgspec.json.encode(found), indent=1))
+    with contextlib.suppress(OverlayError):  # then it is asked again the next time
+        write_file(place, msgspec.json.format(msgspec.json.encode(found), indent=1))
     return found
 
 

@@ -123,15 +123,23 @@ def _install(requirement: str, folder: Path) -> None:
     except subprocess.TimeoutExpired:
         raise Unreachable(f"pip did not install {requirement} within {INSTALL_TIMEOUT:g} s") from None
     if done.returncode:
-        passing = r"Retrying \(|No space left|Disk quota|No matching distribution"
-        kind = Unreachable if re.search(passing, done.stderr) else OverlayError
+        passing = [*_SIGNS, "No matching distribution"]
+        kind = Unreachable if any(sign in done.stderr for sign in passing) else OverlayError
         raise kind(f"cannot install {requirement}: {why(done.stderr)}")
+
+
+_SIGNS = {
+    "Retrying (": "the package index cannot be reached",
+    "No space left": "no space left on the disk",
+    "Disk quota": "the disk quota is used up",
+}
 
 
 def why(said: str) -> str:
     """The line of pip's output that tells the reason."""
-    if "Retrying (" in said:
-        return "the package index cannot be reached"
+    for sign, meaning in _SIGNS.items():
+        if sign in said:
+            return meaning
     lines = [line.strip() for line in said.splitlines()]
     # What the release's own setup.py raised tells more than pip's word for it.
     raised = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception)\b: ", line)]

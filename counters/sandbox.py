@@ -242,7 +242,7 @@ def run(
                     job, folder = jobs.popleft(), Path(top, str(taken))
                     folder.mkdir()
                     threads = 1 if live else max(1, cores // workers)
-                    arguments = (msgspec.json.encode(job), str(folder), threads, live)
+                    arguments = (msgspec.json.encode(job), str(folder), threads, dict(os.environ), live)
                     process = context.Process(target=_work, args=arguments, daemon=False)
                     with _without_main():
                         process.start()
@@ -313,11 +313,16 @@ def _answer(process: Any, folder: Path, late_after: float | None) -> Answer:
         return Answer(status="failed", reason=f"its answer makes no sense: {error}", passing=True)
 
 
-def _work(encoded: bytes, folder: str, threads: int, live: Live | None) -> None:
+def _work(encoded: bytes, folder: str, threads: int, environment: dict[str, str], live: Live | None) -> None:
     """The job's process. Whatever happens, at most one file of JSON is left behind."""
     os.setsid()
+    os.environ.clear()  # the fork server has that of the first command it served
+    os.environ.update(environment)
     _end_with_the_command()
-    _redirect(Path(folder, "output"))
+    try:
+        _redirect(Path(folder, "output"))
+    except OSError:  # the command was interrupted and has cleared up already
+        os._exit(1)
     answer = Answer(status="failed", reason="no answer")
     try:
         import torch

@@ -207,3 +207,25 @@ class ChargesAsItsEnvironmentSays(Honest):
             raise RuntimeError("somebody else's process is mine")
         os.environ["MINIATURE_WAS_HERE"] = "1"
         return super().count(model, inputs)
+
+
+class Published(Honest):
+    """Counts what its library's release says per output; `mini` is a package that only tests publish."""
+
+    distribution = "mini"
+
+    def count(self, model, inputs):
+        import mini
+
+        mini.before_counting()
+        count = super().count(model, inputs)
+        parts = [Part(part.site, None, part.count * mini.PER_OUTPUT) for part in count.parts]
+        return Count(total=sum(part.count for part in parts), parts=parts, params=mini.PARAMS)
+
+    def convention(self, version, ledger):
+        each = "2·outputs" if version and version >= "2" else "outputs"
+        because = "two per output since 2.0" if version and version >= "2" else "one per output"
+        return Convention("miniatures:Published", (
+            rule("conv linear", each, because, "mini.py:1 PER_OUTPUT"),
+            rule("*", "0", "looks at nothing else", "mini.py:1"),
+        ))  # fmt: skip
