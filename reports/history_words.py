@@ -101,8 +101,9 @@ def reasons(change: Change) -> list[str]:
     for line in words.contributing(change.reconciliation):
         where = f" at {plural(line.sites, 'site')}" if line.sites else ""
         said.append(
-            f"{op_word(line.op)}{where}, {signed(line.difference)}: {_rule(line.right_formula, line.right_because)} "
-            f"before, {_rule(line.left_formula, line.left_because)} after"
+            f"{op_word(line.op)}{where}, {signed(line.difference)}: "
+            f"{_rule(line.right_formula, line.right_because, line.right_source)} before, "
+            f"{_rule(line.left_formula, line.left_because, line.left_source)} after"
         )
     if not said:
         said.append("no operation is charged differently")
@@ -111,8 +112,10 @@ def reasons(change: Change) -> list[str]:
     return said
 
 
-def _rule(formula: str, because: str) -> str:
-    return f"{visible(formula)} ({visible(because).rstrip('.')})" if because else visible(formula)
+def _rule(formula: str, because: str, source: str) -> str:
+    """A formula with its reason and the line of the library that says so."""
+    why = "; ".join(visible(text).rstrip(".") for text in (because, source) if text)
+    return f"{visible(formula)} ({why})" if why else visible(formula)
 
 
 def verified(line: Line) -> str:

@@ -91,13 +91,9 @@ def test_what_no_formula_explains_is_in_the_residual() -> None:
 
 def test_failing_and_counting_are_marks_of_their_own() -> None:
     """asv has them: a benchmark that stopped working is not a change of 100 %."""
-    gone: dict[str, object] = {"status": "failed", "total": None, "reason": "KeyError", "lines": [], "unexplained": 0}
-        "status": "failed",
-        "total": None,
-        "reason": "KeyError: 'x'",
-        "lines": [],
-        "unexplained": 0,
-    }
+    gone: dict[str, object] = {
+        "status": "failed", "total": None, "reason": "KeyError", "lines": [], "unexplained": 0,
+    }  # fmt: skip
     failing = with_tally(COUNTED, **gone)
     assert ("newly failing", "KeyError") == (row(failing).mark, row(failing).reason)
     assert "newly counting" == row(BASE, failing).mark
