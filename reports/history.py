@@ -43,6 +43,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     before: str
     after: str
+    uploaded: str
     reconciliation: Reconciliation
 
 
@@ -180,7 +181,8 @@ def told(
             if step.difference or step.residual or any(line.difference for line in step.lines):
                 step = msgspec.structs.replace(step, lines=[x for x in step.lines if x.left or x.right or x.failing])
                 before = str(previous[0].release)
-                changes.append(Change(before=before, after=release.version, reconciliation=step))
+                about_step = {"before": before, "after": release.version, "uploaded": release.uploaded}
+                changes.append(Change(**about_step, reconciliation=step))
         rows.append(row)
         previous = tally, side
     return History(

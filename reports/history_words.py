@@ -90,9 +90,9 @@ def remarks(row: Row) -> list[str]:
 
 
 def title(change: Change) -> str:
-    """From which release to which, and by how much."""
+    """From which release to which, when, and by how much."""
     r = change.reconciliation
-    return f"{visible(change.before)} → {visible(change.after)}: {signed(r.difference)}"
+    return f"{visible(change.before)} → {visible(change.after)} ({change.uploaded[:10]}): {signed(r.difference)}"
 
 
 def reasons(change: Change) -> list[str]:

@@ -48,11 +48,23 @@ def test_the_quoted_explanation_is_what_the_command_prints(tmp_path: Path) -> No
 
 def test_the_python_example_runs(tmp_path: Path) -> None:
     """Notebook users copy it as it stands."""
-    (code,) = blocks(README, "python")
+    test, code = blocks(README, "python")
+    (tmp_path / "test_cost.py").write_text(test)
+    for options in (["--flop-update"], []):
+        assert "1 passed" in run([sys.executable, "-m", "pytest", "-q", *options, "test_cost.py"], tmp_path)
     script = tmp_path / "example.py"
     script.write_text(code)
     assert "thop" in run([sys.executable, str(script)], tmp_path)
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_the_scheduled_job_is_a_job_and_its_command_runs(tmp_path: Path) -> None:
+    """People copy it as it stands, and see whether it works a week later."""
+    (job,) = blocks(README, "yaml")
+    (command,) = re.findall(r"- run: flopledger (releases --new .*) >>", job)
+    run(f"{BIN}/flopledger snapshot -c torch -c torchinfo -o baseline.json", tmp_path)
+    said = run(f"{BIN}/flopledger {command}", tmp_path)
+    assert "newer release" in said or "drifted" in said
 
 
 def test_the_two_commands_are_single_lines() -> None:
