@@ -11,9 +11,11 @@ import threading
 import time
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from browsing import logs, wait
 
 from counters import package_index, releases, results
 from counters.package_index import Listing, Release
@@ -387,6 +389,29 @@ def test_a_history_without_a_number_is_a_page_too(found: History) -> None:
     none = msgspec.structs.replace(found, rows=rows, changes=[])
     assert {"releases-miniatures_Published." + end for end in ("md", "html", "json")} == set(history_files(none))
     assert "0 of 6 releases count" in headline(none)
+
+
+def test_the_page_draws_itself_offline_and_fits_a_phone(browser: Any, found: History, tmp_path: Path) -> None:
+    """The chart is drawn by the page's own scripts, nothing is fetched, and wide tables scroll in their box."""
+    evil = "<img src=x onerror='window.broken = 1'>" * 9
+    rows = [msgspec.structs.replace(row, warnings=[evil]) for row in found.rows]
+    for name, content in history_files(msgspec.structs.replace(found, rows=rows)).items():
+        (tmp_path / name).write_bytes(content)
+    page = (tmp_path / "releases-miniatures_Published.html").as_uri()
+    logs(browser)
+    metrics = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        browser.get(page)
+        wait(browser, "return !!document.querySelector('#history.vega-embed svg')")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
+        assert browser.execute_script("return window.broken === undefined")
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert ([], [page]) == logs(browser)
+    text = browser.find_element("tag name", "body").text
+    assert "two per output since 2.0" in text
+    assert all(row.release in text for row in found.rows)
 
 
 # --- the command

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import logs, wait
 from sample_run import hostile_run, sample_run
 
 from counters.tally import Part
@@ -287,28 +286,6 @@ def test_rendering_is_byte_identical_and_needs_no_torch(run: Run, tmp_path: Path
 
 # --- in a browser
 
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --window-size=1200,900"
-)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver")
-    binary = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("chromium and chromedriver are not installed (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chromium = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield chromium
-    chromium.quit()
-
 
 def opened(browser: Any, run: Run, folder: Path) -> Any:
     """The page of a run in the browser, drawn."""
@@ -319,22 +296,6 @@ def opened(browser: Any, run: Run, folder: Path) -> Any:
     if run.reconciliations:
         wait(browser, "return !!document.querySelector('#waterfall.vega-embed svg')")
     return browser
-
-
-def wait(browser: Any, condition: str) -> None:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(browser, 15, poll_frequency=0.05).until(lambda _: browser.execute_script(condition))
-
-
-def logs(browser: Any) -> tuple[list[str], list[str]]:
-    """Console errors, and the addresses that were asked for, since the last call."""
-    import json
-
-    errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    return errors, [url for url in asked if not url.startswith("data:")]
 
 
 def choose(browser: Any, select: str, label: str) -> None:
