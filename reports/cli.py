@@ -94,7 +94,7 @@ def explain(
          Column("", True), Column("difference", True), Column("sites verified", True)],
         [
             *([words.op_word(x.op), x.left_formula, words.number(x.left), x.right_formula, words.number(x.right),
-               words.signed(x.difference), f"{x.verified_sites} of {x.sites}"] for x in lines),
+               words.signed(x.difference), words.verified(x)] for x in lines),
             ["residual", "", "", "", "", words.signed(found.residual), ""],
             ["sum", "", "", "", "", words.signed(sum(x.difference for x in lines) + found.residual), ""],
         ],

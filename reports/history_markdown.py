@@ -46,7 +46,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 def _change(change: Change) -> str:
     rows = [
-        [escape(op_word(x.op)), escape(x.right_formula), escape(x.left_formula), told.verified(x), number(x.right),
+        [escape(op_word(x.op)), escape(x.right_formula), escape(x.left_formula), words.verified(x), number(x.right),
          number(x.left), signed(x.difference)]
         for x in words.contributing(change.reconciliation)
     ]  # fmt: skip

@@ -6,7 +6,6 @@ import re
 
 from reports import words
 from reports.history import Change, History, Row
-from reports.reconcile import Line
 from reports.terminal import Block, Column, Table
 from reports.words import number, op_word, plural, signed, visible
 
@@ -31,7 +30,7 @@ def blocks(found: History) -> list[Block]:
                 Column("change", True), Column("sites verified", True)]  # fmt: skip
         lines = [
             *([op_word(x.op), visible(x.right_formula), number(x.right), visible(x.left_formula), number(x.left),
-               signed(x.difference), verified(x)] for x in words.contributing(r)),
+               signed(x.difference), words.verified(x)] for x in words.contributing(r)),
             ["residual", "", "", "", "", signed(r.residual), ""],
             ["sum", "", "", "", "", signed(r.difference), ""],
         ]  # fmt: skip
@@ -116,11 +115,6 @@ def _rule(formula: str, because: str, source: str) -> str:
     """A formula with its reason and the line of the library that says so."""
     why = "; ".join(visible(text).rstrip(".") for text in (because, source) if text)
     return f"{visible(formula)} ({why})" if why else visible(formula)
-
-
-def verified(line: Line) -> str:
-    """`52 of 52`; a dash for what is no site's."""
-    return f"{number(line.verified_sites)} of {number(line.sites)}" if line.sites else "–"
 
 
 def made(found: History) -> str:

@@ -122,7 +122,7 @@ def _row(line: Line) -> list[str]:
         escape(op_word(line.op)),
         escape(line.left_formula),
         escape(line.right_formula),
-        f"{number(line.verified_sites)} of {number(line.sites)}",
+        words.verified(line),
         number(line.left),
         number(line.right),
         signed(line.difference),

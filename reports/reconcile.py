@@ -168,7 +168,7 @@ def reconcile(left: Tally, right: Tally, left_side: Aligned, right_side: Aligned
 
     lines = [_line(key, indices, left_side, right_side, ledger.entries) for key, indices in groups.items()]
     if left_side.rounding or right_side.rounding:
-        lines.append(_rounding(left_side.rounding, right_side.rounding))
+        lines.append(_rounding(left, right, left_side, right_side))
     lines.sort(key=lambda line: (-abs(line.difference), -line.left, -line.elements, line.op))
     residue = [
         *_residue(left.name, left_side.failures),
@@ -230,23 +230,25 @@ def _line(key: tuple[str, str, str], indices: list[int], left: Aligned, right: A
     )
 
 
-ROUNDING = "its total is a sum in float32, which keeps 24 bits"
+def rounded(total: int, rounding: int) -> str:
+    """Why a total is not the sum of its parts, and what that is."""
+    return f"its total is a sum in float32, which keeps 24 bits; exactly it is {total - rounding:,}" if rounding else ""
 
 
-def _rounding(left: int, right: int) -> Line:
+def _rounding(left: Tally, right: Tally, left_side: Aligned, right_side: Aligned) -> Line:
     """What the two totals lost, or gained, where they were added up in float32."""
     return Line(
         op="rounding",
-        left_formula="rounding" if left else "0",
-        right_formula="rounding" if right else "0",
-        left=left,
-        right=right,
-        difference=left - right,
+        left_formula="rounding" if left_side.rounding else "0",
+        right_formula="rounding" if right_side.rounding else "0",
+        left=left_side.rounding,
+        right=right_side.rounding,
+        difference=left_side.rounding - right_side.rounding,
         sites=0,
         verified_sites=0,
         elements=0,
-        left_because=ROUNDING if left else "",
-        right_because=ROUNDING if right else "",
+        left_because=rounded(left.total or 0, left_side.rounding),
+        right_because=rounded(right.total or 0, right_side.rounding),
     )
 
 

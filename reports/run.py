@@ -15,7 +15,7 @@ from counters.convention import Convention
 from counters.tally import Part, Status, Tally
 from reference_model.ledger import Entry, Ledger
 from reports.document import RunError, parse
-from reports.reconcile import ROUNDING, Failure, Reconciliation, align, reconcile
+from reports.reconcile import Failure, Reconciliation, align, reconcile, rounded
 
 FORMAT: Literal[1] = 1
 
@@ -185,8 +185,9 @@ def assemble(
             for (op, formula, because, when), where in used.items()
         ]
         if side.rounding:
+            because = rounded(tally.total or 0, side.rounding)
             convention_lines.append(
-                ConventionLine(op="rounding", formula="rounding", because=ROUNDING, source="", count=side.rounding)
+                ConventionLine(op="rounding", formula="rounding", because=because, source="", count=side.rounding)
             )
         verified = Verified(sites=side.sites, agree=side.agree)
         records.append(_record(tally, convention_lines, verified, side.parts, side.failures, adapter))

@@ -284,6 +284,11 @@ def sentences(reconciliation: Reconciliation, run: Run) -> list[str]:
     return texts
 
 
+def verified(line: Line) -> str:
+    """At how many sites both formulas were checked: `52 of 52`; a dash for what is no site's."""
+    return f"{number(line.verified_sites)} of {number(line.sites)}" if line.sites else "–"
+
+
 def difference(reconciliation: Reconciliation) -> str:
     """The difference and the ops that make it up, in one line."""
     left, right = visible(reconciliation.left), visible(reconciliation.right)
@@ -315,6 +320,8 @@ def _failing(line: Line) -> str:
 
 def _charges(formula: str, amount: int, because: str) -> str:
     charge = f"charges {visible(formula)} = {number(amount)}" if formula != "0" else "charges nothing"
+    if formula == "rounding":
+        charge = f"is off by {signed(amount)}"
     return f"{charge} ({visible(because).rstrip('.')})" if because else charge
 
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 import reports.run
 from counters.convention import Convention, Formula, Rule, has, rule
-from counters.tally import Part, Tally
+from counters.tally import Part, Tally, lost
 from reference_model.ledger import Entry, Ledger
 from reports.document import RunError
 from reports.reconcile import Aligned, Failure, align, reconcile
@@ -363,6 +363,28 @@ def test_the_schema_refuses_what_is_no_document() -> None:
         bad = copy.deepcopy(document)
         change(bad)
         assert not validator(schema()).is_valid(bad)
+
+
+def test_what_a_float32_sum_lost_is_a_line_of_its_own() -> None:
+    """Old thop prints 1,127,856,896 for 1,127,856,920: known to the last digit, so no residual, and not a site's."""
+    parts = [*TRUE, Part("", "rounding", -1)]
+    mine = tally("mini", parts)
+    side = told(parts)
+    assert (side.sites, side.failures) == (side.agree, [])
+    found = reconcile(mine, tally("other", TRUE), side, told(TRUE), LEDGER)
+    (line,) = [line for line in found.lines if line.op == "rounding"]
+    assert (-1, -1, 0) == (line.difference, found.difference, found.residual)
+    assert f"exactly it is {sum(part.count for part in TRUE):,}" in line.left_because
+
+
+@given(st.integers(1, 2**40), st.integers(1, 99), st.integers(-(2**20), 2**20))
+def test_rounding_is_what_a_float32_sum_can_lose_and_no_more(total: int, additions: int, off: int) -> None:
+    """Whatever is beyond the bound stays in the residual: rounding must not become a place to hide."""
+    parts = lost(total, total + off, additions)
+    assert sum(part.count for part in parts) == -off
+    if parts:
+        within = abs(off) * 2**24 <= additions * max(total, total + off)
+        assert ["rounding" if within else "unattributed"] == [part.op for part in parts]
 
 
 def test_the_schema_file_is_the_schema() -> None:
