@@ -235,16 +235,19 @@ def history_spec(found: History, width: int | str = 760, background: str | None 
     low, high = float(min(totals)), float(max(totals))
     margin = (high - low) * 0.18 or high * 0.05 or 1.0
     bottom = low - margin
-    rows, missing = [], []
+    rows, missing, labels = [], [], [""]
     for row in found.rows:
         about = {"release": visible(row.release), "when": f"{row.uploaded}Z", "day": row.uploaded[:10]}
         if row.total is None:
             missing.append({**about, "y": bottom, "why": visible(row.reason or row.status)})
             continue
         moved = row.moved or (row.total if row.moved is None else 0)
+        label = giga(row.total) if moved and giga(row.total) != labels[-1] else ""
+        if label:
+            labels.append(label)
         rows.append({
             **about, "total": float(row.total), "exact": number(row.total), "step": signed(row.moved or 0),
-            "label": giga(row.total) if moved else "", "kind": "moved" if moved else "same",
+            "label": label, "offset": -10 if len(labels) % 2 == 0 else 16, "kind": "moved" if moved else "same",
         })  # fmt: skip
     x: Spec = {"field": "when", "type": "temporal", "title": "uploaded", "scale": {"type": "utc"},
                "axis": {"tickCount": {"expr": "ceil(width / 110)"}}}  # fmt: skip
@@ -282,7 +285,8 @@ def history_spec(found: History, width: int | str = 760, background: str | None 
             },
             {
                 "data": {"values": rows},
-                "mark": {"type": "text", "align": "left", "dx": 6, "dy": -10, "fontSize": 12, "color": "#222"},
+                "mark": {"type": "text", "align": "left", "dx": 6, "dy": {"expr": "datum.offset"}, "fontSize": 12,
+                         "color": "#222"},
                 "encoding": {"x": x, "y": {"field": "total", **y}, "text": {"field": "label", "type": "nominal"}},
             },
         ],
