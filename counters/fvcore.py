@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from counters.convention import Convention, called_as, has, in_force, in_modules, rule
-from counters.fvcore_history import HANDLES, SHIMS, TABLE, count_by_handle, steps, with_shims
+from counters.fvcore_history import HANDLES, SHIMS, STEPS, TABLE, count_by_handle, with_shims
 from counters.shims import Shim
 from counters.tally import Count, Part, Unsupported, exact
 from reference_model.ledger import Entry, Ledger
@@ -66,7 +66,7 @@ class Fvcore:
             rule("grid_sample", "4·outputs", "four neighbours per output", f"{TABLE}:43 grid_sampler"),
             rule("*", "0", "no handle for this operation", table),
         )  # fmt: skip
-        return Convention("fvcore", in_force(version, steps(ledger), today))
+        return Convention("fvcore", in_force(version, STEPS, today))
 
 
 def _analysed(model: nn.Module, inputs: tuple[Any, ...]) -> Count:

@@ -19,10 +19,10 @@ from unittest import mock
 
 import msgspec
 
-from counters.convention import Rule, Step, has, in_modules, rule
+from counters.convention import Step, has, in_modules, rule
 from counters.shims import Shim
 from counters.tally import Count, Part, exact
-from reference_model.ledger import Entry, Ledger
+from reference_model.ledger import Entry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -185,7 +185,7 @@ _NORM = f"{HANDLES}:221 norm_flop_jit"
 # Oldest first; lines are those of the last release before each step. No rule speaks of matmuls of more than two
 # dimensions before 0.1.3.post20210226: where the second operand has them, an assertion fails; where only the first
 # has, it is charged as if it had its first and last dimension only, and the ledger does not know those.
-_STEPS = (
+STEPS = (
     # A package of utilities, without a counter.
     Step("0.1.dev200201", (
         rule("*", "0", "this release has no counter", "fvcore/nn/__init__.py:1"),
@@ -220,31 +220,10 @@ _STEPS = (
     Step("0.1.5.post20210719", (
         rule("matmul", "0", "no handle for mm", f"{TABLE}:26 _DEFAULT_SUPPORTED_OPS", _as_mm),
     )),
+    # Transposed convolutions are counted over their input positions.
+    Step("0.1.5.post20220119", (
+        rule("conv_transpose", "taps_at_output",
+             "counted like a convolution: an output costs all the weights at one index of the first dimension",
+             f"{HANDLES}:122 conv_flop_count"),
+    )),
 )  # fmt: skip
-
-
-def steps(ledger: Ledger) -> tuple[Step, ...]:
-    """What changed, oldest first. What a release charged may need a coefficient that is this model's own."""
-    # Since January 2022 transposed convolutions are counted over their input positions.
-    return (*_STEPS, Step("0.1.5.post20220119", tuple(_transposed_as_if_not(ledger))))
-
-
-def _transposed_as_if_not(ledger: Ledger) -> Iterator[Rule]:
-    """For each kernel, what an output costs where the second dimension is taken for the input channels."""
-    entries = [entry for entry in ledger.entries if entry.op == "conv_transpose" and entry["inputs"]]
-    for taps in sorted({entry["macs"] // entry["inputs"] for entry in entries}):
-        yield rule(
-            "conv_transpose",
-            f"{taps}·outputs",
-            "counted like a convolution: an output costs all the weights at one index of the first dimension",
-            f"{HANDLES}:122 conv_flop_count",
-            _of_taps(taps),
-        )
-
-
-def _of_taps(taps: int) -> Callable[[Entry], bool]:
-    def condition(entry: Entry) -> bool:
-        return entry["macs"] == taps * entry["inputs"]
-
-    condition.__doc__ = f"with {taps} weights at each index of the first dimension"
-    return condition

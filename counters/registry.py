@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 GROUP = "flopledger.counters"
 TABLE = {
     "thop": "counters.thop:Thop",
+    "ultralytics-thop": "counters.ultralytics_thop:UltralyticsThop",
     "torchsummaryX": "counters.torchsummaryx:TorchSummaryX",
     "ptflops-pytorch": "counters.ptflops:PtflopsPytorch",
     "ptflops-aten": "counters.ptflops:PtflopsAten",

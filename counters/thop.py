@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import collections
-import collections.abc
+import functools
+import importlib
 import inspect
-import re
-import sys
-import types
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from counters.convention import Convention, both, has, in_modules, lacks, rule
-from counters.tally import Count, Part, exact
-from reference_model.ledger import Entry, Ledger
+from counters.convention import Convention, Rule, both, has, in_force, in_modules, lacks, rule
+from counters.shims import ITERABLE, Shim, empty_module, imported
+from counters.tally import Count, Part, Unsupported, exact, lost
+from counters.thop_history import ADAPTIVE, AVERAGE, CONVS, STEPS, TRANSPOSED, special, uploaded, upsamples
+from reference_model.ledger import Ledger
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,167 +29,173 @@ class Thop:
     unit = "MAC"
     device = "meta"  # its hooks read shapes only
     about = "hooks on known module classes; MACs, plus operations of norms and average pools"
+    shims: ClassVar[tuple[Shim, ...]] = (ITERABLE, empty_module("onnx", "it is imported for ONNX models only"))
 
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
-        shims = _let_it_import()
-        from thop import profile
-
-        if "ret_layer_info" not in inspect.signature(profile).parameters:
-            return _count_by_hook(model, inputs, shims)
-        total, params, table = profile(model, inputs=inputs, verbose=False, ret_layer_info=True)
-        canonical = {id(module): name for name, module in model.named_modules()}
-        sites = {path: canonical[id(m)] for path, m in model.named_modules(remove_duplicate=False)}
-        parts: list[Part] = []
-
-        def walk(path: str, ops: float, children: dict[str, Any]) -> None:
-            own = exact(ops) - sum(exact(child[0]) for child in children.values())
-            if own:
-                parts.append(Part(sites[path], None, own))
-            for name, (child_ops, _, below) in children.items():
-                walk(f"{path}.{name}" if path else name, child_ops, below)
-
-        walk("", total, table)
-        return Count(total=exact(total), parts=parts, params=exact(params, "parameters"), shims=shims)
+        return counted(model, inputs, self.shims)
 
     def convention(self, version: str | None, ledger: Ledger) -> Convention:
-        if _stamp(version) < OLDEST_KNOWN:
-            return Convention("thop", (rule("*", "0", "no convention is written for this release yet", TABLE),))
-        if _stamp(version) < FOUR_PER_ELEMENT:
-            return Convention("thop", (*_OLDER, *self.convention(None, ledger).rules))
-        rnn, cell = in_modules("RNN", "RNNCell"), "_count_rnn_cell: per state one addition, two with biases"
-        return Convention("thop", (
-            rule("conv", "macs", "one MAC per output and weight tap, groups respected, bias left out",
-                 f"{HOOKS}:22 count_convNd", in_modules("Conv1d", "Conv2d", "Conv3d")),
-            rule("conv_transpose", "macs_at_output", "counted like a convolution, over the output positions",
-                 f"{HOOKS}:22 count_convNd", in_modules(*(f"ConvTranspose{d}d" for d in (1, 2, 3)))),
-            rule("linear", "macs", "in_features per output, bias left out",
-                 f"{HOOKS}:140 count_linear", in_modules("Linear")),
-            rule("batch_norm layer_norm instance_norm", "4·outputs",
-                 "two operations to normalise an element, doubled where there are weights",
-                 f"{HOOKS}:60 count_normalization", both(_norms, has("weights"))),
-            rule("batch_norm layer_norm instance_norm", "2·outputs",
-                 "two operations to normalise an element, no weights to apply",
-                 f"{HOOKS}:60 count_normalization", both(_norms, lacks("weights"))),
-            rule("pool", "outputs", "one operation per output, whatever the window",
-                 f"{HOOKS}:106 count_avgpool", in_modules("AvgPool1d", "AvgPool2d", "AvgPool3d")),
-            rule("pool", "inputs + outputs", "adds every input up and divides every output",
-                 f"{HOOKS}:114 count_adap_avgpool", in_modules(*(f"AdaptiveAvgPool{d}d" for d in (1, 2, 3)))),
-            rule("softmax", "3·outputs - rows", "exponential, sum and division of every vector",
-                 f"{HOOKS}:98 count_softmax", in_modules("Softmax")),
-            rule("activation", "inputs", "one operation per element",
-                 f"{HOOKS}:82 count_prelu", in_modules("PReLU")),
-            *(rule("upsample", f"{cost}·outputs" if cost > 1 else "outputs", f"{cost} per output in this mode",
-                   f"{HOOKS}:125 count_upsample", both(_upsamples, _mode(mode)))
-              for mode, cost in (("nearest", 1), ("linear", 5), ("bilinear", 11), ("bicubic", 259))),
-            rule("recurrent", "macs + 3·states", cell, f"{RNN}:87 count_rnn", both(rnn, has("biases"))),
-            rule("recurrent", "macs + states", cell, f"{RNN}:87 count_rnn", rnn),
-            rule("recurrent", "macs + 13·states", "three gates, biases twice, and the hidden state's mix",
-                 f"{RNN}:124 count_gru", both(in_modules("GRU", "GRUCell"), has("biases"))),
-            rule("recurrent", "macs + 7·states", "three gates and the hidden state's mix",
-                 f"{RNN}:124 count_gru", in_modules("GRU", "GRUCell")),
-            rule("recurrent", "macs + 16·states", "four gates, biases twice, and the cell state",
-                 f"{RNN}:161 count_lstm", both(in_modules("LSTM", "LSTMCell"), has("biases"))),
-            rule("recurrent", "macs + 8·states", "four gates and the cell state",
-                 f"{RNN}:161 count_lstm", in_modules("LSTM", "LSTMCell")),
-            rule("activation pool", "0", "listed as a zero op", f"{HOOKS}:18 zero_ops", in_modules(
-                "ReLU", "ReLU6", "LeakyReLU", *(f"{a}MaxPool{d}d" for a in ("", "Adaptive") for d in (1, 2, 3)))),
-            rule("*", "0", "its table of hooks has no entry for this", f"{TABLE}:21 register_hooks"),
-        ))  # fmt: skip
+        rules = in_force(version, STEPS, RULES, uploaded)
+        return Convention("thop", rules if version is None else special(version, rules, ledger))
 
 
-_upsamples = in_modules("Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d")
+def recurrent(rnn: str, gru: str, lstm: str) -> list[Rule]:
+    """The rules for recurrent layers, which are the same wherever they are; the lines are not."""
+    of_rnn, of_gru, of_lstm = (in_modules(name, f"{name}Cell") for name in ("RNN", "GRU", "LSTM"))
+    state = "_count_rnn_cell: per state one addition, two with biases"
+    return [
+        rule("recurrent", "macs + 3·states", state, rnn, both(of_rnn, has("biases"))),
+        rule("recurrent", "macs + states", state, rnn, of_rnn),
+        rule("recurrent", "macs + 13·states", "three gates, biases twice, and the hidden state's mix", gru,
+             both(of_gru, has("biases"))),
+        rule("recurrent", "macs + 7·states", "three gates and the hidden state's mix", gru, of_gru),
+        rule("recurrent", "macs + 16·states", "four gates, biases twice, and the cell state", lstm,
+             both(of_lstm, has("biases"))),
+        rule("recurrent", "macs + 8·states", "four gates and the cell state", lstm, of_lstm),
+    ]  # fmt: skip
+
+
 _norms = in_modules(*(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in (1, 2, 3)),
                     "LayerNorm", "SyncBatchNorm")  # fmt: skip
+RULES = (
+    rule("conv", "macs", "one MAC per output and weight tap, groups respected, bias left out",
+         f"{HOOKS}:22 count_convNd", CONVS),
+    rule("conv_transpose", "macs_at_output", "counted like a convolution, over the output positions",
+         f"{HOOKS}:22 count_convNd", TRANSPOSED),
+    rule("linear", "macs", "in_features per output, bias left out", f"{HOOKS}:140 count_linear", in_modules("Linear")),
+    rule("batch_norm layer_norm instance_norm", "4·outputs",
+         "two operations to normalise an element, doubled where there are weights",
+         f"{HOOKS}:60 count_normalization", both(_norms, has("weights"))),
+    rule("batch_norm layer_norm instance_norm", "2·outputs",
+         "two operations to normalise an element, no weights to apply",
+         f"{HOOKS}:60 count_normalization", both(_norms, lacks("weights"))),
+    rule("pool", "outputs", "one operation per output, whatever the window", f"{HOOKS}:106 count_avgpool", AVERAGE),
+    rule("pool", "inputs + outputs", "adds every input up and divides every output",
+         f"{HOOKS}:114 count_adap_avgpool", ADAPTIVE),
+    rule("softmax", "3·outputs - rows", "exponential, sum and division of every vector",
+         f"{HOOKS}:98 count_softmax", in_modules("Softmax")),
+    rule("activation", "inputs", "one operation per element", f"{HOOKS}:82 count_prelu", in_modules("PReLU")),
+    *(rule("upsample", f"{cost}·outputs" if cost > 1 else "outputs", f"{cost} per output in this mode",
+           f"{HOOKS}:125 count_upsample", upsamples(mode))
+      for mode, cost in (("nearest", 1), ("linear", 5), ("bilinear", 11), ("bicubic", 259))),
+    *recurrent(f"{RNN}:87 count_rnn", f"{RNN}:124 count_gru", f"{RNN}:161 count_lstm"),
+    rule("activation pool", "0", "listed as a zero op", f"{HOOKS}:18 zero_ops", in_modules(
+        "ReLU", "ReLU6", "LeakyReLU", *(f"{a}MaxPool{d}d" for a in ("", "Adaptive") for d in (1, 2, 3)))),
+    rule("*", "0", "its table of hooks has no entry for this", f"{TABLE}:21 register_hooks"),
+)  # fmt: skip
 
 
-def _mode(mode: str) -> Any:
-    def condition(entry: Entry) -> bool:
-        return entry.aten.startswith(f"aten.upsample_{mode}") and "exact" not in entry.aten
+def counted(model: nn.Module, inputs: tuple[Any, ...], shims: Sequence[Shim]) -> Count:
+    """Run `thop.profile`, noting what each of its hooks adds.
 
-    condition.__doc__ = f"mode {mode}"
-    return condition
+    The hooks of releases up to January 2020 add in float32 and lose digits, so that nothing exact can
+    be read off the model. Therefore each hook is run once more, before it runs for the library: with a
+    float64 number in the place of the module's count, and float64 for whatever tensor it makes. What
+    is left there is the same count, exact up to 2**53, and the library's own is as if nothing had been.
+    """
+    import torch
 
+    from counters.sites import watched
 
-OLDEST_KNOWN = 2004101309
-FOUR_PER_ELEMENT = 2206102148  # the stamp of 0.0.5.post2206102148, the first release with today's norms
+    used = imported("thop", shims)
+    tables = importlib.import_module("thop.profile")
+    exactly: dict[nn.Module, Any] = {}
+    functional: Counter[str] = Counter()
+    additions = 0
 
+    def noting(hook: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(hook)
+        def noted(module: Any, x: Any, y: Any) -> Any:
+            nonlocal additions
+            own = module.total_ops
+            module.total_ops = exactly.get(module, torch.zeros(1, dtype=torch.float64))
+            with _float64():
+                hook(module, x, y)
+            exactly[module], module.total_ops = module.total_ops, own
+            additions += 2 * (getattr(own, "dtype", None) == torch.float32)  # into a tensor, and into the sum
+            return hook(module, x, y)
 
-def _stamp(version: str | None) -> int:
-    """The upload time in a version, YYMMDDhhmm: by PEP 440, 0.0.5 comes before 0.0.31, which is older."""
-    found = re.search(r"post(\d{10})$", version or "")
-    return int(found[1]) if found else (0 if version else FOUR_PER_ELEMENT)
-
-
-def _let_it_import() -> list[str]:
-    """Give old releases what they import on today's Python and use in no count of a PyTorch model."""
-    shims: list[str] = []
-    while True:
-        try:
-            import thop  # noqa: F401
-
-            return shims
-        except ImportError as error:
-            if "'Iterable'" in str(error) and not hasattr(collections, "Iterable"):
-                collections.Iterable = collections.abc.Iterable  # type: ignore[attr-defined]
-                shims.append("collections.Iterable is collections.abc.Iterable, as before Python 3.10")
-            elif isinstance(error, ModuleNotFoundError) and error.name == "onnx":
-                sys.modules["onnx"] = _Empty("onnx")
-                shims.append("onnx is an empty module: it is imported for ONNX models only")
-            else:
-                raise
-            for name in [name for name in sys.modules if name.partition(".")[0] == "thop"]:
-                del sys.modules[name]
-
-
-class _Empty(types.ModuleType):
-    """A module in which every name is there and none is of use."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return object
-
-
-def _count_by_hook(model: nn.Module, inputs: tuple[Any, ...], shims: list[str]) -> Count:
-    """Releases that return totals only: what each of their hooks adds is noted as it is added."""
-    from thop import profile as package_profile
-    from thop.profile import register_hooks
-
-    canonical = {id(module): name for name, module in model.named_modules()}
-    parts: list[Part] = []
-
-    def noting(hook: Any) -> Any:
-        def noted(module: Any, x: Any, y: Any) -> None:
-            before = module.total_ops.item()
-            hook(module, x, y)
-            if added := exact(module.total_ops.item() - before):
-                parts.append(Part(canonical[id(module)], None, added))
-
-        noted.__qualname__ = hook.__qualname__  # it prints this
         return noted
 
-    for kind, hook in list(register_hooks.items()):
-        if hook is not None:
-            register_hooks[kind] = noting(hook)
-    total, params = package_profile(model, inputs=inputs, verbose=False)
+    def noting_function(price: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(price)
+        def noted(args: Any, kwargs: Any, y: Any) -> Any:
+            amount = price(args, kwargs, y)
+            functional[sites.here] += exact(amount)
+            return amount
+
+        return noted
+
+    for kind, hook in tables.register_hooks.items():
+        # ultralytics-thop knows `zero_ops` by identity; what it adds is known anyway.
+        if hook is not None and hook.__name__ != "zero_ops":
+            tables.register_hooks[kind] = noting(hook)
+    functions = getattr(tables, "functional_hooks", {})  # ultralytics-thop only
+    functions.update({function: noting_function(price) for function, price in functions.items()})
+    with watched(model) as sites:
+        total, params = _profiled(model, inputs)
+
+    amounts = {module: exact(ops.item()) for module, ops in exactly.items()}
+    times = _times(model, amounts, exact(total) - functional.total())
+    names = {module: name for name, module in model.named_modules()}
+    by_site = functional + Counter({names[module]: times[module] * ops for module, ops in amounts.items()})
+    parts = [Part(site, None, ops) for site, ops in by_site.items()]
+    rest = lost(exact(total), by_site.total(), additions)
     warnings = []
-    if lost := exact(total) - sum(part.count for part in parts):
-        parts.append(Part("", "unattributed", lost))
-        warnings.append(f"it adds up in float32; exactly, its hooks count {exact(total) - lost:,}")
-    return Count(total=exact(total), parts=parts, params=exact(params, "parameters"), shims=shims, warnings=warnings)
+    if rest:
+        how = "it adds up in float32" if additions else "some of it is counted twice or not at all"
+        warnings.append(f"{how}; exactly, its hooks count {by_site.total():,}")
+    leaves = [module for module in model.modules() if not list(module.children())]
+    own = sum(parameter.numel() for leaf in leaves for parameter in leaf.parameters())
+    if additions and exact(params) != own:
+        warnings.append(f"it adds up parameters in float32, too; exactly, it counts {own:,}")
+    return Count(
+        total=exact(total),
+        parts=[*parts, *rest],
+        params=exact(params, "parameters"),
+        shims=used,
+        warnings=warnings,
+    )
 
 
-_batch_norms = in_modules("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
-# Up to 0.0.5.post2206100352; everything they do not say is as it is today.
-_OLDER = (
-    rule("batch_norm", "2·outputs", "two operations per element, with weights or without",
-         f"{HOOKS}:48 count_bn", _batch_norms),
-    rule("layer_norm instance_norm softmax", "0", "its table of hooks had no entry for this yet", TABLE),
-    rule("conv", "macs + bias_adds", "one MAC per output and weight tap, and one for the bias",
-         f"{HOOKS}:22 count_convNd", in_modules("Conv1d", "Conv2d", "Conv3d")),
-    rule("conv_transpose", "macs_at_output + bias_adds", "counted like a convolution, over the output positions",
-         f"{HOOKS}:22 count_convNd", in_modules(*(f"ConvTranspose{d}d" for d in (1, 2, 3)))),
-    rule("activation", "outputs", "one operation per element", f"{HOOKS}:59 count_relu", in_modules("LeakyReLU")),
-    rule("activation", "0", "its table of hooks had no entry for this yet", TABLE, in_modules("PReLU")),
-    rule("upsample", "0", "nearest copies", f"{HOOKS}:103 count_upsample", both(_upsamples, _mode("nearest"))),
-)  # fmt: skip
+def _profiled(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[float, float]:
+    import torch
+    from thop import profile
+
+    if "input_size" not in inspect.signature(profile).parameters:
+        total, params = profile(model, inputs=inputs, verbose=False)
+        return total, params
+    # Up to June 2019 it takes a shape and makes its own zeros, on the device that it moves the model to.
+    if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor) or inputs[0].dtype != torch.float32:
+        raise Unsupported("this release makes its own input from a shape: one float32 tensor and nothing else")
+    total, params = profile(model, tuple(inputs[0].shape), device=inputs[0].device, verbose=False)
+    return total, params
+
+
+@contextmanager
+def _float64() -> Iterator[None]:
+    import torch
+
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(usual)
+
+
+def _times(model: nn.Module, amounts: dict[nn.Module, int], total: int) -> Counter[nn.Module]:
+    """How often each module's count goes into the total: once, or wherever a walk down the tree meets it.
+
+    Most releases walk, and meet a module with two parents twice and the root never. Which of the two a
+    release does is seen from its total.
+    """
+    walk = Counter(_below(model))
+    met = sum(walk[module] * ops for module, ops in amounts.items())
+    return walk if met == total else Counter(amounts.keys())
+
+
+def _below(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        yield child
+        yield from _below(child)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import importlib
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, ClassVar
+from unittest import mock
 
 from counters.convention import Convention, both, has, in_class_named_conv, in_leaf, rule
+from counters.shims import Shim
 from counters.tally import Count, Part, exact
 from reference_model.ledger import Ledger
 
@@ -14,6 +18,27 @@ if TYPE_CHECKING:
 SOURCE = "torchsummaryX/torchsummaryX.py"
 
 
+def _let_sum_skip_columns() -> None:
+    """The library sums a table with lists and strings in it after all counting is done."""
+    import pandas as pd
+
+    original = pd.DataFrame.sum
+
+    def total(frame: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(frame, *args, **kwargs)
+        except TypeError:
+            sums = {}
+            for column in frame.columns:
+                try:
+                    sums[column] = frame[column].sum()
+                except TypeError:
+                    continue
+            return pd.Series(sums)
+
+    pd.DataFrame.sum = total  # type: ignore[assignment,method-assign]
+
+
 class TorchSummaryX:
     """Counts multiply-adds as weight elements (times output positions in a convolution), batch 1."""
 
@@ -21,21 +46,33 @@ class TorchSummaryX:
     unit = "MAC"
     device = "meta"  # its hooks read shapes only
     about = "hooks on leaf modules; elements of every weight, times output positions in convolutions"
+    shims: ClassVar[tuple[Shim, ...]] = (
+        Shim(
+            "pandas: DataFrame.sum skips columns that raise TypeError, as before pandas 2",
+            lambda error: isinstance(error, TypeError),
+            _let_sum_skip_columns,
+        ),
+    )
 
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
-        from torchsummaryX import summary
-        from torchsummaryX.torchsummaryX import get_names_dict
-
-        shims = _let_sum_skip_columns()
-        table = summary(model, *inputs)
-        canonical = {id(module): name for name, module in model.named_modules()}
-        modules = get_names_dict(model)
-        counted = table["Mult-Adds"].dropna()
-        parts = [
-            Part(canonical[id(modules[key.partition("_")[2]])], None, exact(value)) for key, value in counted.items()
-        ]
-        params = exact(table["Params"].dropna().sum(), "parameters")
-        return Count(total=exact(counted.sum()), parts=parts, params=params, shims=shims)
+        used: list[str] = []
+        try:
+            layers, table = _summary(model, inputs)
+        except TypeError:
+            (columns,) = self.shims
+            columns.apply()
+            used.append(columns.name)
+            layers, table = _summary(model, inputs)
+        names = {id(module): name for name, module in model.named_modules()}
+        parts = [Part(names[layer["id"]], None, exact(layer["macs"])) for layer in layers if layer["macs"] != "-"]
+        total = sum(part.count for part in parts)
+        params = sum(exact(layer["params"]) for layer in layers if not isinstance(layer["params"], str))
+        warnings = []
+        if table is None:
+            warnings.append(f"it only prints {total / 1e6:,.2f}M; exactly, its hooks count {total:,}")
+        elif "Mult-Adds" in table:
+            total = exact(table["Mult-Adds"].sum())
+        return Count(total=total, parts=parts, params=params, shims=used, warnings=warnings)
 
     def convention(self, version: str | None, ledger: Ledger) -> Convention:
         return Convention("torchsummaryX", (
@@ -59,28 +96,19 @@ class TorchSummaryX:
         ))  # fmt: skip
 
 
-def _let_sum_skip_columns() -> list[str]:
-    """Give `DataFrame.sum` of pandas 2 and newer what older ones did: skip columns that cannot be added.
+def _summary(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[dict[str, Any]], Any]:
+    """What `summary` returns, a table or nothing, and before it what its hooks noted for each layer.
 
-    torchsummaryX sums a table with lists and strings in it after all counting is done.
+    Those notes are values of the first OrderedDict that it makes.
     """
-    import pandas as pd
+    made: list[OrderedDict[str, Any]] = []
 
-    if int(pd.__version__.partition(".")[0]) < 2:
-        return []
-    original = pd.DataFrame.sum
+    class Noted(OrderedDict[str, Any]):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
 
-    def total(frame: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return original(frame, *args, **kwargs)
-        except TypeError:
-            sums = {}
-            for column in frame.columns:
-                try:
-                    sums[column] = frame[column].sum()
-                except TypeError:
-                    continue
-            return pd.Series(sums)
-
-    pd.DataFrame.sum = total  # type: ignore[assignment,method-assign]
-    return ["pandas: DataFrame.sum skips columns that raise TypeError, as before pandas 2"]
+    library = importlib.import_module("torchsummaryX.torchsummaryX")
+    with mock.patch.object(library, "OrderedDict", Noted):
+        table = library.summary(model, *inputs)
+    return list(made[0].values()), table

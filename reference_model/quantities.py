@@ -99,6 +99,8 @@ def convolution(
         "macs": batch * (at_input if transposed else at_output),
         "macs_per_sample": at_output,
         "macs_at_output": batch * at_output,
+        "channel_macs": out.numel() * (weight.shape[0] // groups if transposed else weight.shape[1]),
+        "taps_at_output": out.numel() * prod(weight.shape[1:]),
         "inputs": x.numel(),
         "outputs": out.numel(),
         "bias_adds": 0 if bias is None else out.numel(),
@@ -291,28 +293,6 @@ def rms_norm(
 def local_response_norm(input: Tensor, size: int, *_: Any, out: Tensor, **__: Any) -> Priced:
     """Local response norm over `size` neighbouring channels."""
     return _norm("local_response_norm", input, out, None, None)
-
-
-@function(
-    *(
-        f"torch.nn.functional.{kind}_pool{d}d"
-        for d in (1, 2, 3)
-        for kind in ("avg", "max", "adaptive_avg", "adaptive_max", "lp")
-    ),
-    "torch.max_pool1d", "torch.max_pool2d", "torch.max_pool3d", "torch.adaptive_avg_pool1d",
-)  # fmt: skip
-@aten(
-    *(
-        f"{kind}{d}d{tail}"
-        for d in (1, 2, 3)
-        for kind in ("avg_pool", "max_pool", "_adaptive_avg_pool", "adaptive_avg_pool", "adaptive_max_pool",
-                     "fractional_max_pool")
-        for tail in ("", "_with_indices")
-    )
-)  # fmt: skip
-def pool(input: Tensor, *_: Any, out: Any, **__: Any) -> Priced:
-    """Pooling: one window per output element; an adaptive one over everything reads every input once."""
-    return "pool", {"inputs": input.numel(), "outputs": elements(out)}
 
 
 @aten("_softmax", "_log_softmax", "_safe_softmax")

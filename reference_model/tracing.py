@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
+from reference_model import pooling  # noqa: F401  (registers its pricers)
 from reference_model.ledger import Entry, Ledger
 from reference_model.quantities import ATEN, FUNCTIONS, Priced, Pricer, Quantities, classify, elements
 

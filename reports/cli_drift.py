@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -180,44 +180,66 @@ def _show_drift(found: Any, form: Format) -> None:
 def _newer(
     counter: str | None, model: str, inputs: list[str] | None, baseline: Path | None, form: Format,
     timeout: float, jobs: int | None, quiet: bool,
-) -> None:  # fmt: skip
-    """`releases --new`: the baseline against the newest releases."""
-    from counters.package_index import published
+) -> NoReturn:  # fmt: skip
+    """`releases --new`: the baseline, or else what is installed, against the newest releases."""
     from reports.drift import drift as compare_snapshots
-    from reports.drift import newest, only
+    from reports.drift import only
     from reports.drift import snapshot as pinned
 
     if baseline is None and BASELINE.is_file():
         baseline = BASELINE
-    if baseline is not None:
-        before = _read(baseline)
+    before = _read(baseline) if baseline is not None else None
+    if before is not None:
         model, inputs = before.model.spec, before.model.inputs
+        versions = {t.name: (t.counter, t.version) for t in before.tallies if t.status == "counted"}
     else:
-        before = pinned(compared(model, inputs, [counter] if counter else None, timeout, jobs, quiet).run)
+        versions = _installed()
     if counter is not None:
-        before = only(before, {t.name for t in before.tallies if counter in (t.name, t.counter)})
-        if not before.tallies:
-            fail(f"there is no {counter} in the baseline")
-    found = {}
-    for tally in before.tallies:
-        if tally.distribution in ("", "torch") or tally.status != "counted":
-            continue
-        try:
-            listing = published(tally.distribution, ask=True)
-        except ValueError as error:
-            fail(str(error))
-        if listing.trouble:
-            note(f"{listing.trouble}; going by the list of {listing.asked[:10]}")
-        release = newest(listing, tally.version)
-        if release:
-            found[tally.name] = f"{tally.counter}=={release.version}"
+        versions = {name: about for name, about in versions.items() if counter in (name, about[0])}
+        if not versions:
+            fail(f"there is no {counter} in {baseline or 'what is installed'}")
+    found = _newest(versions)
+    what = "the baseline's" if before else "what is installed"
     if not found:
         if form is Format.json:
-            show_json({"model": model, "inputs": inputs or [], "rows": [], "notes": ["no newer release"]})
+            show_json({"model": model, "inputs": inputs or [], "rows": [], "notes": [f"no newer release than {what}"]})
         else:
-            show_text("No counter has a newer release than the baseline's.", form)
+            show_text(f"No counter has a newer release than {what}.", form)
         raise typer.Exit()
+    if before is None:
+        before = pinned(compared(model, inputs, list(found), timeout, jobs, quiet).run)
     after = pinned(compared(model, inputs, list(found.values()), timeout, jobs, quiet).run)
     changes = compare_snapshots(only(before, set(found)), after)
     _show_drift(changes, form)
     raise typer.Exit(int(changes.drifted))
+
+
+def _installed() -> dict[str, tuple[str, str | None]]:
+    from counters import registry
+
+    return {name: (name, registry.version_of(registry.get(name).distribution or "?")) for name in registry.at_hand()}
+
+
+def _newest(versions: dict[str, tuple[str, str | None]]) -> dict[str, str]:
+    """Name → the newest release of its counter, of those that have one that is newer."""
+    from counters import registry
+    from counters.package_index import published
+    from reports.drift import newest
+
+    found: dict[str, str] = {}
+    troubles: dict[str, None] = {}
+    for name, (counter, version) in versions.items():
+        try:
+            distribution = registry.get(counter).distribution
+            if distribution in ("", "torch"):
+                continue
+            listing = published(distribution, ask=True)
+        except ValueError as error:
+            fail(str(error))
+        if listing.trouble:
+            troubles[f"{listing.trouble}; going by the list of {listing.asked[:10]}"] = None
+        if release := newest(listing, version):
+            found[name] = f"{counter}=={release.version}"
+    for trouble in troubles:
+        note(trouble)
+    return found

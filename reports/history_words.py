@@ -48,8 +48,9 @@ def headline(found: History) -> str:
     steps = sum(1 for row in counted if row.moved)
     if not steps:
         return f"{text}, and all of them say {number(totals[0])} {words.units(found.unit)}."
+    often = "once" if steps == 1 else f"{steps} times"
     return (
-        f"{text}. The number moved {plural(steps, 'time')}, between {number(min(totals))} and {number(max(totals))}; "
+        f"{text}. The number moved {often}, between {number(min(totals))} and {number(max(totals))}; "
         f"today it is {number(totals[-1])} {words.units(found.unit)}."
     )
 

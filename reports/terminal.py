@@ -103,7 +103,8 @@ def _text(text: str) -> Any:
 def show_text(text: str, form: Format) -> None:
     """A paragraph: wrapped for people, one line in Markdown."""
     if form is Format.markdown:
-        print(escaped(text) + "\n")
+        bullet = "- " if text.startswith("- ") else ""
+        print(bullet + escaped(text.removeprefix(bullet)) + "\n")
     else:
         console().print(_text(text), soft_wrap=not sys.stdout.isatty())
 

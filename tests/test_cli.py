@@ -199,7 +199,7 @@ def test_documents_that_cannot_be_read_are_one_line(document: Path, tmp_path: Pa
         "empty.json": (b"", "not whole JSON"),
         "binary.json": (bytes(range(256)), "not whole JSON"),
         "other.json": (data.replace(b'"format": 1', b'"format": 2', 1), "format 2"),
-        "package.json": (b'{"name": "left-pad"}', "not a run document"),
+        "package.json": (b'{"name": "left-pad"}', "not a run or history document"),
         "shape.json": (b'{"format": 1}', "format 1"),
     }
     for name, (content, hint) in bad.items():

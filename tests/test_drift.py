@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from sample_run import sample_run
+from test_history import publish
 
 from counters.package_index import Listing, Release
 from reports.document import RunError
@@ -259,3 +260,26 @@ def test_bad_files_are_one_line(arguments: tuple[str, ...], tmp_path: Path) -> N
     """Never a traceback."""
     done = run(*arguments, cwd=tmp_path)
     assert (2, "", 1) == (done.returncode, done.stdout, len(done.stderr.splitlines())), done.stderr
+
+
+def test_a_newer_release_is_found_run_and_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduled job: what would an update change?"""
+    monkeypatch.setenv("FLOPLEDGER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    publish(tmp_path / "cache")
+    mini = ("-c", "miniatures:Published==1.10", "-i", "1x3x32x32")
+    assert 0 == run("snapshot", *mini, cwd=tmp_path).returncode
+    # Uploaded last is 1.0.1, which counts as 1.10 did.
+    same = run("releases", "--new", cwd=tmp_path)
+    assert 0 == same.returncode, same.stderr
+    assert "new release, same numbers" in same.stdout
+    assert 1 == len(same.stderr.splitlines())  # the index cannot be reached: the list that is kept has to do
+    listing = tmp_path / "cache" / "index" / "mini.json"
+    listing.write_text(listing.read_text().replace('"1.0.1"', '"1.0.1.dev0"'))
+    moved = run("releases", "--new", cwd=tmp_path)
+    assert 1 == moved.returncode
+    assert "2·outputs" in moved.stdout
+    assert "no newer" not in moved.stdout
+    listing.write_text(listing.read_text().replace('"2.0"', '"2.0.dev0"'))
+    none = run("releases", "--new", "--format", "json", cwd=tmp_path)
+    assert (0, ["no newer release than the baseline's"]) == (none.returncode, json.loads(none.stdout)["notes"])

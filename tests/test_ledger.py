@@ -337,6 +337,33 @@ def test_pooling_is_pooling_by_every_name(model: nn.Module, shape: tuple[int, ..
 
 
 @pytest.mark.parametrize(
+    ("model", "shape", "windows", "as_written"),
+    [
+        (nn.MaxPool2d(3, 2, 1), (2, 3, 8, 8), 2 * 3 * 16 * 9, 2 * 3 * 16 * 3),
+        (nn.MaxPool2d((3, 2)), (1, 1, 9, 8), 12 * 6, 12 * 6),
+        (nn.AvgPool2d(2), (1, 3, 8, 8), 3 * 64, 3 * 16 * 2),
+        (nn.AvgPool2d(3, 1, 1), (1, 1, 4, 4), 16 * 9, 16 * 3),
+        (nn.AvgPool2d(3, 1, 1, count_include_pad=False), (1, 1, 4, 4), 10 * 10, 16 * 3),  # a side: 2 + 3 + 3 + 2
+        (nn.AvgPool1d(2, ceil_mode=True), (1, 1, 5), 5, 3 * 2),  # the last window has one element
+        (nn.AdaptiveAvgPool2d(1), (2, 3, 8, 8), 2 * 3 * 64, 2 * 3 * 64),
+        (nn.AdaptiveAvgPool1d(3), (1, 1, 8), 3 + 4 + 3, 3 * 2),  # 0:3, 2:6, 5:8
+    ],
+    ids=str,
+)
+def test_windows_of_pools(model: nn.Module, shape: tuple[int, ...], windows: int, as_written: int) -> None:
+    """Counters differ in whether a window is its elements, its size as written, or cut off at the edge."""
+    assert (windows, as_written) == amounts(only(of(model, shape), "pool"), "windows", "windows_as_written")
+
+
+def test_a_kernel_without_its_taps_and_an_output_without_its_kernel() -> None:
+    """Old thop multiplies a bias by the input channels; old fvcore takes a transposed kernel's sides the other way."""
+    grouped = only(of(nn.Conv2d(6, 9, (3, 2), groups=3), (2, 6, 5, 5)), "conv")
+    assert (2 * 9 * 3 * 4 * 2, 2 * 9 * 3 * 4 * 2 * 3 * 2) == amounts(grouped, "channel_macs", "taps_at_output")
+    transposed = only(of(nn.ConvTranspose2d(6, 9, (3, 2), groups=3), (1, 6, 5, 5)), "conv_transpose")
+    assert (9 * 7 * 6 * 2, 9 * 7 * 6 * (3 * 3 * 2)) == amounts(transposed, "channel_macs", "taps_at_output")
+
+
+@pytest.mark.parametrize(
     "model",
     [nn.ReLU(), nn.ReLU6(), nn.ReLU(inplace=True), nn.GELU(), nn.SiLU(), nn.Hardswish(), nn.Sigmoid(), nn.Tanh(),
      nn.LeakyReLU(), nn.ELU(), nn.Softplus(), nn.Mish(), nn.Hardsigmoid(), nn.LogSigmoid()],

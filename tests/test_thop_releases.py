@@ -1,4 +1,4 @@
-"""thop's published releases and its fork's: totals on both sides of every step, and a claim that holds at every site."""
+"""thop's releases and its fork's: totals on both sides of every step, and a claim that holds at every site."""
 
 from __future__ import annotations
 
@@ -56,8 +56,47 @@ MOBILENET_V2 = {
 # What those that add up in float32 would have reported.
 EXACTLY = {1_148_915_712: "1,148,915,672", 1_127_856_896: "1,127,856,920", 1_081_792_512: "1,081,792,576"}
 # The same for the models below.
-STEPS: dict[str, int] = {}
-FORK: dict[str, int] = {}
+STEPS = {
+    "thop==0.0.22": 156_906,
+    "thop==0.0.23.post1907011323": 156_906,
+    "thop==0.0.23.post1907171430": 156_306,
+    "thop==0.0.23.post1908021457": 156_306,
+    "thop==0.0.23.post1908021517": 155_946,
+    "thop==0.0.23.post1908021522": 156_306,
+    "thop==0.0.23.post1908061459": 152_988,
+    "thop==0.0.30.post1908061501": 152_988,
+    "thop==0.0.30.post1908281655": 159_228,
+    "thop==0.0.31.post1909230639": 159_228,
+    "thop==0.0.31.post1910280903": 158_352,
+    "thop==0.0.31.post1912272122": 158_352,
+    "thop==0.0.31.post2001170342": 155_208,
+    "thop==0.0.31.post2004101309": 153_108,
+    "thop==0.0.31.post2005141432": 153_108,
+    "thop==0.0.31.post2005241907": 155_316,
+    "thop==0.0.5.post2110061705": 155_316,
+    "thop==0.0.5.post2206100352": 158_580,
+    "thop==0.0.5.post2206102148": 158_712,
+    "thop==0.1.0.post2206102148": 158_712,
+    "thop==0.1.0.post2207010342": 159_192,
+    "thop==0.1.1.post2209072238": 159_192,
+    "ultralytics-thop==0.0.1": 159_192,
+}
+FORK = {
+    "thop==0.1.1.post2209072238": 6_084,
+    "ultralytics-thop==0.0.1": 6_084,
+    "ultralytics-thop==2.0.14": 6_084,
+    "ultralytics-thop==2.0.15": 53_700,
+    "ultralytics-thop==2.0.16": 51_252,
+    "ultralytics-thop==2.1.1": 51_252,
+    "ultralytics-thop==2.1.2": 55_548,
+    "ultralytics-thop==2.1.3": 87_984,
+    "ultralytics-thop==2.1.4": 97_776,
+    "ultralytics-thop==2.1.6": 97_776,
+    "ultralytics-thop==2.2.0": 102_384,
+    "ultralytics-thop==2.2.1": 102_384,
+    "ultralytics-thop==2.2.2": 103_536,
+    "ultralytics-thop==2.2.3": 118_560,
+}
 THE_FIRST_TAKES = "this release makes its own input from a shape: one float32 tensor and nothing else"
 needs_windows = pytest.mark.skipif("windows_as_written" not in MEANING, reason="the ledger has no windows yet")
 
@@ -143,6 +182,10 @@ class Shared(nn.Module):
         return self.right(self.left(x))  # type: ignore[no-any-return]
 
 
+def single() -> nn.Module:
+    return nn.Linear(5, 3)
+
+
 def counted(names: Sequence[str], model: str, *shapes: str) -> tuple[Ledger, dict[str, Tally]]:
     ledger, tallies = count_all(names, Spec.parse(model, list(shapes)))
     for tally in tallies:
@@ -194,7 +237,8 @@ def test_a_layer_for_every_step_agrees() -> None:
 def test_a_root_without_children_is_not_counted_for_a_while() -> None:
     """A sum over the modules below the root is 0 for a single layer; that is what these releases print."""
     names = [f"thop==0.0.{release}" for release in ("31.post2001170342", "31.post2004101309", "4.post2109101449")]
-    ledger, tallies = counted(names, f"{__file__}:Own", "2x5")
+    ledger, tallies = counted(names, f"{__file__}:single", "2x5")
+    assert [60, 0, 30] == [tally.total for tally in tallies.values()]
     assert [] == disagreeing(ledger, tallies)
 
 
