@@ -5,38 +5,46 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from counters.convention import Convention, both, called_as, has, in_modules, lacks, rule
+from counters.convention import Convention, Rule, both, called_as, has, in_force, in_modules, lacks, rule
+from counters.ptflops_history import (
+    ATTENTION,
+    BOTH_WAYS,
+    LINEAR,
+    NO_HOOK,
+    POOLS,
+    asked,
+    sourced,
+    steps,
+    takes_a_tensor,
+)
+from counters.registry import version_of
 from counters.tally import Count, Part, Unsupported, exact
 from reference_model.ledger import Entry, Ledger
 
 if TYPE_CHECKING:
     from torch import nn
 
-ENGINE, OPS, ATEN = "ptflops/pytorch_engine.py", "ptflops/pytorch_ops.py", "ptflops/aten_ops.py"
+    from counters.sites import Sites
+
+ATEN = "ptflops/aten_ops.py"
 
 
-def _complexity(model: nn.Module, inputs: tuple[Any, ...], backend: str, **options: Any) -> tuple[int, int]:
+def _complexity(model: nn.Module, inputs: tuple[Any, ...], backend: str) -> tuple[int, int]:
     """Call the library with these very tensors. It prints its errors and returns None for them."""
     from ptflops import get_model_complexity_info
 
-    if len(inputs) == 1:
-        batch: Any = inputs[0]
-    else:  # several inputs have to go in by name
-        parameters = list(inspect.signature(model.forward).parameters.values())
-        if len(parameters) < len(inputs) or any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in
-                                                parameters[: len(inputs)]):  # fmt: skip
-            raise Unsupported("takes several inputs by name only, and this forward() does not name them")
-        batch = {p.name: value for p, value in zip(parameters, inputs, strict=False)}
+    options = asked(model, inputs, version_of("ptflops"))
+    if "backend" in inspect.signature(get_model_complexity_info).parameters:
+        options["backend"] = backend
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        macs, params = get_model_complexity_info(
-            model, (1,), input_constructor=lambda _: batch, backend=backend,
-            print_per_layer_stat=False, as_strings=False, **options,
-        )  # fmt: skip
+        macs, params = get_model_complexity_info(model, print_per_layer_stat=False, as_strings=False, **options)
     if macs is None or params is None:
         said = [line for line in printed.getvalue().splitlines() if line.strip()]
         raise RuntimeError(said[-1] if said else "the library returned None")
@@ -52,105 +60,136 @@ class PtflopsPytorch:
     about = "hooks on module classes and patched functions; MACs, plus elements of norms, ReLUs, pools"
 
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
-        from ptflops import pytorch_engine as engine
-
         from counters.sites import watched
 
+        # Up to 0.6.7 there was one file, up to 0.7 no function was patched.
+        split = find_spec("ptflops.pytorch_engine")
+        engine = import_module("ptflops.pytorch_engine" if split else "ptflops.flops_counter")
         hooked: list[tuple[str, int]] = []
         called: list[Part] = []
-        averaged = engine.accumulate_flops
-        wrapper = engine.torch_function_wrapper
-        call = wrapper.__call__
-
-        def accumulate(module: Any) -> Any:
-            value = averaged(module)
-            if engine.is_supported_instance(module) and value:
-                hooked.append((sites.names[id(module)], exact(value)))
-            return value
-
-        def observed(self: Any, *args: Any, **kwargs: Any) -> Any:
-            index, site = len(self.collector), sites.here
-            out = call(self, *args, **kwargs)
-            if amount := exact(self.collector[index]):
-                called.append(Part(site, None, amount))
-            return out
-
-        engine.accumulate_flops, wrapper.__call__ = accumulate, observed
         with watched(model) as sites:
+            _observe_hooks(engine, sites, hooked)
+            if hasattr(engine, "torch_function_wrapper"):
+                _observe_functions(engine.torch_function_wrapper, sites, called)
             total, params = _complexity(model, inputs, "pytorch")
-        parts, batch = [], _batch(len(inputs), inputs[0].shape if len(inputs) == 1 else ())
-        for site, count in hooked:
-            parts.append(Part(site, None, count // batch))
+        shape = getattr(inputs[0], "shape", ()) if inputs else ()
+        batch = _batch(version_of("ptflops"), len(inputs), shape)
+        parts = [Part(site, None, count // batch) for site, count in hooked]
         if rest := total - sum(part.count for part in parts + called):
             parts.append(Part("", "unattributed", rest))  # a hook's count that the batch does not divide
         return Count(total=total, parts=parts + called, params=params)
 
     def convention(self, version: str | None, ledger: Ledger) -> Convention:
-        shape = ledger.inputs[0].partition(":")[0] if len(ledger.inputs) == 1 else ""
-        n = _batch(len(ledger.inputs), tuple(map(int, shape.split("x"))) if shape[:1].isdigit() else ())
-        hook, twice = Fraction(1, n), Fraction(1, n) + 1
-        mean = " (averaged over the batch)" if n > 1 else ""
-        both_ways = "once by the module's hook" + mean + " and once more by the patched function it calls"
-        elements, functional = f"{OPS}:30 relu_flops_counter_hook", f"{OPS}:347 _numel_functional_flops_hook"
-        attention = in_modules("MultiheadAttention")
-        unfused = called_as("torch.nn.functional.multi_head_attention_forward")
-        mha = f"{OPS}:180 multihead_attention_counter_hook"
-        return Convention("ptflops-pytorch", (
-            rule("conv conv_transpose", f"{hook}·macs + {hook}·bias_adds",
-                 "taps of the kernel, groups respected, and the bias" + mean,
-                 f"{OPS}:60 conv_flops_counter_hook",
-                 in_modules(*(f"Conv{t}{d}d" for t in ("", "Transpose") for d in (1, 2, 3)))),
-            rule("linear", f"{hook}·macs + {hook}·bias_adds", "products and the bias" + mean,
-                 f"{OPS}:35 linear_flops_counter_hook", in_modules("Linear")),
-            rule("batch_norm instance_norm group_norm", f"{2 * hook}·inputs",
-                 "normalise and scale every element" + mean,
-                 f"{OPS}:51 bn_flops_counter_hook", both(_affine_norms, has("weights"))),
-            rule("batch_norm instance_norm group_norm", f"{hook}·inputs", "normalise every element" + mean,
-                 f"{OPS}:51 bn_flops_counter_hook", both(_affine_norms, lacks("weights"))),
-            rule("layer_norm", f"{hook}·inputs",
-                 "one per element: its test for weights reads `affine`, which LayerNorm calls otherwise" + mean,
-                 f"{OPS}:51 bn_flops_counter_hook", in_modules("LayerNorm")),
-            rule("activation", f"{hook}·outputs", "one per element" + mean, elements,
-                 in_modules("ReLU6", "LeakyReLU")),
-            rule("activation", f"{twice}·outputs", both_ways, elements,
-                 in_modules("ReLU", "PReLU", "ELU", "GELU")),
-            rule("pool", f"{twice}·inputs", both_ways, f"{OPS}:46 pool_flops_counter_hook", _pools),
-            rule("upsample", f"{twice if n == 1 else 1 + hook * hook}·outputs",
-                 both_ways + " (its hook looks at the first sample only)" * (n > 1),
-                 f"{OPS}:21 upsample_flops_counter_hook", in_modules("Upsample")),
-            *_recurrent(hook, mean),
-            rule("linear", f"{hook}·macs + {hook}·bias_adds", "projections of attention" + mean, mha, attention),
-            rule("add", f"{hook}·outputs", "biases of the input projection" + mean, mha, attention),
-            rule("attention", f"{twice}·macs + {hook}·inputs",
-                 both_ways + "; the hook adds one per score for the softmax and one per query element for scaling,"
-                 " which are the inputs of the two products", mha, both(attention, unfused)),
-            rule("attention", f"{hook}·macs + {hook}·inputs",
-                 "both products, one per score for the softmax and one per query element for scaling, which are the"
-                 " inputs of the two products" + mean, mha, attention),
-            rule("softmax", "outputs", "a patched function, besides what the hook charges with the products",
-                 functional, both(attention, unfused)),
-            rule("mul softmax", "0", "charged with the attention products, whose inputs they make", mha, attention),
-            rule("activation", "0", "the layer took hold of its activation before that was patched",
-                 f"{OPS}:422 FUNCTIONAL_MAPPING", in_modules("TransformerEncoderLayer", "TransformerDecoderLayer")),
-            rule("activation softmax pool upsample", "inputs", "a patched function, one per input element",
-                 functional, _patched),
-            rule("upsample", "outputs", "a patched function, one per output element",
-                 f"{OPS}:351 _interpolate_functional_flops_hook",
-                 called_as("torch.nn.functional.interpolate", "torch.nn.functional.upsample")),
-            rule("matmul", "macs", "a patched function, multiply-adds of the product",
-                 f"{OPS}:385 _matmul_tensor_flops_hook",
-                 called_as(*(f"torch.{t}{f}" for t in ("", "Tensor.") for f in ("matmul", "mm", "bmm")))),
-            rule("matmul", "macs + biases", "a patched function, the product and what is added to it",
-                 f"{OPS}:390 _addmm_tensor_flops_hook",
-                 called_as("torch.addmm", "torch.Tensor.addmm", "torch.baddbmm")),
-            rule("add mul", "outputs", "a patched function, one per element",
-                 f"{OPS}:397 _elementwise_tensor_flops_hook",
-                 called_as("torch.add", "torch.Tensor.add", "torch.mul", "torch.Tensor.mul")),
-            rule("activation", "0", "neither a hook nor a patched function for it", f"{OPS}:271 MODULES_MAPPING"),
-            rule("add mul", "0", "an operator like x + y reaches no patched function",
-                 f"{OPS}:453 TENSOR_OPS_MAPPING"),
-            rule("*", "0", "neither a hook nor a patched function for it", f"{OPS}:422 FUNCTIONAL_MAPPING"),
-        ))  # fmt: skip
+        text = ledger.inputs[0].partition(":")[0] if ledger.inputs else ""
+        shape = [int(size) for size in text.split("x")] if text[:1].isdigit() else []
+        n, samples = _batch(version, len(ledger.inputs), shape), max(1, shape[0]) if shape else 1
+        rules = in_force(version, steps(n, samples, ledger), _rules(n, samples))
+        return Convention("ptflops-pytorch", sourced(version, rules))
+
+
+def _observe_hooks(engine: Any, sites: Sites, found: list[tuple[str, int]]) -> None:
+    """Note what every hook has put on its module when the library adds it up."""
+
+    def note(module: Any) -> None:
+        if engine.is_supported_instance(module) and module.__flops__:
+            found.append((sites.names[id(module)], exact(module.__flops__)))
+
+    if hasattr(engine, "accumulate_flops"):  # walks down the tree and meets a module with two parents twice
+        walk = engine.accumulate_flops
+
+        def accumulate(module: Any) -> Any:
+            note(module)
+            return walk(module)
+
+        engine.accumulate_flops = accumulate
+    else:  # up to 0.6.4, each module once
+        add_up = engine.compute_average_flops_cost
+
+        def average(model: Any) -> Any:
+            for module in model.modules():
+                note(module)
+            return add_up(model)
+
+        engine.compute_average_flops_cost = average
+
+
+def _observe_functions(wrapper: Any, sites: Sites, found: list[Part]) -> None:
+    """Note what every call of a patched function adds to its list, and where."""
+    call = wrapper.__call__
+
+    def observed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        index, site = len(self.collector), sites.here
+        out = call(self, *args, **kwargs)
+        if amount := exact(self.collector[index]):
+            found.append(Part(site, None, amount))
+        return out
+
+    wrapper.__call__ = observed
+
+
+def _rules(n: int, samples: int) -> tuple[Rule, ...]:
+    """Today's rules, for hooks that are divided by `n`. Their sources are looked up for each release."""
+    hook, sample = Fraction(1, n), Fraction(1, samples)
+    twice = hook + 1
+    mean = " (averaged over the batch)" if n > 1 else ""
+    both_ways = "once by the module's hook" + mean + " and once more by the patched function it calls"
+    elements, functional = "relu_flops_counter_hook", "_numel_functional_flops_hook"
+    unfused = called_as("torch.nn.functional.multi_head_attention_forward")
+    mha = "multihead_attention_counter_hook"
+    return (
+        rule("conv conv_transpose", f"{hook}·macs + {hook}·bias_adds",
+             "taps of the kernel, groups respected, and the bias" + mean,
+             "conv_flops_counter_hook",
+             in_modules(*(f"Conv{t}{d}d" for t in ("", "Transpose") for d in (1, 2, 3)))),
+        rule("linear", f"{hook}·macs + {hook}·bias_adds", "products and the bias" + mean,
+             "linear_flops_counter_hook", LINEAR),
+        rule("batch_norm instance_norm group_norm", f"{2 * hook}·inputs",
+             "normalise and scale every element" + mean,
+             "bn_flops_counter_hook", both(_affine_norms, has("weights"))),
+        rule("batch_norm instance_norm group_norm", f"{hook}·inputs", "normalise every element" + mean,
+             "bn_flops_counter_hook", both(_affine_norms, lacks("weights"))),
+        rule("layer_norm", f"{hook}·inputs",
+             "one per element: its test for weights reads `affine`, which LayerNorm calls otherwise" + mean,
+             "bn_flops_counter_hook", in_modules("LayerNorm")),
+        rule("activation", f"{hook}·outputs", "one per element" + mean, elements,
+             in_modules("ReLU6", "LeakyReLU")),
+        rule("activation", f"{twice}·outputs", both_ways, elements, BOTH_WAYS),
+        rule("pool", f"{twice}·inputs", both_ways, "pool_flops_counter_hook", POOLS),
+        rule("upsample", f"{1 + hook * sample}·outputs",
+             both_ways + " (its hook looks at the first sample only)" * (samples > 1),
+             "upsample_flops_counter_hook", in_modules("Upsample")),
+        *_recurrent(hook, mean),
+        rule("linear", f"{hook}·macs + {hook}·bias_adds", "projections of attention" + mean, mha, ATTENTION),
+        rule("add", f"{hook}·outputs", "biases of the input projection" + mean, mha, ATTENTION),
+        rule("attention", f"{twice}·macs + {hook}·inputs",
+             both_ways + "; the hook adds one per score for the softmax and one per query element for scaling,"
+             " which are the inputs of the two products", mha, both(ATTENTION, unfused)),
+        rule("attention", f"{hook}·macs + {hook}·inputs",
+             "both products, one per score for the softmax and one per query element for scaling, which are the"
+             " inputs of the two products" + mean, mha, ATTENTION),
+        rule("softmax", "outputs", "a patched function, besides what the hook charges with the products",
+             functional, both(ATTENTION, unfused)),
+        rule("mul softmax", "0", "charged with the attention products, whose inputs they make", mha, ATTENTION),
+        rule("activation", "0", "the layer took hold of its activation before that was patched",
+             "FUNCTIONAL_MAPPING", in_modules("TransformerEncoderLayer", "TransformerDecoderLayer")),
+        rule("activation softmax pool upsample", "inputs", "a patched function, one per input element",
+             functional, _patched),
+        rule("upsample", "outputs", "a patched function, one per output element",
+             "_interpolate_functional_flops_hook",
+             called_as("torch.nn.functional.interpolate", "torch.nn.functional.upsample")),
+        rule("matmul", "macs", "a patched function, multiply-adds of the product",
+             "_matmul_tensor_flops_hook",
+             called_as(*(f"torch.{t}{f}" for t in ("", "Tensor.") for f in ("matmul", "mm", "bmm")))),
+        rule("matmul", "macs + biases", "a patched function, the product and what is added to it",
+             "_addmm_tensor_flops_hook",
+             called_as("torch.addmm", "torch.Tensor.addmm", "torch.baddbmm")),
+        rule("add mul", "outputs", "a patched function, one per element",
+             "_elementwise_tensor_flops_hook",
+             called_as("torch.add", "torch.Tensor.add", "torch.mul", "torch.Tensor.mul")),
+        rule("activation", "0", "neither a hook nor a patched function for it", NO_HOOK),
+        rule("add mul", "0", "an operator like x + y reaches no patched function", "TENSOR_OPS_MAPPING"),
+        rule("*", "0", "neither a hook nor a patched function for it", f"FUNCTIONAL_MAPPING {NO_HOOK}"),
+    )  # fmt: skip
 
 
 class PtflopsAten:
@@ -162,10 +201,11 @@ class PtflopsAten:
     about = "formulas on dispatched operations; MACs and bias additions of convolutions and products"
 
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
-        from ptflops.aten_ops import ATEN_OPS_MAPPING
-
         from counters.sites import watched
 
+        if not find_spec("ptflops.aten_ops"):
+            raise Unsupported(f"ptflops {version_of('ptflops')} counts as ptflops-pytorch does; aten came with 0.7.3")
+        table = import_module("ptflops.aten_ops").ATEN_OPS_MAPPING
         parts: list[Part] = []
 
         def placed(formula: Callable[..., int]) -> Callable[..., int]:
@@ -176,9 +216,9 @@ class PtflopsAten:
 
             return counted
 
-        hooks = {op: placed(formula) for op, formula in ATEN_OPS_MAPPING.items()}
+        table.update({op: placed(formula) for op, formula in table.items()})  # 0.7.3 takes no formulas of others
         with watched(model) as sites:
-            total, params = _complexity(model, inputs, "aten", custom_modules_hooks=hooks)
+            total, params = _complexity(model, inputs, "aten")
         return Count(total=total, parts=parts, params=params)
 
     def convention(self, version: str | None, ledger: Ledger) -> Convention:
@@ -198,9 +238,9 @@ class PtflopsAten:
         ))  # fmt: skip
 
 
-def _batch(inputs: int, shape: Any) -> int:
-    """What the pytorch backend divides by: the length of a single input. By name it sees no batch."""
-    return max(1, shape[0]) if inputs == 1 and len(shape) else 1
+def _batch(version: str | None, inputs: int, shape: Sequence[int]) -> int:
+    """What the pytorch backend divides by: the length of a single tensor. By name it sees no batch."""
+    return max(1, shape[0]) if inputs == 1 and len(shape) and takes_a_tensor(version) else 1
 
 
 def _recurrent(hook: Fraction, mean: str) -> Any:
@@ -209,11 +249,10 @@ def _recurrent(hook: Fraction, mean: str) -> Any:
                                         (("LSTM", "LSTMCell"), 18, 10)):  # fmt: skip
         for states, condition in ((with_biases, has("biases")), (without, lacks("biases"))):
             yield rule("recurrent", f"{hook}·macs + {hook * states}·states", because,
-                       f"{OPS}:130 rnn_flops_counter_hook", both(in_modules(*kinds), condition))  # fmt: skip
+                       "rnn_flops_counter_hook", both(in_modules(*kinds), condition))  # fmt: skip
 
 
 _affine_norms = in_modules(*(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in (1, 2, 3)), "GroupNorm")
-_pools = in_modules(*(f"{kind}Pool{d}d" for kind in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg") for d in (1, 2, 3)))
 _FUNCTIONS = frozenset(
     f"torch.nn.functional.{name}"
     for name in (
