@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
+
 from counters.convention import Convention, called_as, has, in_force, in_modules, rule
-from counters.fvcore_history import HANDLES, SHIMS, STEPS, TABLE, count_by_handle, with_shims
-from counters.shims import Shim
+from counters.fvcore_history import HANDLES, SHIMS, STEPS, TABLE, count_by_handle
+from counters.shims import Shim, helped
 from counters.tally import Count, Part, Unsupported, exact
 from reference_model.ledger import Entry, Ledger
 
@@ -33,7 +35,8 @@ class Fvcore:
         # Before there were ancestor modes, a count was filed under every module that was running.
         by_owner = hasattr(getattr(fvcore.nn, "FlopCountAnalysis", None), "ancestor_mode")
         way = _analysed if by_owner else count_by_handle
-        return with_shims(lambda: way(model, inputs), self.shims)
+        found, used = helped(lambda: way(model, inputs), self.shims)
+        return msgspec.structs.replace(found, shims=used)
 
     def convention(self, version: str | None, ledger: Ledger) -> Convention:
         table = f"{TABLE}:26 _DEFAULT_SUPPORTED_OPS"

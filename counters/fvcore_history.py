@@ -11,13 +11,11 @@ import importlib
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from unittest import mock
-
-import msgspec
 
 from counters.convention import Step, has, in_modules, rule
 from counters.shims import Shim
@@ -121,24 +119,6 @@ def _skipped_in_log() -> Iterator[dict[str, int]]:
         yield skipped
     finally:
         root.removeHandler(reader)
-
-
-def with_shims(call: Callable[[], Count], shims: Sequence[Shim]) -> Count:
-    """What `call` returns, with as few of `shims` as it takes, which it then names.
-
-    Raises:
-        Exception: what `call` raised, where no shim is for that.
-    """
-    used: list[str] = []
-    while True:
-        try:
-            return msgspec.structs.replace(call(), shims=used)
-        except Exception as error:
-            fitting = next((s for s in shims if s.name not in used and s.needed(error)), None)
-            if fitting is None:
-                raise
-            fitting.apply()
-            used.append(fitting.name)
 
 
 def _first_operands(kind: str, handle_name: str, number: int, which: str) -> Shim:

@@ -145,17 +145,28 @@ def why(said: str) -> str:
     raised = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception)\b: ", line)]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR:")]
     reason = next(iter([*reversed(raised), *errors]), "pip failed")
+    reason = re.sub(r"\S*/pip-\w+-\w+/[^/\s]+/", "", reason)  # a folder of pip's own, which is gone by now
     return re.sub(r"\s*\(from versions: [^)]*\)", "", reason)
 
 
 def put_first(folder: str) -> None:
     """Make this process import what is in the overlay, and nothing that was imported of it before."""
-    names = {path.stem for path in Path(folder).iterdir() if path.suffix in ("", ".py")}
+    names = _packages(folder)
     for name in [n for n in sys.modules if n.partition(".")[0] in names]:
         del sys.modules[name]
     sys.path.insert(0, folder)
 
 
 def came_from(folder: str) -> bool:
-    """Whether any imported module's file is in the overlay."""
-    return any(str(getattr(module, "__file__", None) or "").startswith(folder) for module in [*sys.modules.values()])
+    """Whether something was imported from the overlay, and none of its packages from anywhere else."""
+    names = _packages(folder)
+    files = [
+        str(getattr(module, "__file__", None) or folder)  # a namespace package has no file
+        for name, module in [*sys.modules.items()]
+        if name.partition(".")[0] in names
+    ]
+    return bool(files) and all(file.startswith(folder) for file in files)
+
+
+def _packages(folder: str) -> set[str]:
+    return {path.stem for path in Path(folder).iterdir() if path.suffix in ("", ".py")} - {"bin"}

@@ -12,7 +12,9 @@ import importlib
 import sys
 import types
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 
 class Shim(NamedTuple):
@@ -23,24 +25,33 @@ class Shim(NamedTuple):
     apply: Callable[[], None]
 
 
-def imported(package: str, shims: Sequence[Shim]) -> list[str]:
-    """Import `package` with as few of `shims` as it takes, and return the names of those.
+def helped(
+    call: Callable[[], T], shims: Sequence[Shim], retry: Callable[[], None] = lambda: None
+) -> tuple[T, list[str]]:
+    """What `call` returns with as few of `shims` as it takes, and the names of those.
+
+    `retry` clears up what a failed call has left.
 
     Raises:
-        Exception: what the import raised, where no shim is for that.
+        Exception: what the call raised, where no shim is for that.
     """
     used: list[str] = []
     while True:
         try:
-            importlib.import_module(package)
-            return used
+            return call(), used
         except Exception as error:
             fitting = next((s for s in shims if s.name not in used and s.needed(error)), None)
             if fitting is None:
                 raise
-            forget(package)
+            retry()
             fitting.apply()
             used.append(fitting.name)
+
+
+def imported(package: str, shims: Sequence[Shim]) -> list[str]:
+    """Import `package` with as few of `shims` as it takes, and return the names of those."""
+    _, used = helped(lambda: importlib.import_module(package), shims, retry=lambda: forget(package))
+    return used
 
 
 def forget(package: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from unittest import mock
 
 from counters.convention import Convention, both, has, in_class_named_conv, in_leaf, rule
-from counters.shims import Shim
+from counters.shims import Shim, helped
 from counters.tally import Count, Part, exact
 from reference_model.ledger import Ledger
 
@@ -55,14 +55,7 @@ class TorchSummaryX:
     )
 
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
-        used: list[str] = []
-        try:
-            layers, table = _summary(model, inputs)
-        except TypeError:
-            (columns,) = self.shims
-            columns.apply()
-            used.append(columns.name)
-            layers, table = _summary(model, inputs)
+        (layers, table), used = helped(lambda: _summary(model, inputs), self.shims)
         names = {id(module): name for name, module in model.named_modules()}
         parts = [Part(names[layer["id"]], None, exact(layer["macs"])) for layer in layers if layer["macs"] != "-"]
         total = sum(part.count for part in parts)
