@@ -53,7 +53,7 @@ def _base(description: str, width: int | str, background: str | None) -> Spec:
             "view": {"stroke": None},
             "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "domain": False,
                      "ticks": False, "labelPadding": 8, "gridColor": "#8884", "labelColor": "#222",
-                     "titleColor": "#555", "labelLimit": 190},
+                     "titleColor": "#555", "labelLimit": 240},
             "legend": {"labelFontSize": 12, "title": None, "orient": "bottom", "symbolType": "square",
                        "columns": 4, "labelColor": "#222", "labelLimit": 260},
         },
