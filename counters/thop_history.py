@@ -133,25 +133,34 @@ def special(version: str, rules: tuple[Rule, ...], ledger: Ledger) -> tuple[Rule
 
 
 def last_call(every: Rule, ledger: Ledger) -> list[Rule]:
-    """Its rules where hooks set a module's count: of n calls the last one's is left, 1/n where they are alike."""
-    calls = {entry["calls"] for entry in ledger.entries if every.formula.terms and every.speaks_of(entry)}
+    """Its rules where hooks set a module's count: of n calls the last one's is left, 1/n if they are alike."""
+    mine = [entry for entry in ledger.entries if every.formula.terms and every.speaks_of(entry)]
+    alike = sorted({entry["calls"] for entry in mine if not unlike(entry)} - {1})
+    found = [({name: value * Fraction(1, n) for name, value in every.formula.terms.items()}, called(n)) for n in alike]
+    if any(map(unlike, mine)):
+        found.append(({f"last_{name}": value for name, value in every.formula.terms.items()}, unlike))
     return [
         Rule(
             every.ops,
-            Formula({name: value * Fraction(1, n) for name, value in every.formula.terms.items()}),
-            f"{every.because}; only the last of {n} calls is kept",
+            Formula(terms),
+            f"{every.because}; only the last call is kept",
             every.source,
-            both(*([every.when] if every.when else []), called(n)),
+            both(*([every.when] if every.when else []), when),
         )
-        for n in sorted(calls - {1})
+        for terms, when in found
     ]
 
 
+def unlike(entry: Entry) -> bool:
+    """called several times, not always alike"""
+    return entry["last_calls"] > 0
+
+
 def called(times: int) -> Callable[[Entry], bool]:
-    """True for entries of modules that ran `times` times."""
+    """True for entries of modules that ran `times` times, always alike."""
 
     def condition(entry: Entry) -> bool:
-        return entry["calls"] == times
+        return entry["calls"] == times and not unlike(entry)
 
     condition.__doc__ = f"called {times} times"
     return condition

@@ -42,11 +42,22 @@ MEANING = {
 }
 
 
+def meaning(quantity: str) -> str:
+    """What a quantity is, "" where nobody says. `last_outputs` are the `outputs` of the last call alone."""
+    told = MEANING.get(quantity.removeprefix("last_"), "")
+    return (
+        f"of the last call alone, where the calls at a site differ: {told}"
+        if quantity != quantity.removeprefix("last_")
+        else told
+    )
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """All calls of one kind of operation at one site.
 
     `quantities` are totals over the calls: `calls` itself, `macs`, `inputs`, `outputs`,
-    `weights`, … (`reference_model.quantities` defines each of them).
+    `weights`, … (`reference_model.quantities` defines each of them). Where the calls differ, the
+    quantities of the last one are there too: `last_calls`, `last_inputs`, …
     `module` is the class of the module at the site (bare for `torch.nn`, dotted otherwise),
     `leaf` whether it has no child modules, and `api` the outermost torch function through
     which the operation was called: counters that patch functions or hook modules tell

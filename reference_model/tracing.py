@@ -146,6 +146,8 @@ class Recorder:
         self.muted = False
         self.inner: set[str] = set()  # ATen ops of the muted call in progress
         self.rows: dict[tuple[str, str, str, str], Quantities] = {}
+        self.last: dict[tuple[str, str, str, str], Quantities] = {}  # of the last call
+        self.unlike: set[tuple[str, str, str, str]] = set()  # whose calls are not all alike
 
     def __enter__(self) -> Recorder:
         self.stack = ExitStack()
@@ -166,24 +168,32 @@ class Recorder:
         self.site.pop()
 
     def add(self, op: str, aten: str, quantities: Quantities, api: str) -> None:
-        row = self.rows.setdefault((self.site[-1], op, aten, api), {"calls": 0})
-        row["calls"] += 1
-        for name, value in quantities.items():
+        key = (self.site[-1], op, aten, api)
+        row = self.rows.setdefault(key, {})
+        call = {"calls": 1, **quantities}
+        if self.last.setdefault(key, call) != call:
+            self.unlike.add(key)
+        self.last[key] = call
+        for name, value in call.items():
             row[name] = row.get(name, 0) + value
 
     def ledger_entries(self) -> list[Entry]:
-        return [
-            Entry(
-                site=site,
-                op=op,
-                aten=aten,
-                quantities={name: value for name, value in row.items() if value},
-                module=self.kinds[site],
-                leaf=site in self.leaves,
-                api=api,
+        entries = []
+        for key, row in self.rows.items():
+            site, op, aten, api = key
+            last = {f"last_{name}": value for name, value in self.last[key].items()} if key in self.unlike else {}
+            entries.append(
+                Entry(
+                    site=site,
+                    op=op,
+                    aten=aten,
+                    quantities={name: value for name, value in {**row, **last}.items() if value},
+                    module=self.kinds[site],
+                    leaf=site in self.leaves,
+                    api=api,
+                )
             )
-            for (site, op, aten, api), row in self.rows.items()
-        ]
+        return entries
 
 
 class _Names(TorchFunctionMode):

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from reference_model.ledger import MEANING
+from reference_model.ledger import meaning
 from reports import charts, history_words, words
 from reports.history import History
 from reports.layers import layers
@@ -49,7 +49,7 @@ def render(run: Run) -> str:
         matrix=words.matrix(run),
         papers=_papers(run),
         layer_count=len(layers(run)),
-        meaning=MEANING,
+        meaning=meaning,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from reference_model.ledger import MEANING
+from reference_model.ledger import meaning
 from reports import words
 from reports.layers import Layer, layers
 from reports.reconcile import Line, Reconciliation
@@ -201,7 +201,7 @@ def _convention(tally: TallyRecord) -> str:
 
 def _ledger(run: Run) -> str:
     notes = "".join(f"- {escape(note)}\n" for note in run.ledger.notes)
-    rows = [[escape(name), MEANING.get(name, ""), number(total)] for name, total in run.ledger.totals.items()]
+    rows = [[escape(name), meaning(name), number(total)] for name, total in run.ledger.totals.items()]
     made = run.environment
     environment = (
         f"flopledger {escape(run.flopledger)}, {escape(run.created)}, Python {escape(made.python)}, "

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from reference_model.ledger import Entry, Ledger
+from reference_model.ledger import Entry, Ledger, meaning
 from reference_model.mobilenet_v2 import mobilenet_v2
 from reference_model.quantities import FUNCTIONS
 from reference_model.spec import Spec
@@ -353,6 +353,27 @@ def test_pooling_is_pooling_by_every_name(model: nn.Module, shape: tuple[int, ..
 def test_windows_of_pools(model: nn.Module, shape: tuple[int, ...], windows: int, as_written: int) -> None:
     """Counters differ in whether a window is its elements, its size as written, or cut off at the edge."""
     assert (windows, as_written) == amounts(only(of(model, shape), "pool"), "windows", "windows_as_written")
+
+
+def test_the_last_of_unlike_calls_is_told_apart() -> None:
+    """A hook that sets a number instead of adding to it keeps the last; where calls are alike nobody needs to know."""
+
+    class Twice(nn.Module):
+        def __init__(self, first: int) -> None:
+            super().__init__()
+            self.act, self.first = nn.ReLU(), first
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.act(x[:, : self.first])
+            return self.act(x)
+
+    unlike = only(of(Twice(2), (1, 3)), "activation")
+    assert (2, 5, 1, 3) == amounts(unlike, "calls", "inputs", "last_calls", "last_inputs")
+    assert (2, 6, 0, 0) == amounts(
+        only(of(Twice(3), (1, 3)), "activation"), "calls", "inputs", "last_calls", "last_inputs"
+    )
+    assert meaning("last_inputs").endswith(meaning("inputs"))
+    assert "" == meaning("no_such_quantity")
 
 
 def test_a_kernel_without_its_taps_and_an_output_without_its_kernel() -> None:
