@@ -16,7 +16,7 @@ from reference_model.ledger import Ledger
 from reference_model.spec import Spec
 from reports.document import RunError
 from reports.reconcile import Aligned, Reconciliation, align, reconcile
-from reports.run import Environment, Model, environment
+from reports.run import Environment, Model, check_sums, environment
 
 KIND: Literal["history"] = "history"
 
@@ -215,11 +215,5 @@ def check(found: History) -> History:
             raise RunError(f"the total of {row.release} and its step do not fit")
         at = row.total
     for change in found.changes:
-        r = change.reconciliation
-        if totals.get(change.after, 0) - totals.get(change.before, 0) != r.difference:
-            raise RunError(f"the step from {change.before} to {change.after} is not that of their totals")
-        if sum(line.difference for line in r.lines) + r.residual != r.difference:
-            raise RunError(f"the lines from {change.before} to {change.after} do not add up")
-        if any(line.left - line.right != line.difference for line in r.lines):
-            raise RunError(f"a line from {change.before} to {change.after} does not add up")
+        check_sums(change.reconciliation, totals.get(change.after, 0) - totals.get(change.before, 0))
     return found

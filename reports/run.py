@@ -275,13 +275,18 @@ def check(run: Run) -> Run:
     for r in run.reconciliations:
         if r.left not in totals or r.right not in totals:
             raise RunError(f"it reconciles {r.left} and {r.right}, but one of them has no number")
-        if totals[r.left] - totals[r.right] != r.difference:
-            raise RunError(f"the difference of {r.left} and {r.right} is not that of their totals")
-        if sum(line.difference for line in r.lines) + r.residual != r.difference:
-            raise RunError(f"the lines of {r.left} and {r.right} do not add up")
-        if any(line.left - line.right != line.difference for line in r.lines):
-            raise RunError(f"a line of {r.left} and {r.right} does not add up")
+        check_sums(r, totals[r.left] - totals[r.right])
     return run
+
+
+def check_sums(r: Reconciliation, difference: int) -> None:
+    """Add up the lines of a reconciliation of totals that are `difference` apart. Raises RunError."""
+    if difference != r.difference:
+        raise RunError(f"the difference of {r.left} and {r.right} is not that of their totals")
+    if sum(line.difference for line in r.lines) + r.residual != r.difference:
+        raise RunError(f"the lines of {r.left} and {r.right} do not add up")
+    if any(line.left - line.right != line.difference for line in r.lines):
+        raise RunError(f"a line of {r.left} and {r.right} does not add up")
 
 
 def read(path: Path) -> Run:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 
+import agreement
 import pytest
 import torch
 import torch.nn.functional as F
+from agreement import disagreeing
 from torch import nn
 
-from counters import registry
-from counters.sandbox import count_all
 from counters.tally import Tally
 from reference_model.ledger import Ledger
 from reference_model.spec import Spec
-from reports.reconcile import align
 
 TF32 = "aten::_convolution shows its first 12 operands, without the choice of TF32 that came with torch 1.7"
 PATH = "aten::einsum shows its first 2 operands, without the path that came with torch 1.13"
@@ -83,20 +82,8 @@ class Products(nn.Module):
 
 
 def counted(releases: Sequence[str], model: str, shape: str) -> tuple[Ledger, dict[str, Tally]]:
-    ledger, tallies = count_all([f"fvcore=={release}" for release in releases], Spec.parse(model, [shape]))
-    for tally in tallies:
-        if tally.status == "unavailable":
-            pytest.skip(f"{tally.name}: {tally.reason}")
-    return ledger, {str(tally.release): tally for tally in tallies}
-
-
-def disagreeing(ledger: Ledger, tallies: dict[str, Tally]) -> list[str]:
-    found = []
-    for tally in tallies.values():
-        side = align(tally, registry.get("fvcore").convention(tally.version, ledger), ledger)
-        if side.sites != side.agree or side.failures:
-            found.append(f"{tally.name}: {side.failures}")
-    return found
+    ledger, tallies = agreement.counted([f"fvcore=={release}" for release in releases], model, shape)
+    return ledger, {str(tally.release): tally for tally in tallies.values()}
 
 
 def test_totals_and_sites_around_every_step() -> None:

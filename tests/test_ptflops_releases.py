@@ -6,18 +6,17 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import agreement
 import pytest
 import torch
 import torch.nn.functional as F
+from agreement import disagreeing
 from torch import nn
 
 from counters import registry, releases
-from counters.sandbox import count_all
 from counters.tally import Tally
 from reference_model.ledger import Ledger
-from reference_model.spec import Spec
 from reference_model.tracing import trace
-from reports.reconcile import align
 
 ZOO = Path(__file__).with_name("zoo.py")
 
@@ -109,20 +108,8 @@ class Sequences(nn.Module):
 
 
 def counted(counter: str, of: Sequence[str], model: str, *shapes: str) -> tuple[Ledger, dict[str, Tally]]:
-    ledger, tallies = count_all([f"{counter}=={release}" for release in of], Spec.parse(model, shapes))
-    for tally in tallies:
-        if tally.status == "unavailable":
-            pytest.skip(f"{tally.name}: {tally.reason}")
-    return ledger, {str(tally.release): tally for tally in tallies}
-
-
-def disagreeing(ledger: Ledger, tallies: dict[str, Tally]) -> list[str]:
-    found = []
-    for tally in tallies.values():
-        side = align(tally, registry.get(tally.counter).convention(tally.version, ledger), ledger)
-        if tally.status != "counted" or side.sites != side.agree or side.failures:
-            found.append(f"{tally.name}: {tally.reason or side.failures}")
-    return found
+    ledger, tallies = agreement.counted([f"{counter}=={release}" for release in of], model, *shapes)
+    return ledger, {str(tally.release): tally for tally in tallies.values()}
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 import pytest
 import torch
 import torch.nn.functional as F
+from agreement import counted, disagreeing
 from torch import nn
 
-from counters import registry, releases, thop_history, ultralytics_thop
+from counters import releases, thop_history, ultralytics_thop
 from counters.convention import Step
-from counters.sandbox import count_all
-from counters.tally import Tally
 from counters.thop_history import uploaded
-from reference_model.ledger import Ledger
-from reference_model.spec import Spec
-from reports.reconcile import align
 
 # What the releases around each step reported for MobileNetV2 at 1x3x416x416, seen on 2026-11-25.
 MOBILENET_V2 = {
@@ -183,23 +178,6 @@ class Shared(nn.Module):
 
 def single() -> nn.Module:
     return nn.Linear(5, 3)
-
-
-def counted(names: Sequence[str], model: str, *shapes: str) -> tuple[Ledger, dict[str, Tally]]:
-    ledger, tallies = count_all(names, Spec.parse(model, list(shapes)))
-    for tally in tallies:
-        if tally.status == "unavailable":
-            pytest.skip(f"{tally.name}: {tally.reason}")
-    return ledger, {tally.name: tally for tally in tallies}
-
-
-def disagreeing(ledger: Ledger, tallies: dict[str, Tally]) -> list[str]:
-    found = []
-    for tally in tallies.values():
-        side = align(tally, registry.get(tally.counter).convention(tally.version, ledger), ledger)
-        if side.sites != side.agree or side.failures:
-            found.append(f"{tally.name}: {side.failures}")
-    return found
 
 
 def test_totals_and_sites_around_every_step() -> None:
