@@ -76,11 +76,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return self.quantities.get(quantity, 0)
 
 
+class Calls(msgspec.Struct, frozen=True):
+    """How often a module ran, and its outputs' first two dimensions, multiplied, summed over the calls."""
+
+    calls: int
+    size: int
+
+
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     """The reference for one model and its inputs.
 
     `device` is `"meta"` when nothing was computed and `"cpu"` when the model had to be run on
-    real tensors; `notes` then says why.
+    real tensors; `notes` then says why. `modules` are those that were called, containers included.
     """
 
     model: str
@@ -89,6 +96,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     entries: list[Entry]
     device: str = "meta"
     notes: list[str] = []
+    modules: dict[str, Calls] = {}
 
     def total(self, quantity: str) -> int:
         """Sum of one quantity over all entries."""

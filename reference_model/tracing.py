@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from math import prod
 from types import CodeType, FrameType
 from typing import Any
 
@@ -18,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from reference_model import pooling  # noqa: F401  (registers its pricers)
-from reference_model.ledger import Entry, Ledger
-from reference_model.quantities import ATEN, FUNCTIONS, Priced, Pricer, Quantities, classify, elements
+from reference_model.ledger import Calls, Entry, Ledger
+from reference_model.quantities import ATEN, FUNCTIONS, Priced, Pricer, Quantities, classify, elements, first_tensor
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
 _SDPA = "torch.nn.functional.scaled_dot_product_attention"
@@ -82,6 +83,7 @@ def trace(
         entries=recorder.ledger_entries(),
         device=used,
         notes=notes,
+        modules=recorder.modules,
     )
 
 
@@ -147,6 +149,7 @@ class Recorder:
         self.inner: set[str] = set()  # ATen ops of the muted call in progress
         self.rows: dict[tuple[str, str, str, str], Quantities] = {}
         self.last: dict[tuple[str, str, str, str], Quantities] = {}  # of the last call
+        self.modules: dict[str, Calls] = {}
         self.unlike: set[tuple[str, str, str, str]] = set()  # whose calls are not all alike
 
     def __enter__(self) -> Recorder:
@@ -165,7 +168,11 @@ class Recorder:
         self.site.append(self.names.get(id(module), self.site[-1]))
 
     def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.site.pop()
+        site = self.site.pop()
+        if id(module) in self.names:
+            tensor, before = first_tensor(output), self.modules.get(site, Calls(0, 0))
+            size = prod(tensor.shape[:2]) if tensor is not None else 0
+            self.modules[site] = Calls(before.calls + 1, before.size + size)
 
     def add(self, op: str, aten: str, quantities: Quantities, api: str) -> None:
         key = (self.site[-1], op, aten, api)

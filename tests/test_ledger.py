@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from reference_model.ledger import Entry, Ledger, meaning
+from reference_model.ledger import Calls, Entry, Ledger, meaning
 from reference_model.mobilenet_v2 import mobilenet_v2
 from reference_model.quantities import FUNCTIONS
 from reference_model.spec import Spec
@@ -374,6 +374,21 @@ def test_the_last_of_unlike_calls_is_told_apart() -> None:
     )
     assert meaning("last_inputs").endswith(meaning("inputs"))
     assert "" == meaning("no_such_quantity")
+
+
+def test_modules_that_ran_and_their_outputs_are_told() -> None:
+    """Old torchinfo charges a weight once more for every call of a module around it; a ModuleList never runs."""
+
+    class Around(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.never = nn.Sequential(nn.Conv2d(3, 5, 1)), nn.ModuleList([nn.ReLU()])
+
+        def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+            return [self.inner(x), self.never[0](self.inner(x[:1]))]
+
+    found = of(Around(), (2, 3, 4, 4)).modules
+    assert {"": Calls(1, 10), "inner": Calls(2, 15), "inner.0": Calls(2, 15), "never.0": Calls(1, 5)} == found
 
 
 def test_a_kernel_without_its_taps_and_an_output_without_its_kernel() -> None:
