@@ -102,6 +102,13 @@ def stands_in_for(adapter: Counter) -> str:
     return str(getattr(adapter, "instead_of", ""))
 
 
+def remedy(adapter: Counter) -> str:
+    """What to do about a counter that is not installed."""
+    if other := stands_in_for(adapter):
+        return f"it would overwrite {other}; run a release of it: {adapter.distribution}==RELEASE"
+    return f"pip install {adapter.distribution}"
+
+
 def overwritten(adapter: Counter) -> str | None:
     """What is wrong where two distributions of one import name are both installed."""
     for name in names():

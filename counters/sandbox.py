@@ -174,13 +174,6 @@ def count_all(
     return ledger, [_tally(*split[n], adapters[n], answers.get(n)) for n in names]
 
 
-def _remedy(counter: str, adapter: registry.Counter) -> str:
-    other = registry.stands_in_for(adapter)
-    if not other:
-        return f"pip install {adapter.distribution}"
-    return f"it would overwrite {other}, so name a release (flopledger releases {counter} lists them)"
-
-
 def _at_hand(adapter: registry.Counter) -> bool:
     return not adapter.distribution or bool(registry.version_of(adapter.distribution))
 
@@ -197,7 +190,7 @@ def _tally(counter: str, release: str | None, adapter: registry.Counter, kept: K
             **common,
             version=None,
             status="unavailable",
-            reason=f"{adapter.distribution} is not installed; {_remedy(counter, adapter)}",
+            reason=f"{adapter.distribution} is not installed; {registry.remedy(adapter)}",
         )
     answer = kept.answer
     version = answer.version or release or registry.version_of(adapter.distribution or "?")

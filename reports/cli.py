@@ -148,26 +148,22 @@ def counters(form: Form = Format.table) -> None:
     """Who is here: every counter, the version installed, and its unit."""
     from counters import registry
 
-    found = []
-    for name in registry.names():
-        adapter = registry.get(name)
-        found.append(
-            {
-                "counter": name,
-                "distribution": adapter.distribution,
-                "version": registry.version_of(adapter.distribution) if adapter.distribution else None,
-                "unit": adapter.unit,
-                "about": adapter.about,
-            }
-        )
+    adapters = {name: registry.get(name) for name in registry.names()}
+    versions = {
+        name: registry.version_of(adapter.distribution) if adapter.distribution else None
+        for name, adapter in adapters.items()
+    }
     if form is Format.json:
-        show_json(found)
+        show_json([
+            {"counter": name, "distribution": adapter.distribution, "version": versions[name], "unit": adapter.unit,
+             "about": adapter.about}
+            for name, adapter in adapters.items()
+        ])  # fmt: skip
         return
     rows = [
-        [str(f["counter"]), f["version"] or f"not installed (pip install {f['distribution']})", str(f["unit"]),
-         str(f["about"])]
-        for f in found
-    ]  # fmt: skip
+        [name, versions[name] or f"not installed ({registry.remedy(adapter)})", adapter.unit, adapter.about]
+        for name, adapter in adapters.items()
+    ]
     show_table([Column("counter"), Column("version"), Column("unit"), Column("what it counts")], rows, form)
 
 
