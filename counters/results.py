@@ -47,7 +47,8 @@ def keep(name: str, key: str, value: Any) -> str | None:
 
 
 def _place(name: str, key: str) -> Path:
-    return cache() / "results" / f"{name}-{key}.json"
+    plain = re.sub(r"[^\w.=:-]", "_", name)  # an adapter may be named by its path
+    return cache() / "results" / f"{plain}-{key}.json"
 
 
 def count_key(counter: str, release: str, adapter: Any, ledger: Ledger, spec: Spec) -> str:

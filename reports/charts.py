@@ -234,7 +234,7 @@ def history_spec(found: History, width: int | str = 760, background: str | None 
     totals = [row.total or 0 for row in found.counted]
     low, high = float(min(totals)), float(max(totals))
     margin = (high - low) * 0.18 or high * 0.05 or 1.0
-    bottom = low - margin
+    bottom = max(low - margin, 0.0)
     rows, missing, labels = [], [], [""]
     for row in found.rows:
         about = {"release": visible(row.release), "when": f"{row.uploaded}Z", "day": row.uploaded[:10]}
@@ -251,7 +251,8 @@ def history_spec(found: History, width: int | str = 760, background: str | None 
         })  # fmt: skip
     x: Spec = {"field": "when", "type": "temporal", "title": "uploaded", "scale": {"type": "utc"},
                "axis": {"tickCount": {"expr": "ceil(width / 110)"}}}  # fmt: skip
-    y: Spec = {"type": "quantitative", "title": f"{units(found.unit)} (the axis does not start at zero)",
+    y: Spec = {"type": "quantitative",
+               "title": units(found.unit) + (" (the axis does not start at zero)" if bottom else ""),
                "scale": {"domain": [bottom, high + margin], "zero": False, "nice": False},
                "axis": {"format": ".4~s", "tickCount": 6}}  # fmt: skip
     nominal = [{"field": f, "type": "nominal"} for f in ("release", "day")]

@@ -6,6 +6,7 @@ import re
 
 from reports import words
 from reports.history import Change, History, Row
+from reports.reconcile import Line
 from reports.terminal import Block, Column, Table
 from reports.words import number, op_word, plural, signed, visible
 
@@ -96,26 +97,46 @@ def title(change: Change) -> str:
 
 
 def reasons(change: Change) -> list[str]:
-    """One sentence for each line that moved: the old formula and the new one, with their reasons."""
-    said = []
-    for line in words.contributing(change.reconciliation):
-        where = f" at {plural(line.sites, 'site')}" if line.sites else ""
-        said.append(
-            f"{op_word(line.op)}{where}, {signed(line.difference)}: "
-            f"{_rule(line.right_formula, line.right_because, line.right_source)} before, "
-            f"{_rule(line.left_formula, line.left_because, line.left_source)} after"
-        )
-    if not said:
+    """One sentence for each rule that changed: the old formula and the new one, with their reasons and sources."""
+    lines = words.contributing(change.reconciliation)
+    groups: dict[tuple[str, ...], list[Line]] = {}
+    for line in lines:
+        rules = (line.op, line.right_because, line.right_source, line.left_because, line.left_source)
+        groups.setdefault(rules, []).append(line)
+    said = [_sum(lines)] if len(lines) > len(groups) else []
+    said += [_reason(mine) for mine in groups.values()]
+    if not lines:
         said.append("no operation is charged differently")
     if change.reconciliation.residual:
         said.append(words.leftover(change.reconciliation))
     return said
 
 
-def _rule(formula: str, because: str, source: str) -> str:
-    """A formula with its reason and the line of the library that says so."""
+def _sum(lines: list[Line]) -> str:
+    """Where an operation has several lines: what they come to."""
+    sums: dict[str, int] = {}
+    for line in lines:
+        sums[line.op] = sums.get(line.op, 0) + line.difference
+    return "in all: " + ", ".join(f"{op_word(op)} {signed(amount)}" for op, amount in sums.items())
+
+
+def _reason(lines: list[Line]) -> str:
+    first, sites = lines[0], sum(line.sites for line in lines)
+    where = f" at {plural(sites, 'site')}" if sites else ""
+    before, after = (list(dict.fromkeys(formulas)) for formulas in (
+        (line.right_formula for line in lines), (line.left_formula for line in lines)))  # fmt: skip
+    return (
+        f"{op_word(first.op)}{where}, {signed(sum(line.difference for line in lines))}: "
+        f"{_rule(before, first.right_because, first.right_source)} before, "
+        f"{_rule(after, first.left_because, first.left_source)} after"
+    )
+
+
+def _rule(formulas: list[str], because: str, source: str) -> str:
+    """A formula with its reason and the line of the library that says so; of many, how many."""
+    formula = visible(formulas[0]) if len(formulas) == 1 else f"{len(formulas)} formulas"
     why = "; ".join(visible(text).rstrip(".") for text in (because, source) if text)
-    return f"{visible(formula)} ({why})" if why else visible(formula)
+    return f"{formula} ({why})" if why else formula
 
 
 def made(found: History) -> str:

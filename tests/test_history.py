@@ -27,7 +27,7 @@ from reference_model.spec import Spec
 from reports import history_markdown, html
 from reports.document import RunError
 from reports.history import History, check, chosen, history
-from reports.history_words import blocks, headline, verdict
+from reports.history_words import blocks, headline, reasons, verdict
 from reports.pages import history_files, rendered
 from reports.terminal import shown
 
@@ -403,6 +403,19 @@ def test_the_markdown_has_a_row_for_every_release_and_the_lines_of_every_step(fo
     for row in found.rows:
         assert f"| {row.release} | {row.uploaded[:10]} |" in page
     assert 2 == page.count("| outputs | 2·outputs |") == page.count("| 2·outputs | outputs |")
+
+
+def test_many_lines_of_one_rule_are_one_sentence(found: History) -> None:
+    """Old torchinfo charges by a coefficient of each site's own: forty lines, four reasons."""
+    change = found.changes[0]
+    conv = next(line for line in change.reconciliation.lines if line.op == "conv")
+    lines = [msgspec.structs.replace(conv, left_formula=f"{n}·outputs", difference=n, sites=1) for n in (2, 3, 4)]
+    many = msgspec.structs.replace(change, reconciliation=msgspec.structs.replace(change.reconciliation, lines=lines))
+    total, reason = reasons(many)
+    assert "in all: convolution +9" == total
+    assert reason.startswith(
+        "convolution at 3 sites, +9: outputs (one per output; mini.py:1 PER_OUTPUT) before, 3 formulas"
+    )
 
 
 def test_a_residual_is_said_before_anything_else(found: History) -> None:
