@@ -89,15 +89,15 @@ def count_all(
     live: Live | None = None,
     timeout: float = TIMEOUT,
     workers: int | None = None,
-    install: bool = True,
+    may_install: Callable[[], bool] = lambda: True,
     on_done: Callable[[str], None] = lambda name: None,
     on_trouble: Callable[[str], None] = lambda reason: None,
 ) -> tuple[Ledger, list[Tally]]:
     """The ledger and one tally per counter in `names`, side by side on the cores there are.
 
     A counter that cannot be had becomes a tally that says why, and changes nobody else's.
-    `COUNTER==RELEASE` runs that release, from an overlay that is installed once, unless not even
-    that is wanted (`install`). Its answer is kept as soon as it is there, and not asked for again.
+    `COUNTER==RELEASE` runs that release, from an overlay that is installed once, if `may_install`, which
+    is asked when there is one to install. Its answer is kept as soon as it is there, and not asked for again.
 
     Raises:
         UnknownCounter: a name that is no counter's.
@@ -133,7 +133,7 @@ def count_all(
                     answers[name] = kept
                     on_done(name)
                     continue
-            if not install and not releases.where(adapters[name].distribution, release).is_dir():
+            if not releases.where(adapters[name].distribution, release).is_dir() and not may_install():
                 reason = "not installed here yet, and the package index cannot be reached"
                 answers[name] = Kept(name=name, device="", answer=Answer(status="unavailable", reason=reason))
                 on_done(name)

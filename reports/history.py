@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
 
 from counters import registry, sandbox
 from counters.package_index import Listing, Release, published
-from counters.releases import where
 from counters.tally import Status, Tally
 from reference_model.ledger import Ledger
 from reference_model.spec import Spec
@@ -106,12 +106,20 @@ def history(
     adapter = registry.get(counter)
     listing = published(adapter.distribution, ask=ask)
     releases = chosen(listing, since, last)
-    if any(not where(adapter.distribution, r.version).is_dir() for r in releases if not r.obstacle):
-        # Something is to be installed: if the index cannot be reached, one line says so, not each install.
-        listing = published(adapter.distribution, ask=True)
-        releases = chosen(listing, since, last)
+
+    def complain(trouble: str) -> None:
+        on_trouble(f"{trouble}; going by the list of {listing.asked[:10]} and what is installed")
+
+    @cache
+    def may_install() -> bool:
+        """Ask the index before pip is sent there: where it is out of reach, one line says so, not each install."""
+        trouble = listing.trouble or published(adapter.distribution, ask=True).trouble
+        if trouble and not listing.trouble:
+            complain(trouble)
+        return not trouble
+
     if listing.trouble:
-        on_trouble(f"{listing.trouble}; going by the list of {listing.asked[:10]} and what is installed")
+        complain(listing.trouble)
     names = {release.version: f"{counter}=={release.version}" for release in releases if not release.obstacle}
     on_start(len(names))
     ledger, tallies = sandbox.count_all(
@@ -119,7 +127,7 @@ def history(
         spec,
         timeout=timeout,
         workers=jobs,
-        install=not listing.trouble,
+        may_install=may_install,
         on_done=on_done,
         on_trouble=on_trouble,
     )
