@@ -38,22 +38,18 @@ def own_class(entry: Entry) -> bool:
 
 
 def like(*names: str) -> Callable[[Entry], bool]:
-    """True in the classes `names` of torch.nn, and in what may be a subclass of one.
-
-    The ledger knows a class by its name alone. A layer with an operation of its own and no modules
-    below it is far more often a subclass of torch's than written from nothing.
-    """
+    """True in the classes `names` of torch.nn, and in those of other packages that derive from them."""
     exactly = in_modules(*names)
 
     def condition(entry: Entry) -> bool:
-        return exactly(entry) or (own_class(entry) and entry.leaf)
+        return exactly(entry) or entry.base in names
 
-    condition.__doc__ = f"{exactly.__doc__} or a leaf class of the model's own"
+    condition.__doc__ = f"{exactly.__doc__} or a class that derives from it"
     return condition
 
 
 def no_linear(entry: Entry) -> bool:
-    """outside Linear and leaf classes of the model's own"""
+    """outside Linear and classes that derive from it"""
     return not like("Linear")(entry)
 
 

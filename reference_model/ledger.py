@@ -58,10 +58,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     `quantities` are totals over the calls: `calls` itself, `macs`, `inputs`, `outputs`,
     `weights`, … (`reference_model.quantities` defines each of them). Where the calls differ, the
     quantities of the last one are there too: `last_calls`, `last_inputs`, …
-    `module` is the class of the module at the site (bare for `torch.nn`, dotted otherwise),
-    `leaf` whether it has no child modules, and `api` the outermost torch function through
-    which the operation was called: counters that patch functions or hook modules tell
-    operations apart by those.
+    `module` is the class of the module at the site (bare for `torch.nn`, dotted otherwise), `base`
+    the nearest class of `torch.nn` from which one of another package derives, `leaf` whether it has
+    no child modules, and `api` the outermost torch function through which the operation was called:
+    counters that patch functions or hook modules tell operations apart by those.
     """
 
     site: str
@@ -71,6 +71,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     module: str = ""
     leaf: bool = False
     api: str = ""
+    base: str = ""
 
     def __getitem__(self, quantity: str) -> int:
         return self.quantities.get(quantity, 0)

@@ -142,6 +142,7 @@ class Recorder:
     def __init__(self, model: nn.Module):
         self.names = {id(module): name for name, module in model.named_modules()}
         self.kinds = {name: class_name(module) for name, module in model.named_modules()}
+        self.bases = {name: base_name(module) for name, module in model.named_modules()}
         self.leaves = {name for name, module in model.named_modules() if not module._modules}
         self.site = [""]
         self.api = ""
@@ -198,6 +199,7 @@ class Recorder:
                     module=self.kinds[site],
                     leaf=site in self.leaves,
                     api=api,
+                    base=self.bases[site],
                 )
             )
         return entries
@@ -333,6 +335,16 @@ def is_operator(frame: FrameType, method: str) -> bool:
 def class_name(module: nn.Module) -> str:
     """`Conv2d` for torch.nn's own classes, the dotted path for all others."""
     kind = type(module)
-    if kind.__module__.startswith("torch.nn.modules."):
-        return kind.__qualname__
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return kind.__qualname__ if in_torch_nn(kind) else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def base_name(module: nn.Module) -> str:
+    """`Conv2d` for a class of another package that derives from it, "" for torch.nn's own and for plain modules."""
+    kinds = type(module).__mro__
+    nearest = next(kind for kind in kinds if in_torch_nn(kind))
+    return "" if nearest in (kinds[0], nn.Module) else nearest.__qualname__
+
+
+def in_torch_nn(kind: type) -> bool:
+    """Whether a class is one of torch.nn's own."""
+    return kind.__module__.startswith("torch.nn.modules.")

@@ -142,6 +142,7 @@ def drift(
     quiet: Quiet = False,
 ) -> None:
     """What has moved since the baseline, and the lines that moved it. Exit 1 if anything has."""
+    from reference_model.spec import Spec
     from reports.drift import drift as compare_snapshots
     from reports.drift import snapshot as pinned
 
@@ -149,6 +150,10 @@ def drift(
     if other is not None:
         after = _read(other)
     else:
+        try:
+            Spec.parse(before.model.spec, before.model.inputs)
+        except ValueError as error:  # a live model's snapshot, or a file that is not here
+            fail(f"{baseline} cannot be counted again ({error}); name a second file to compare it with")
         names = [tally.name for tally in before.tallies]
         after = pinned(compared(before.model.spec, before.model.inputs, names, timeout, jobs, quiet).run)
     found = compare_snapshots(before, after)

@@ -199,7 +199,7 @@ def drift(before: Snapshot, after: Snapshot) -> Drift:
     for old, new in _matched(before.tallies, after.tallies):
         row = _row(old, new)
         changed = row.mark == "moved"
-        if changed and not alike:
+        if not alike:
             row = _not_comparable(row, "another model or input")
         elif changed and ours:
             row = _not_comparable(row, "our own ledger changed; take the baseline again")

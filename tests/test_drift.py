@@ -119,6 +119,12 @@ def test_what_we_changed_ourselves_is_not_blamed_on_a_library(
     assert "not comparable" == found.mark
 
 
+def test_another_input_is_never_the_same() -> None:
+    """torchsummaryX ignores the batch: its total is the same for one image and for four, and still not comparable."""
+    other = replace(BASE, model=replace(BASE.model, inputs=["4x3x416x416"]))
+    assert {"not comparable"} == {row.mark for row in drift(BASE, other).rows}
+
+
 def test_a_changed_adapter_is_not_comparable_only_if_the_number_moved() -> None:
     """A comment in our own file is no reason to take every baseline again."""
     old, new = with_tally(COUNTED, adapter="old"), with_tally(COUNTED, adapter="new")
@@ -253,6 +259,14 @@ def test_a_baseline_is_taken_and_compared_with_today(tmp_path: Path) -> None:
     lied = run("drift", "base/line.json", cwd=tmp_path)
     assert 1 == lied.returncode
     assert "+5" in lied.stdout
+
+
+def test_a_live_models_snapshot_cannot_be_counted_again(tmp_path: Path) -> None:
+    """The plugin's files are of models that only the test can make."""
+    (tmp_path / "net.json").write_bytes(encode(replace(BASE, model=replace(BASE.model, spec="Net"))))
+    done = run("drift", "net.json", cwd=tmp_path)
+    assert (2, "", 1) == (done.returncode, done.stdout, len(done.stderr.splitlines()))
+    assert "net.json cannot be counted again" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [("drift",), ("drift", "no.json"), ("drift", "."), ("snapshot", "-o", ".")])

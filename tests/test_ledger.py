@@ -376,6 +376,21 @@ def test_the_last_of_unlike_calls_is_told_apart() -> None:
     assert "" == meaning("no_such_quantity")
 
 
+def test_a_class_of_ones_own_tells_what_it_derives_from() -> None:
+    """Some counters know a subclass of Conv2d for one, others go by the exact type."""
+
+    class Mine(nn.Linear):
+        pass
+
+    class Plain(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x)
+
+    assert "Linear" == only(of(Mine(3, 4), (1, 3)), "linear").base
+    assert "" == only(of(nn.Linear(3, 4), (1, 3)), "linear").base
+    assert "" == only(of(Plain(), (1, 3)), "activation").base
+
+
 def test_modules_that_ran_and_their_outputs_are_told() -> None:
     """Old torchinfo charges a weight once more for every call of a module around it; a ModuleList never runs."""
 
