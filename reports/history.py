@@ -9,8 +9,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from counters import registry, sandbox
+from counters import registry
+from counters.counting import count_all
 from counters.package_index import Listing, Release, published
+from counters.sandbox import TIMEOUT
 from counters.tally import Status, Tally
 from reference_model.ledger import Ledger
 from reference_model.spec import Spec
@@ -82,7 +84,7 @@ def history(
     since: str | None = None,
     last: int | None = None,
     ask: bool = False,
-    timeout: float = sandbox.TIMEOUT,
+    timeout: float = TIMEOUT,
     jobs: int | None = None,
     on_start: Callable[[int], None] = lambda releases: None,
     on_done: Callable[[str], None] = lambda name: None,
@@ -122,7 +124,7 @@ def history(
         complain(listing.trouble)
     names = {release.version: f"{counter}=={release.version}" for release in releases if not release.obstacle}
     on_start(len(names))
-    ledger, tallies = sandbox.count_all(
+    ledger, tallies = count_all(
         list(names.values()),
         spec,
         timeout=timeout,

@@ -7,7 +7,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from counters import registry, results, sandbox
+from counters import registry, results
+from counters.counting import count_all
 from counters.sandbox import TIMEOUT, Live
 from reference_model.spec import Spec
 from reports import run as documents
@@ -56,7 +57,7 @@ def compare(
         arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
         live = _on_cpu(Live(model, arguments, type(model).__name__))
         spec = Spec(model=live.label, inputs=())
-    ledger, tallies = sandbox.count_all(names, spec, live=live, timeout=timeout, workers=jobs, on_done=on_done)
+    ledger, tallies = count_all(names, spec, live=live, timeout=timeout, workers=jobs, on_done=on_done)
     return Report(
         documents.assemble(
             flopledger=registry.version_of("flopledger") or "unknown",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from counters import registry
-from counters.sandbox import count_all
+from counters.counting import count_all
 from counters.tally import Tally
 from reference_model.ledger import Ledger
 from reference_model.spec import Spec

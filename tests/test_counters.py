@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from counters import registry
-from counters.sandbox import count_all
+from counters.counting import count_all
 from counters.tally import Tally
 from reference_model.ledger import Ledger
 from reference_model.spec import Spec

@@ -46,6 +46,14 @@ def test_the_quoted_explanation_is_what_the_command_prints(tmp_path: Path) -> No
     assert "ReLU6" in printed[printed.index("Neither") :] or any("ReLU6" in word for word in printed)
 
 
+def test_the_quoted_step_is_what_the_command_prints(tmp_path: Path) -> None:
+    """The step of June 2022 is the one that most people meet."""
+    printed = run(f"{BIN}/flopledger releases thop --since 2022-06", tmp_path).split()
+    for line in blocks(README, "text")[1].splitlines():
+        words = line.split()
+        assert any(words == printed[i : i + len(words)] for i in range(len(printed))), line
+
+
 def test_the_python_example_runs(tmp_path: Path) -> None:
     """Notebook users copy it as it stands."""
     test, code = blocks(README, "python")

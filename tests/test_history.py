@@ -20,9 +20,9 @@ import pytest
 from browsing import logs, wait
 
 from counters import package_index, releases, results
+from counters.counting import count_all
 from counters.package_index import Listing, Release
 from counters.releases import OverlayError
-from counters.sandbox import count_all
 from reference_model.spec import Spec
 from reports import history_markdown, html
 from reports.document import RunError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from counters.sandbox import Rejected, count_all
+from counters.counting import Rejected, count_all
 from counters.tally import Tally
 from reference_model.spec import Spec
 

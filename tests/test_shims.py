@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from counters import registry
-from counters.sandbox import count_all
+from counters.counting import count_all
 from counters.shims import Shim, empty_module, forget, imported
 from reference_model.spec import Spec
 
