@@ -64,7 +64,7 @@ def count_all(
     queue += [
         Job(counter=split[name][0], spec=spec, device=adapters[name].device)
         for name in slow_first
-        if not split[name][1] and _at_hand(adapters[name])
+        if not split[name][1] and registry.is_here(adapters[name])
     ]
 
     def queue_releases(ledger: Ledger) -> None:
@@ -122,10 +122,6 @@ def count_all(
     return ledger, [_tally(*split[n], adapters[n], answers.get(n)) for n in names]
 
 
-def _at_hand(adapter: registry.Counter) -> bool:
-    return not adapter.distribution or bool(registry.version_of(adapter.distribution))
-
-
 def _tally(counter: str, release: str | None, adapter: registry.Counter, kept: Kept | None) -> Tally:
     common: dict[str, Any] = {
         "counter": counter,
@@ -141,7 +137,7 @@ def _tally(counter: str, release: str | None, adapter: registry.Counter, kept: K
             reason=f"{adapter.distribution} is not installed; {registry.remedy(adapter)}",
         )
     answer = kept.answer
-    version = answer.version or release or registry.version_of(adapter.distribution or "?")
+    version = answer.version or release or registry.version_of(adapter.distribution)
     common |= {"version": version, "device": kept.device or None, "seconds": answer.seconds}
     if answer.count is None:
         return Tally(**common, status=answer.status, reason=answer.reason)  # type: ignore[arg-type]

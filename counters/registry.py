@@ -86,15 +86,19 @@ def usual() -> list[str]:
     found = []
     for name in names():
         adapter = get(name)
-        if not stands_in_for(adapter) or version_of(adapter.distribution):
+        if not stands_in_for(adapter) or is_here(adapter):
             found.append(name)
     return found
 
 
 def at_hand() -> list[str]:
     """The counters that are installed."""
-    adapters = {name: get(name).distribution for name in names()}
-    return [name for name, distribution in adapters.items() if not distribution or version_of(distribution)]
+    return [name for name in names() if is_here(get(name))]
+
+
+def is_here(adapter: Counter) -> bool:
+    """Whether a counter can run without an overlay: its distribution is installed, or it has none."""
+    return not adapter.distribution or version_of(adapter.distribution) is not None
 
 
 def stands_in_for(adapter: Counter) -> str:
@@ -147,7 +151,9 @@ def get(name: str) -> Counter:
 
 
 def version_of(distribution: str) -> str | None:
-    """The installed version as the package index writes it, or None."""
+    """The installed version as the package index writes it, or None; a counter may have no distribution ("")."""
+    if not distribution:
+        return None
     try:
         found = metadata.version(distribution)
     except metadata.PackageNotFoundError:

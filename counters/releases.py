@@ -165,7 +165,7 @@ def came_from(folder: str) -> bool:
         for name, module in [*sys.modules.items()]
         if name.partition(".")[0] in names
     ]
-    return bool(files) and all(file.startswith(folder) for file in files)
+    return bool(files) and all(Path(file).is_relative_to(folder) for file in files)
 
 
 def _packages(folder: str) -> set[str]:

@@ -248,7 +248,7 @@ def _perform(job: Job, live: Live | None) -> Answer:
     return Answer(
         status="counted",
         count=count,
-        version=registry.version_of(adapter.distribution) if adapter.distribution else None,
+        version=registry.version_of(adapter.distribution),
         seconds=time.perf_counter() - start,
     )
 

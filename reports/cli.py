@@ -149,10 +149,7 @@ def counters(form: Form = Format.table) -> None:
     from counters import registry
 
     adapters = {name: registry.get(name) for name in registry.names()}
-    versions = {
-        name: registry.version_of(adapter.distribution) if adapter.distribution else None
-        for name, adapter in adapters.items()
-    }
+    versions = {name: registry.version_of(adapter.distribution) for name, adapter in adapters.items()}
     if form is Format.json:
         show_json([
             {"counter": name, "distribution": adapter.distribution, "version": versions[name], "unit": adapter.unit,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -83,7 +84,8 @@ def releases(
         with progress(None, quiet) as (start, advance):
             found = history(
                 counter, model, inputs, since=since, last=last, timeout=timeout, jobs=jobs,
-                on_start=lambda count: start(count + 1), on_done=advance, on_trouble=note,
+                on_start=lambda count: start(count + 1), on_done=advance,
+                on_trouble=(lambda line: None) if quiet else note,
             )  # fmt: skip
     except ValueError as error:
         fail(str(error))
@@ -114,13 +116,13 @@ def snapshot(
 ) -> None:
     """Keep what every counter says today as a baseline: a small JSON file to check in."""
     from reports import words
-    from reports.drift import encode
+    from reports.document import encode
     from reports.drift import snapshot as pinned
     from reports.write import check_writable, write_whole
 
     with writing_to(out):
         if out.is_dir():
-            raise IsADirectoryError(21, "it is a folder; name a file, like baseline.json")
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file, like baseline.json")
         check_writable(out.parent)
     run = compared(model, inputs, counters, timeout, jobs, quiet).run
     with writing_to(out):
@@ -203,7 +205,7 @@ def _newer(
         versions = {name: about for name, about in versions.items() if counter in (name, about[0])}
         if not versions:
             fail(f"there is no {counter} in {baseline or 'what is installed'}")
-    found = _newest(versions)
+    found = _newest(versions, quiet)
     what = "the baseline's" if before else "what is installed"
     if not found:
         if form is Format.json:
@@ -222,10 +224,10 @@ def _newer(
 def _installed() -> dict[str, tuple[str, str | None]]:
     from counters import registry
 
-    return {name: (name, registry.version_of(registry.get(name).distribution or "?")) for name in registry.at_hand()}
+    return {name: (name, registry.version_of(registry.get(name).distribution)) for name in registry.at_hand()}
 
 
-def _newest(versions: dict[str, tuple[str, str | None]]) -> dict[str, str]:
+def _newest(versions: dict[str, tuple[str, str | None]], quiet: bool) -> dict[str, str]:
     """Name → the newest release of its counter, of those that have one that is newer."""
     from counters import registry
     from counters.package_index import published
@@ -245,6 +247,6 @@ def _newest(versions: dict[str, tuple[str, str | None]]) -> dict[str, str]:
             troubles[f"{listing.trouble}; going by the list of {listing.asked[:10]}"] = None
         if release := newest(listing, version):
             found[name] = f"{counter}=={release.version}"
-    for trouble in troubles:
+    for trouble in () if quiet else troubles:
         note(trouble)
     return found

@@ -14,6 +14,11 @@ class RunError(ValueError):
     """A document that cannot be read; the message is one line."""
 
 
+def encode(found: Any) -> bytes:
+    """A document as indented UTF-8 JSON, keys in the order of the types."""
+    return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
+
+
 def parse(data: bytes, known: Mapping[str, type[Any]]) -> Any:
     """The document of one of the `known` kinds; what has no kind is a run.
 

@@ -93,6 +93,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """Two snapshots compared: a row for each counter, and notes on what is not any one counter's."""
+
     model: str
     inputs: list[str]
     rows: list[Row]
@@ -136,11 +138,6 @@ def _pinned(tally: TallyRecord) -> Pinned:
         adapter=tally.adapter,
         warnings=tally.warnings,
     )
-
-
-def encode(found: Snapshot) -> bytes:
-    """Indented UTF-8 JSON, so that a review shows what moved."""
-    return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
 
 
 def decode(data: bytes) -> Snapshot:

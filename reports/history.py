@@ -12,6 +12,7 @@ import msgspec
 from counters import registry
 from counters.counting import count_all
 from counters.package_index import Listing, Release, published
+from counters.releases import OverlayError
 from counters.sandbox import TIMEOUT
 from counters.tally import Status, Tally
 from reference_model.ledger import Ledger
@@ -62,7 +63,6 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     distribution: str
     unit: str
     listed: str
-    trouble: str | None
     rows: list[Row]
     changes: list[Change]
 
@@ -106,6 +106,7 @@ def history(
     """
     spec = Spec.parse(model, inputs)
     adapter = registry.get(counter)
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     listing = published(adapter.distribution, ask=ask)
     releases = chosen(listing, since, last)
 
@@ -115,8 +116,13 @@ def history(
     @cache
     def may_install() -> bool:
         """Ask the index before pip is sent there: where it is out of reach, one line says so, not each install."""
-        trouble = listing.trouble or published(adapter.distribution, ask=True).trouble
-        if trouble and not listing.trouble:
+        if listing.trouble or listing.asked >= started:  # it was asked just now
+            return not listing.trouble
+        try:
+            trouble = published(adapter.distribution, ask=True).trouble
+        except OverlayError as error:
+            trouble = str(error)
+        if trouble:
             complain(trouble)
         return not trouble
 
@@ -206,7 +212,6 @@ def told(
         distribution=adapter.distribution,
         unit=adapter.unit,
         listed=listing.asked,
-        trouble=listing.trouble,
         rows=rows,
         changes=changes,
     )

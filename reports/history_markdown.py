@@ -31,17 +31,10 @@ def render(found: History) -> str:
         "## Where the number moved, and why\n" if found.changes else "",
         *[_change(change) for change in found.changes],
         "## Every release, in order of upload\n",
-        _table(["release", "uploaded", "total", "step", "parameters", "sites that agree", "remarks"], rows),
+        table(["release", "uploaded", "total", "step", "parameters", "sites that agree", "remarks"], rows, 4, 1),
         f"\n{escape(told.made(found))}\n",
     ]
     return "\n".join(block for block in blocks if block)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    """Numbers in the middle go right, remarks at the end stay left."""
-    lines = table(head, rows).splitlines()
-    lines[1] = "| " + " | ".join("---:" if name in ("total", "step", "parameters") else "---" for name in head) + " |"
-    return "\n".join(lines) + "\n"
 
 
 def _change(change: Change) -> str:

@@ -24,9 +24,9 @@ def escape(raw: str) -> str:
     return "".join(_ENTITIES.get(c, c) for c in marked).strip()
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0) -> str:
-    """A table whose last `numbers` columns are right-aligned. Cells are escaped already."""
-    rule = ["---"] * (len(head) - numbers) + ["---:"] * numbers
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0, after: int = 0) -> str:
+    """A table with `numbers` right-aligned columns before its last `after`. Cells are escaped already."""
+    rule = ["---"] * (len(head) - numbers - after) + ["---:"] * numbers + ["---"] * after
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows)) + "\n"
 
 

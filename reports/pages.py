@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from reports import charts, history_markdown, history_words, html, markdown, words
-from reports.document import parse
+from reports.document import encode, parse
 from reports.history import History
 from reports.history import check as check_history
-from reports.run import Run, encode
+from reports.run import Run
 from reports.run import check as check_run
 
 
@@ -54,8 +52,7 @@ def run_files(run: Run) -> dict[str, bytes]:
 
 def history_files(found: History) -> dict[str, bytes]:
     """The pages of a history and its JSON."""
-    document = msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
-    return {**_encoded(history_pages(found)), f"{history_words.file_stem(found)}.json": document}
+    return {**_encoded(history_pages(found)), f"{history_words.file_stem(found)}.json": encode(found)}
 
 
 def _encoded(texts: dict[str, str]) -> dict[str, bytes]:

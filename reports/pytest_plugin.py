@@ -47,8 +47,8 @@ class FlopSnapshot:
         """
         __tracebackhide__ = True
         from counters import registry
-        from reports.document import RunError
-        from reports.drift import decode, drift, encode, snapshot
+        from reports.document import RunError, encode
+        from reports.drift import decode, drift, snapshot
         from reports.drift_words import blocks
         from reports.report import compare
         from reports.terminal import shown
@@ -89,7 +89,7 @@ def _timeless(found: Any) -> bytes:
     """A snapshot without when and where it was taken."""
     import msgspec
 
-    from reports.drift import encode
+    from reports.document import encode
 
     return encode(msgspec.structs.replace(found, created="", environment=msgspec.structs.replace(
         found.environment, platform="", python="")))  # fmt: skip

@@ -237,11 +237,6 @@ def _record(
     )
 
 
-def encode(run: Run) -> bytes:
-    """The document as indented UTF-8 JSON, keys in the order of the types."""
-    return msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n"
-
-
 def decode(data: bytes) -> Run:
     """Read a document and check that it adds up.
 

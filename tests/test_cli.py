@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sample_run import sample_run
 
-from reports.run import encode
+from reports.document import encode
 
 COMMAND = Path(sys.executable).with_name("flopledger")
 # Run by the interpreter itself: an import of torch fails, as on a machine that has none.

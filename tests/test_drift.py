@@ -15,11 +15,10 @@ from sample_run import sample_run
 from test_history import publish
 
 from counters.package_index import Listing, Release
-from reports.document import RunError
-from reports.drift import Pinned, Row, Snapshot, decode, drift, encode, moved, newest, snapshot
+from reports.document import RunError, encode
+from reports.drift import Pinned, Row, Snapshot, decode, drift, moved, newest, snapshot
 from reports.drift_words import blocks
 from reports.run import ConventionLine
-from reports.run import encode as encode_run
 from reports.terminal import shown
 
 COMMAND = str(Path(sys.executable).with_name("flopledger"))
@@ -178,7 +177,7 @@ def test_lines_and_residual_always_add_up(
 def test_a_snapshot_is_read_as_it_was_written() -> None:
     """It lies in somebody's repository for years."""
     assert BASE == decode(encode(BASE))
-    assert BASE == decode(encode_run(sample_run()))
+    assert BASE == decode(encode(sample_run()))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +193,7 @@ def test_what_is_no_baseline_is_refused(data: bytes) -> None:
 
 def test_it_is_small_enough_to_check_in() -> None:
     """A run document of seven counters is half a megabyte; nobody reviews that."""
-    assert len(encode(BASE)) < len(encode_run(sample_run())) / 5
+    assert len(encode(BASE)) < len(encode(sample_run())) / 5
 
 
 LISTING = Listing(

@@ -15,10 +15,11 @@ from sample_run import hostile_run, sample_run
 
 from counters.tally import Part
 from reports import charts, markdown, words
+from reports.document import encode
 from reports.html import script_json
 from reports.layers import layers
 from reports.pages import pages
-from reports.run import Run, encode
+from reports.run import Run
 
 ROOT = Path(__file__).parent.parent
 LEFT_OVER = Part("features.0.0", None, 77)

@@ -20,9 +20,9 @@ import reports.run
 from counters.convention import Convention, Formula, Rule, has, rule
 from counters.tally import Part, Tally, lost
 from reference_model.ledger import Entry, Ledger
-from reports.document import RunError
+from reports.document import RunError, encode
 from reports.reconcile import Aligned, Failure, align, reconcile
-from reports.run import Environment, Run, assemble, decode, encode, mirrored, schema
+from reports.run import Environment, Run, assemble, decode, mirrored, schema
 
 OPS = ["conv", "linear", "batch_norm", "pool", "add", "view"]
 SITES = ["", "a", "a.0", "b|c", "<b>"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from importlib import metadata
 from pathlib import Path
@@ -146,3 +147,17 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("FLOPLEDGER_CACHE", str(tmp_path / "file"))
     with pytest.raises(OverlayError, match="cannot write to"):
         overlay("thop", "0.1.0")
+
+
+def test_a_package_from_beside_the_overlay_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """mini-1.0 and mini-1.0.1 begin alike; a count by the wrong one would be filed under the right one."""
+    for version in ("1.0", "1.0.1"):
+        (tmp_path / f"mini-{version}").mkdir()
+        (tmp_path / f"mini-{version}" / "mini_of_paths.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path / "mini-1.0.1")
+    import mini_of_paths  # type: ignore[import-not-found]  # noqa: F401
+
+    assert releases.came_from(str(tmp_path / "mini-1.0.1"))
+    assert not releases.came_from(str(tmp_path / "mini-1.0"))
+    monkeypatch.delitem(sys.modules, "mini_of_paths")
+    assert not releases.came_from(str(tmp_path / "mini-1.0.1"))
