@@ -1,0 +1,1 @@
+"""Who counts: adapters around libraries, what each claims, and the engine that runs them."""

@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import difflib
 from functools import lru_cache
-from importlib import import_module, metadata
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from packaging.version import InvalidVersion, Version
 
-from counters.convention import Convention
-from counters.tally import Count
-from reference_model.ledger import Ledger
+from flopledger.counters.convention import Convention
+from flopledger.counters.tally import Count
+from flopledger.reference_model import subject
 
 if TYPE_CHECKING:
     from torch import nn
 
 GROUP = "flopledger.counters"
 TABLE = {
-    "thop": "counters.thop:Thop",
-    "ultralytics-thop": "counters.ultralytics_thop:UltralyticsThop",
-    "torchsummaryX": "counters.torchsummaryx:TorchSummaryX",
-    "ptflops-pytorch": "counters.ptflops:PtflopsPytorch",
-    "ptflops-aten": "counters.ptflops:PtflopsAten",
-    "fvcore": "counters.fvcore:Fvcore",
-    "torchinfo": "counters.torchinfo:Torchinfo",
-    "torch": "counters.torch_flop_counter:TorchFlopCounter",
+    "thop": "flopledger.counters.libraries.thop.count:Thop",
+    "ultralytics-thop": "flopledger.counters.libraries.ultralytics_thop:UltralyticsThop",
+    "torchsummaryX": "flopledger.counters.libraries.torchsummaryx:TorchSummaryX",
+    "ptflops-pytorch": "flopledger.counters.libraries.ptflops.count:PtflopsPytorch",
+    "ptflops-aten": "flopledger.counters.libraries.ptflops.count:PtflopsAten",
+    "fvcore": "flopledger.counters.libraries.fvcore.count:Fvcore",
+    "torchinfo": "flopledger.counters.libraries.torchinfo.count:Torchinfo",
+    "torch": "flopledger.counters.libraries.torch_flop_counter:TorchFlopCounter",
 }
 
 
@@ -53,8 +53,8 @@ class Counter(Protocol):
             Unsupported: the library says that it cannot.
         """
 
-    def convention(self, version: str | None, ledger: Ledger) -> Convention:
-        """What this version charges for the model of `ledger`. Must not import the library."""
+    def convention(self, version: str | None) -> Convention:
+        """What this version charges. Must not import the library."""
 
 
 class UnknownCounter(ValueError):
@@ -116,7 +116,10 @@ def remedy(adapter: Counter) -> str:
 def overwritten(adapter: Counter) -> str | None:
     """What is wrong where two distributions of one import name are both installed."""
     for name in names():
-        other = get(name)
+        try:
+            other = get(name)
+        except UnknownCounter:  # a broken one is no reason against this one
+            continue
         pair = {other.distribution, stands_in_for(other)}
         if stands_in_for(other) and adapter.distribution in pair and all(map(version_of, pair)):
             return (
@@ -132,9 +135,7 @@ def get(name: str) -> Counter:
     Raises:
         UnknownCounter: there is none.
     """
-    target = table().get(name)
-    if target is None and ":" in name:
-        target = name
+    target = TABLE.get(name) or table().get(name) or (name if ":" in name else None)
     if target is None:
         lowered = {known.lower(): known for known in table()}
         close = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)
@@ -143,11 +144,18 @@ def get(name: str) -> Counter:
             f"no counter {name!r}; did you mean {hint}?" if close
             else f"no counter {name!r}; there are {', '.join(table())}"
         )  # fmt: skip
-    module, _, attribute = target.rpartition(":")
+    source, _, attribute = target.rpartition(":")
+    what = f"counter {name!r}" if name == target else f"counter {name!r} ({target})"
     try:
-        return cast(Counter, getattr(import_module(module), attribute)())
-    except (ImportError, AttributeError) as error:
-        raise UnknownCounter(f"counter {name!r} ({target}) cannot be loaded: {error}") from error
+        found = subject.named(source, attribute)
+    except subject.SpecError as error:
+        raise UnknownCounter(f"{what} {error}") from error.__cause__
+    if not isinstance(found, type) or not hasattr(found, "count"):
+        raise UnknownCounter(f"{what} is no class with a method `count`")
+    try:
+        return cast(Counter, found())
+    except Exception as error:
+        raise UnknownCounter(f"{what} cannot be made: {type(error).__name__}: {error}".splitlines()[0]) from error
 
 
 def version_of(distribution: str) -> str | None:

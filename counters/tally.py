@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 Status = Literal["counted", "unavailable", "unsupported", "failed", "timeout"]
+Granularity = Literal["operation", "site", "op", "total"]
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -17,15 +18,26 @@ class Part(msgspec.Struct, frozen=True):
     count: int
 
 
+class Aside(msgspec.Struct, frozen=True):
+    """An amount in a total that belongs to no call, which may be negative: its name, and its reason in a sentence."""
+
+    name: str
+    amount: int
+    because: str
+
+
 class Count(msgspec.Struct, frozen=True, kw_only=True):
     """What an adapter hands back: plain numbers, nothing of the library's.
 
-    `total` is what the library itself reported; parts must sum to it. `uncounted` names what
-    the library says it left out (name → calls).
+    `total` is what the library itself reported; parts and asides must sum to it. `granularity` is how
+    finely the parts speak: by `operation` (site and op), by `site` (where a part may still name an op), by `op`
+    over the whole model, or only in `total`. `uncounted` names what the library says it left out (name → calls).
     """
 
     total: int
     parts: list[Part]
+    granularity: Granularity = "site"
+    asides: list[Aside] = []
     params: int | None = None
     uncounted: dict[str, int] = {}
     shims: list[str] = []
@@ -44,6 +56,8 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     total: int | None = None
     params: int | None = None
     parts: list[Part] = []
+    granularity: Granularity = "site"
+    asides: list[Aside] = []
     uncounted: dict[str, int] = {}
     shims: list[str] = []
     warnings: list[str] = []
@@ -78,31 +92,33 @@ def exact(value: Any, what: str = "count") -> int:
     return number
 
 
-def lost(total: int, counted: int, additions: int) -> list[Part]:
-    """What lies between a library's total and what it added up, as a part of its own; none where nothing does.
+def lost(total: int, counted: int, additions: int) -> tuple[list[Part], list[Aside]]:
+    """What lies between a library's total and what it added up: an unattributed part or an aside, if anything.
 
     A sum of float32 numbers is off by at most half a unit in the last of 24 bits per addition (N. Higham,
     Accuracy and Stability of Numerical Algorithms, section 4.2). Within that it is `rounding`, beyond it is
     `unattributed`.
     """
     if total == counted:
-        return []
-    within = abs(total - counted) * 2**24 <= additions * max(total, counted)
-    return [Part("", "rounding" if within else "unattributed", total - counted)]
+        return [], []
+    if abs(total - counted) * 2**24 <= additions * max(total, counted):
+        because = f"its total is a sum in float32, which keeps 24 bits; exactly it is {counted:,}"
+        return [], [Aside("rounding", total - counted, because)]
+    return [Part("", "unattributed", total - counted)], []
 
 
 def checked(count: Count) -> Count:
     """The same count, if its parts add up.
 
     Raises:
-        ValueError: a negative part or total, or parts that do not sum to the total.
+        ValueError: a negative part or total, or parts and asides that do not sum to the total.
     """
     exact(count.total, "total")
     for part in count.parts:
-        # A library that adds up in float32 can lose some.
-        size = abs(part.count) if part.op in ("unattributed", "rounding") else part.count
+        # What a library adds up twice, or drops, may be less than nothing.
+        size = abs(part.count) if part.op == "unattributed" else part.count
         exact(size, f"count at {part.site or '(root)'}")
-    summed = sum(part.count for part in count.parts)
+    summed = sum(part.count for part in count.parts) + sum(aside.amount for aside in count.asides)
     if summed != count.total:
         raise ValueError(f"parts sum to {summed:,}, total is {count.total:,}")
     return count

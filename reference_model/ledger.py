@@ -1,13 +1,13 @@
-"""The ledger: every operation of one forward pass, where it runs, and what could be charged for it.
+"""The ledger: every call of every operation of one run, where it happens, and what could be charged for it.
 
-This module holds the types and needs no torch; `reference_model.tracing` fills them.
+This module holds the types and the vocabulary and needs no torch; `flopledger.reference_model.tracing` fills them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -15,66 +15,110 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
-# Every quantity, all for the whole batch unless it says otherwise; `reference_model.quantities` computes them.
+Phase = Literal["forward", "backward"]
+
+# The kinds of operation. A package with operators of its own adds its kinds (`name_op`).
+OPS = {
+    "activation", "add", "attention", "batch_norm", "bilinear", "conv", "conv_transpose", "div", "dropout",
+    "elementwise", "embedding", "fill", "grid_sample", "group_norm", "instance_norm", "layer_norm", "linear",
+    "local_response_norm", "matmul", "move", "mul", "pool", "recurrent", "reduction", "rms_norm", "softmax", "sub",
+    "unclassified", "upsample", "view",
+}  # fmt: skip
+
+# Every quantity of a call, for the whole batch unless it says otherwise; `flopledger.reference_model.quantities`
+# computes them from the call's facts.
 MEANING = {
-    "calls": "how often it ran",
     "inputs": "elements of the first tensor in",
     "outputs": "elements of the first tensor out",
+    "samples": "the first dimension of the output",
     "macs": "multiply-accumulates of the contraction, without the bias",
     "bias_adds": "additions of a bias: one per output where there is a bias",
-    "addmm_adds": "linear: the bias additions that torch does inside an addmm",
     "weights": "elements of the weight tensor, once per call",
     "biases": "elements of the bias tensor, once per call",
-    "sample_weights": "weights times the first dimension of the output",
-    "sample_biases": "biases times the first dimension of the output",
-    "macs_per_sample": "convolutions: weights times output positions of one sample",
+    "positions": "convolutions: output positions of one sample and channel",
     "macs_at_output": "convolutions: MACs if every output position cost a whole kernel (transposed ones cost less)",
-    "channel_macs": "convolutions: MACs if the kernel were one tap: one per output and input channel of its group",
-    "taps_at_output": "convolutions: outputs times the weights of one index of the weight tensor's first dimension",
     "windows": "pools: elements of all windows together, one window per output",
-    "windows_as_written": "pools: outputs times the kernel size as written, 3 or (3, 3); adaptive: times in // out",
     "rows": "softmax, linear: vectors that it works through",
     "scores": "attention: elements of the query-key matrix, all heads",
     "steps": "recurrent: sequence length times batch",
     "states": "recurrent: hidden elements over all steps, layers and directions",
-    "output_weights": "recurrent cells: weights times output elements",
-    "output_biases": "recurrent cells: biases times output elements",
+}
+
+# What is so of a call without being computed from its facts.
+CIRCUMSTANCES = {
+    "calls": "1 for each call",
+    "last": "1 for the last call of an operation at its site, 0 for those before it",
+    "batch": "the model's batch: the first dimension of its first input, 1 where that has none",
 }
 
 
-def meaning(quantity: str) -> str:
-    """What a quantity is, "" where nobody says. `last_outputs` are the `outputs` of the last call alone."""
-    told = MEANING.get(quantity.removeprefix("last_"), "")
-    return (
-        f"of the last call alone, where the calls at a site differ: {told}"
-        if quantity != quantity.removeprefix("last_")
-        else told
-    )
+def name_op(op: str) -> None:
+    """Add a kind of operation to the vocabulary, for an operator of another package."""
+    OPS.add(op)
+
+
+def name_quantity(name: str, meaning: str) -> None:
+    """Add a quantity to the vocabulary, for an operator of another package.
+
+    Raises:
+        ValueError: the name has another meaning already.
+    """
+    if MEANING.setdefault(name, meaning) != meaning or name in CIRCUMSTANCES:
+        raise ValueError(f"quantity {name!r} means something else already: {meaning_of(name)}")
+
+
+def meaning_of(quantity: str) -> str:
+    """What a quantity of the ledger is, "" where nobody says."""
+    return MEANING.get(quantity) or CIRCUMSTANCES.get(quantity, "")
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of an operation; `times` is how often the very same call happened at that site.
+
+    `facts` are what the formulas of `flopledger.reference_model.quantities` read: the shapes of tensors by the name
+    of their argument (`out` is the output), sizes and flags as they were given. `quantities` are of one
+    run, those that are not 0.
+    """
+
+    quantities: dict[str, int]
+    facts: dict[str, Any] = {}
+    times: int = 1
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """All calls of one kind of operation at one site.
+    """All calls of one kind of operation at one site, in the order in which each was last made.
 
-    `quantities` are totals over the calls: `calls` itself, `macs`, `inputs`, `outputs`,
-    `weights`, … (`reference_model.quantities` defines each of them). Where the calls differ, the
-    quantities of the last one are there too: `last_calls`, `last_inputs`, …
     `module` is the class of the module at the site (bare for `torch.nn`, dotted otherwise), `base`
     the nearest class of `torch.nn` from which one of another package derives, `leaf` whether it has
-    no child modules, and `api` the outermost torch function through which the operation was called:
-    counters that patch functions or hook modules tell operations apart by those.
+    no child modules. `api` is the outermost torch function through which the operation was called and
+    `inside` are those further in: counters that patch functions or hook modules tell operations apart by those.
     """
 
     site: str
     op: str
     aten: str
-    quantities: dict[str, int]
+    calls: list[Call]
+    phase: Phase = "forward"
     module: str = ""
     leaf: bool = False
     api: str = ""
+    inside: list[str] = []
     base: str = ""
 
     def __getitem__(self, quantity: str) -> int:
-        return self.quantities.get(quantity, 0)
+        """A quantity over all calls; `"calls"` is how many there were."""
+        if quantity == "calls":
+            return sum(call.times for call in self.calls)
+        return sum(call.times * call.quantities.get(quantity, 0) for call in self.calls)
+
+    @property
+    def quantities(self) -> dict[str, int]:
+        """Every quantity over all calls, and `calls`."""
+        totals: Counter[str] = Counter(calls=self["calls"])
+        for call in self.calls:
+            for name, value in call.quantities.items():
+                totals[name] += call.times * value
+        return dict(totals)
 
 
 class Calls(msgspec.Struct, frozen=True):
@@ -89,6 +133,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     `device` is `"meta"` when nothing was computed and `"cpu"` when the model had to be run on
     real tensors; `notes` then says why. `modules` are those that were called, containers included.
+    `input_shapes` are of the tensors that went in, as positional arguments; None for what is no tensor.
     """
 
     model: str
@@ -98,6 +143,17 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "meta"
     notes: list[str] = []
     modules: dict[str, Calls] = {}
+    input_shapes: list[list[int] | None] = []
+
+    @property
+    def batch(self) -> int:
+        """The first dimension of the first input, 1 where that has none."""
+        first = self.input_shapes[0] if self.input_shapes else None
+        return max(1, first[0]) if first else 1
+
+    def rows(self) -> list[tuple[Entry, Call]]:
+        """Every call with its entry, in order: what a convention charges for, one by one."""
+        return [(entry, call) for entry in self.entries for call in entry.calls]
 
     def total(self, quantity: str) -> int:
         """Sum of one quantity over all entries."""
@@ -143,7 +199,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def trace(model: nn.Module, inputs: tuple[Any, ...], **options: Any) -> Ledger:
-    """Trace `model(*inputs)`; see `reference_model.tracing.trace`, which this imports when called."""
-    from reference_model.tracing import trace as run
+    """Trace `model(*inputs)`; see `flopledger.reference_model.tracing.trace`, which this imports when called."""
+    from flopledger.reference_model.tracing import trace as run
 
     return run(model, inputs, **options)

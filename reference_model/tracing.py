@@ -5,12 +5,14 @@ from __future__ import annotations
 import dis
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from math import prod
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
@@ -18,15 +20,26 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from reference_model import pooling  # noqa: F401  (registers its pricers)
-from reference_model.ledger import Calls, Entry, Ledger
-from reference_model.quantities import ATEN, FUNCTIONS, Priced, Pricer, Quantities, classify, elements, first_tensor
+from flopledger.reference_model import quantities as _priced  # noqa: F401  (registers its pricers)
+from flopledger.reference_model.ledger import Call, Calls, Entry, Ledger
+from flopledger.reference_model.quantities.long_tail import classify
+from flopledger.reference_model.quantities.registry import (
+    ATEN,
+    FUNCTIONS,
+    Pricer,
+    Quantities,
+    elements,
+    facts_of,
+    first_tensor,
+    load_others,
+)
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
-_SDPA = "torch.nn.functional.scaled_dot_product_attention"
 _CONVOLUTION = "torch.nn.functional.conv"
 _OPERATORS = {"add", "mul", "sub", "matmul", "true_divide", "div"}
 _REDUCTION = getattr(torch.Tag, "reduction", None)  # torch 2.9 and newer
+_OPENED = ("torch.nn.functional", "torch.functional")  # modules whose functions are Python all the way down
+_CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
 class ModelError(ValueError):
@@ -54,6 +67,7 @@ def trace(
     params = sum(p.numel() for p in model.parameters())
     notes: list[str] = []
     used = "meta"
+    load_others()
     recorder = Recorder(model)
     with in_eval(model), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -84,6 +98,7 @@ def trace(
         device=used,
         notes=notes,
         modules=recorder.modules,
+        input_shapes=[list(value.shape) if isinstance(value, Tensor) else None for value in inputs],
     )
 
 
@@ -136,6 +151,17 @@ def describe(value: Any) -> str:
     return repr(value)
 
 
+class Frame:
+    """A torch function that is running: its price, if it has one, and what may turn out to be part of that."""
+
+    def __init__(self, func: Any, name: str, pricer: Pricer | None, opened: bool):
+        self.func, self.name, self.pricer = func, name, pricer
+        self.waits = pricer is not None and opened  # a function further in may have a price of its own
+        self.claimed = False
+        self.pending: list[Callable[[], None]] = []
+        self.inner: set[str] = set()  # the ATen ops in it
+
+
 class Recorder:
     """Collects entries while it is active. Not reentrant; one recorder is one pass."""
 
@@ -145,13 +171,9 @@ class Recorder:
         self.bases = {name: base_name(module) for name, module in model.named_modules()}
         self.leaves = {name for name, module in model.named_modules() if not module._modules}
         self.site = [""]
-        self.api = ""
-        self.muted = False
-        self.inner: set[str] = set()  # ATen ops of the muted call in progress
-        self.rows: dict[tuple[str, str, str, str], Quantities] = {}
-        self.last: dict[tuple[str, str, str, str], Quantities] = {}  # of the last call
+        self.frames: list[Frame] = []
+        self.rows: dict[tuple[str, str, str, tuple[str, ...]], dict[bytes, Call]] = {}
         self.modules: dict[str, Calls] = {}
-        self.unlike: set[tuple[str, str, str, str]] = set()  # whose calls are not all alike
 
     def __enter__(self) -> Recorder:
         self.stack = ExitStack()
@@ -175,75 +197,126 @@ class Recorder:
             size = prod(tensor.shape[:2]) if tensor is not None else 0
             self.modules[site] = Calls(before.calls + 1, before.size + size)
 
-    def add(self, op: str, aten: str, quantities: Quantities, api: str) -> None:
-        key = (self.site[-1], op, aten, api)
-        row = self.rows.setdefault(key, {})
-        call = {"calls": 1, **quantities}
-        if self.last.setdefault(key, call) != call:
-            self.unlike.add(key)
-        self.last[key] = call
-        for name, value in call.items():
-            row[name] = row.get(name, 0) + value
+    def priced(
+        self, pricer: Pricer | None, kind: str, aten: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+    ) -> None:
+        """Write down one operation, or leave it to the function around it that may turn out to hold it."""
+        waiting = next((frame for frame in reversed(self.frames) if frame.waits), None)
+        apis = tuple(frame.name for frame in self.frames)
+        record = partial(self._record, self.site[-1], apis, pricer, kind, aten, args, kwargs, out)
+        if waiting is None:
+            record()
+        else:
+            waiting.pending.append(record)
+
+    def leave(self, frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        """A torch function has returned: the innermost one that has a price decides, for all that is in it."""
+        if frame.pricer is not None and not frame.claimed:
+            for outer in self.frames:
+                outer.claimed = True
+            if "aten.addmm" in frame.inner:
+                kwargs = {**kwargs, "addmm": True}
+            self.frames.append(frame)
+            frame.waits = False
+            self.priced(
+                frame.pricer, "unclassified", f"aten.{frame.name.rpartition('.')[2].strip('_')}", args, kwargs, out
+            )
+            self.frames.pop()
+            return
+        waiting = next((outer for outer in reversed(self.frames) if outer.waits), None)
+        for record in frame.pending:
+            if waiting is None:
+                record()
+            else:
+                waiting.pending.append(record)
+
+    def _record(
+        self,
+        site: str,
+        apis: tuple[str, ...],
+        pricer: Pricer | None,
+        kind: str,
+        aten: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        out: Any,
+    ) -> None:
+        op, quantities, facts = price(pricer, kind, args, kwargs, out)
+        if op == "matmul" and _ATTENTION in apis:
+            op = "attention"  # its projections are linear functions, so what is left are the products of its heads
+        quantities = {name: value for name, value in quantities.items() if value}
+        calls = self.rows.setdefault((site, op, aten, apis), {})
+        key = msgspec.json.encode((quantities, facts))
+        before = calls.pop(key, None)
+        calls[key] = Call(quantities=quantities, facts=facts, times=before.times + 1 if before else 1)
 
     def ledger_entries(self) -> list[Entry]:
-        entries = []
-        for key, row in self.rows.items():
-            site, op, aten, api = key
-            last = {f"last_{name}": value for name, value in self.last[key].items()} if key in self.unlike else {}
-            entries.append(
-                Entry(
-                    site=site,
-                    op=op,
-                    aten=aten,
-                    quantities={name: value for name, value in {**row, **last}.items() if value},
-                    module=self.kinds[site],
-                    leaf=site in self.leaves,
-                    api=api,
-                    base=self.bases[site],
-                )
+        return [
+            Entry(
+                site=site,
+                op=op,
+                aten=aten,
+                calls=list(calls.values()),
+                module=self.kinds[site],
+                leaf=site in self.leaves,
+                api=apis[0] if apis else "",
+                inside=list(apis[1:]),
+                base=self.bases[site],
             )
-        return entries
+            for (site, op, aten, apis), calls in self.rows.items()
+        ]
 
 
 class _Names(TorchFunctionMode):
-    """Knows through which torch function an operation was called, and prices those ATen splits up."""
+    """Knows through which torch functions an operation was called, and prices those that ATen splits up."""
 
     def __init__(self, recorder: Recorder):
         super().__init__()
         self.recorder = recorder
         self.known: dict[Any, str] = {}
+        self.globals = [_unchecked(sys.modules[name]) for name in _OPENED]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         recorder, kwargs = self.recorder, kwargs or {}
         name = self.known.get(func)
         if name is None:
             name = self.known[func] = api_name(func)
-        if recorder.muted or recorder.api:  # inside another torch function
+        frames = recorder.frames
+        if not name or (frames and frames[-1].func is func):  # it hands over to itself
             return func(*args, **kwargs)
         if name.startswith("torch.Tensor.") and name[13:] in _OPERATORS and is_operator(sys._getframe(1), name[13:]):
             name = f"torch.Tensor.__{name[13:]}__"
-        if name == _ATTENTION and not kwargs.get("need_weights", True):
-            name = _SDPA
         if name.startswith(_CONVOLUTION) and any(isinstance(v, str) for v in (*args[4:5], kwargs.get("padding"))):
             name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
-        pricer = FUNCTIONS.get(name) if func is not torch.nn.functional.multi_head_attention_forward else None
-        if pricer is None:
-            recorder.api = name
-            try:
-                return func(*args, **kwargs)
-            finally:
-                recorder.api = ""
-        recorder.muted = True
-        recorder.inner.clear()
+        body = self._opened(func)
+        frame = Frame(func, name, FUNCTIONS.get(name), body is not None)
+        frames.append(frame)
         try:
-            out = func(*args, **kwargs)
+            if body is None:
+                out = func(*args, **kwargs)
+            else:
+                with self:
+                    out = body(*args, **kwargs)
         finally:
-            recorder.muted = False
-        op, quantities = price(pricer, args, kwargs, out)
-        if op == "linear" and "aten.addmm" in recorder.inner:
-            quantities["addmm_adds"] = quantities["bias_adds"]
-        recorder.add(op, f"aten.{name.rpartition('.')[2].strip('_')}", quantities, name)
+            frames.pop()
+        recorder.leave(frame, args, kwargs, out)
         return out
+
+    def _opened(self, func: Any) -> Any:
+        """A Python function's own code without its question whether a mode is on, so that the calls in it are seen."""
+        if not isinstance(func, FunctionType):
+            return None
+        for names, original in self.globals:
+            if func.__globals__ is original:
+                copy = FunctionType(func.__code__, names, func.__name__, func.__defaults__, func.__closure__)
+                copy.__kwdefaults__ = func.__kwdefaults__
+                return copy
+        return None
+
+
+def _unchecked(module: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The names that a module's functions see, with no mode on as far as they can tell, and the real ones."""
+    return {**vars(module), **dict.fromkeys(_CHECKS, lambda *_: False)}, vars(module)
 
 
 class _Operations(TorchDispatchMode):
@@ -263,33 +336,35 @@ class _Operations(TorchDispatchMode):
         if func not in self.known:
             self.known[func] = names_of(func)
         name, kind = self.known[func]
-        if recorder.muted:
-            recorder.inner.add(name)
-            return out
-        pricer = ATEN.get(name)
-        if pricer is not None:
-            op, quantities = price(pricer, args, kwargs, out)
-            if op == "matmul" and recorder.api in (_ATTENTION, _SDPA):
-                # A projection may also be a bmm, with the weight expanded over the batch.
-                projects = name in ("aten.mm", "aten.addmm") or args[1].stride(0) == 0
-                op = "linear" if projects else "attention"
-                if name == "aten.addmm":
-                    quantities["addmm_adds"] = quantities["bias_adds"]
-        else:
-            op, quantities = kind, {"inputs": elements(args), "outputs": elements(out)}
-        recorder.add(op, name, quantities, recorder.api)
+        if recorder.frames:
+            innermost = recorder.frames[-1]
+            innermost.inner.add(name)
+            if innermost.pricer is not None and not innermost.waits:
+                return out
+        recorder.priced(ATEN.get(name), kind, name, args, kwargs, out)
         return out
 
 
-def price(pricer: Pricer, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Priced:
-    """What a pricer says; an operation called in a way that it does not know is listed as unclassified.
+def price(
+    pricer: Pricer | None, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+) -> tuple[str, Quantities, dict[str, Any]]:
+    """What a pricer says, or else the kind of operation with its elements, and the facts that this rests on.
 
-    A formula of ours must never look like a model that rejects its inputs.
+    An operation called in a way that its pricer does not know is listed as unclassified: a formula of ours must
+    never look like a model that rejects its inputs.
     """
-    try:
-        return pricer(*args, out=out, **{k: v for k, v in kwargs.items() if k != "out"})
-    except (TypeError, AttributeError, IndexError, ValueError, RuntimeError):
-        return "unclassified", {"inputs": elements((args, kwargs)), "outputs": elements(out)}
+    if pricer is not None:
+        try:
+            options = {name: value for name, value in kwargs.items() if name != "out"}
+            facts = facts_of(pricer, args, options, out)
+            options.pop("addmm", None)
+            return (*pricer(*args, out=out, **options), facts)
+        except (TypeError, AttributeError, IndexError, ValueError, RuntimeError):
+            kind = "unclassified"
+    into, result = first_tensor((args, kwargs)), first_tensor(out)
+    shapes = {"input": into, "out": result} if kind != "view" else {}
+    facts = {name: tuple(tensor.shape) for name, tensor in shapes.items() if tensor is not None}
+    return kind, {"inputs": elements(into), "outputs": elements(result)}, facts
 
 
 def api_name(func: Any) -> str:

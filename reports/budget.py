@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reports.words import number, op_word, place, visible
+from flopledger.reports.pages.words import number, op_word, place, visible
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +27,7 @@ def assert_macs(model: nn.Module | str, inputs: Any = None, *, at_most: float) -
         AssertionError: it takes more; the message names the sites that take most.
         ValueError: a budget that is no whole number, or what `compare` raises.
     """
-    from reports.report import compare
+    from flopledger.reports.compare import compare
 
     if at_most != int(at_most) or at_most < 0:
         raise ValueError(f"a budget is a whole number of MACs, not {at_most!r}")

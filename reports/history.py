@@ -3,78 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from counters import registry
-from counters.counting import count_all
-from counters.package_index import Listing, Release, published
-from counters.releases import OverlayError
-from counters.sandbox import TIMEOUT
-from counters.tally import Status, Tally
-from reference_model.ledger import Ledger
-from reference_model.spec import Spec
-from reports.document import RunError
-from reports.reconcile import Aligned, Reconciliation, align, reconcile
-from reports.run import Environment, Model, check_sums, environment
-
-KIND: Literal["history"] = "history"
-
-
-class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One release. `moved` is how far its total is from that of the release counted before it."""
-
-    release: str
-    uploaded: str
-    status: Status
-    total: int | None = None
-    params: int | None = None
-    moved: int | None = None
-    sites: int = 0
-    agree: int = 0
-    reason: str | None = None
-    yanked: str | None = None
-    shims: list[str] = []
-    warnings: list[str] = []
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A step: `reconciliation.left` is the later release, so its difference is what the step added."""
-
-    before: str
-    after: str
-    uploaded: str
-    reconciliation: Reconciliation
-
-
-class History(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the pages of a history show; `render` reads it again."""
-
-    format: Literal[1]
-    kind: Literal["history"]
-    flopledger: str
-    created: str
-    environment: Environment
-    model: Model
-    counter: str
-    distribution: str
-    unit: str
-    listed: str
-    rows: list[Row]
-    changes: list[Change]
-
-    @property
-    def counted(self) -> list[Row]:
-        return [row for row in self.rows if row.status == "counted"]
-
-    @property
-    def residual(self) -> bool:
-        """Whether any step leaves something over, or any formula fails somewhere."""
-        return any(c.reconciliation.residual for c in self.changes) or any(r.agree != r.sites for r in self.counted)
-
+from flopledger.counters import registry
+from flopledger.counters.engine.overlays import OverlayError
+from flopledger.counters.engine.package_index import Listing, Release, published
+from flopledger.counters.engine.plan import count_all
+from flopledger.counters.engine.supervisor import TIMEOUT
+from flopledger.counters.tally import Tally
+from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.subject import Spec
+from flopledger.reports.align import Aligned, align
+from flopledger.reports.documents.history import KIND, Change, History, Row
+from flopledger.reports.documents.reading import FORMAT
+from flopledger.reports.documents.run import Model, environment
+from flopledger.reports.reconcile import reconcile
 
 def history(
     counter: str,
@@ -86,6 +33,7 @@ def history(
     ask: bool = False,
     timeout: float = TIMEOUT,
     jobs: int | None = None,
+    keep: bool = True,
     on_start: Callable[[int], None] = lambda releases: None,
     on_done: Callable[[str], None] = lambda name: None,
     on_trouble: Callable[[str], None] = lambda reason: None,
@@ -97,6 +45,7 @@ def history(
         since: a date (2021, 2021-10 or 2021-10-06) or a release to begin with.
         last: only so many of the newest.
         ask: ask the package index now, however fresh the list that is kept.
+        keep: false counts again, whatever is kept.
         on_start: called with the number of releases before the first of them runs.
         on_done: called with a name when it is through, cached or counted.
         on_trouble: called with one line where the index or the disk is in the way.
@@ -106,7 +55,7 @@ def history(
     """
     spec = Spec.parse(model, inputs)
     adapter = registry.get(counter)
-    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     listing = published(adapter.distribution, ask=ask)
     releases = chosen(listing, since, last)
 
@@ -135,6 +84,7 @@ def history(
         spec,
         timeout=timeout,
         workers=jobs,
+        keep=keep,
         may_install=may_install,
         on_done=on_done,
         on_trouble=on_trouble,
@@ -173,14 +123,14 @@ def told(
     adapter = registry.get(counter)
     rows: list[Row] = []
     changes: list[Change] = []
-    previous: tuple[Tally, Aligned] | None = None
+    previous: tuple[str, Aligned] | None = None
     for release, tally in found:
         about: dict[str, Any] = {"release": release.version, "uploaded": release.uploaded, "yanked": release.yanked}
         if tally is None or tally.total is None:
             status = tally.status if tally else "unavailable"
             rows.append(Row(**about, status=status, reason=tally.reason if tally else release.obstacle))
             continue
-        side = align(tally, adapter.convention(tally.version, ledger), ledger)
+        side = align(tally, adapter.convention(tally.version), ledger)
         row = Row(
             **about,
             status=tally.status,
@@ -192,20 +142,19 @@ def told(
             warnings=tally.warnings,
         )
         if previous:
-            step = reconcile(tally, previous[0], side, previous[1], ledger)
+            step = reconcile(side, previous[1], ledger.rows())
             row = msgspec.structs.replace(row, moved=step.difference)
             if step.difference or step.residual or any(line.difference for line in step.lines):
                 step = msgspec.structs.replace(step, lines=[x for x in step.lines if x.left or x.right or x.failing])
-                before = str(previous[0].release)
-                about_step = {"before": before, "after": release.version, "uploaded": release.uploaded}
+                about_step = {"before": previous[0], "after": release.version, "uploaded": release.uploaded}
                 changes.append(Change(**about_step, reconciliation=step))
         rows.append(row)
-        previous = tally, side
+        previous = release.version, side
     return History(
-        format=1,
+        format=FORMAT,
         kind=KIND,
         flopledger=registry.version_of("flopledger") or "unknown",
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=environment(),
         model=Model(spec=spec.model, inputs=ledger.inputs, params=ledger.params, device=ledger.device),
         counter=counter,
@@ -215,20 +164,3 @@ def told(
         rows=rows,
         changes=changes,
     )
-
-
-def check(found: History) -> History:
-    """Add everything up again.
-
-    Raises:
-        RunError: a sum that does not hold.
-    """
-    totals = {row.release: row.total for row in found.counted if row.total is not None}
-    at: int | None = None
-    for row in found.counted:
-        if row.total is None or row.moved != (None if at is None else row.total - at):
-            raise RunError(f"the total of {row.release} and its step do not fit")
-        at = row.total
-    for change in found.changes:
-        check_sums(change.reconciliation, totals.get(change.after, 0) - totals.get(change.before, 0))
-    return found

@@ -46,13 +46,13 @@ class FlopSnapshot:
                 reconciliation, operation by operation.
         """
         __tracebackhide__ = True
-        from counters import registry
-        from reports.document import RunError, encode
-        from reports.drift import decode, drift, snapshot
-        from reports.drift_words import blocks
-        from reports.report import compare
-        from reports.terminal import shown
-        from reports.write import write_whole
+        from flopledger.counters import registry
+        from flopledger.reports.compare import compare
+        from flopledger.reports.documents.reading import RunError, encode
+        from flopledger.reports.documents.writing import write_whole
+        from flopledger.reports.drift import decode, drift, snapshot
+        from flopledger.reports.pages.drift_words import blocks
+        from flopledger.reports.pages.terminal import shown
 
         self._checks += 1
         place = self._place(name or ("" if self._checks == 1 else str(self._checks)))
@@ -89,7 +89,7 @@ def _timeless(found: Any) -> bytes:
     """A snapshot without when and where it was taken."""
     import msgspec
 
-    from reports.document import encode
+    from flopledger.reports.documents.reading import encode
 
     return encode(msgspec.structs.replace(found, created="", environment=msgspec.structs.replace(
         found.environment, platform="", python="")))  # fmt: skip
@@ -105,6 +105,6 @@ def flop_snapshot(request: pytest.FixtureRequest) -> FlopSnapshot:
 @pytest.fixture(name="assert_macs")
 def _assert_macs() -> Any:
     """A budget: `assert_macs(model, inputs, at_most=320_000_000)`."""
-    from reports.budget import assert_macs
+    from flopledger.reports.budget import assert_macs
 
     return assert_macs

@@ -1,50 +1,26 @@
 """Two tallies, their difference, the lines that make it up, and what is left over.
 
-A counter's parts are laid on the ledger, site by site, beside what its convention charges there.
-Where the two agree, the amount is explained and splits over the site's operations by formula.
-Where they do not, the formula's amount stays on its line and the rest is *unexplained*: it goes
-into the residual, with the site's name. So for every pair
+Each tally has been laid on the ledger (`flopledger.reports.align`). For every pair
 
     difference == sum(line.difference) + residual
 
-and the residual is zero exactly when the formulas account for the whole difference.
+and the residual is zero exactly when the formulas account for the whole difference. Where one counter says
+FLOPs and the other MACs, its formulas are halved, and that one MAC is two FLOPs is a line of its own
+(`unit`), so that every other line shows what really differs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import msgspec
 
-from counters.convention import Convention, Rule
-from counters.tally import Part, Tally
-from reference_model.ledger import Entry, Ledger
+from flopledger.counters.tally import Aside
+from flopledger.reference_model.ledger import Call, Entry
+from flopledger.reports.align import Claim, Failure, failed
 
-
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """A site (and op, if the counter names one) at which a convention does not give what was reported."""
-
-    site: str
-    op: str | None
-    reported: int
-    claimed: int
-
-    @property
-    def unexplained(self) -> int:
-        return self.reported - self.claimed
-
-
-class Aligned(msgspec.Struct, frozen=True, kw_only=True):
-    """One counter laid on the ledger: its rule for each entry, the amounts, and where it failed."""
-
-    rules: list[Rule]
-    charges: list[int]
-    parts: list[Part]
-    failures: list[Failure]
-    failed: frozenset[int]
-    sites: int
-    agree: int
-    rounding: int = 0
+UNIT = "one MAC is two FLOPs"
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +43,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Residue(msgspec.Struct, frozen=True, kw_only=True):
-    """An amount that no formula explains: which counter, where, reported and claimed."""
+    """An amount that no formula explains: which counter, where, reported and claimed (see `Failure`)."""
 
     counter: str
     site: str
@@ -75,6 +51,7 @@ class Residue(msgspec.Struct, frozen=True, kw_only=True):
     reported: int
     claimed: int
     unexplained: int
+    level: str = "site"
 
 
 class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,99 +62,52 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[Line]
     residue: list[Residue] = []
 
-
-def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
-    """Check a convention against what was reported, at every site.
-
-    Where the counter names ops that the ledger has at that site, each (site, op) is checked;
-    elsewhere the site as a whole. A part at a site that the ledger does not know, or one that the
-    library did not place, is a failure with a claim of 0. What a float32 sum lost is no site's.
-    """
-    rules = [convention.rule_for(entry) for entry in ledger.entries]
-    charges: list[int] = []
-    failures: list[Failure] = []
-    failed: set[int] = set()
-    parts: list[Part] = []
-    at_site: dict[str, list[int]] = {}
-    for index, (entry, rule) in enumerate(zip(ledger.entries, rules, strict=True)):
-        charge = rule.formula.of(entry.quantities)
-        if charge.denominator != 1:
-            failed.add(index)
-        charges.append(int(charge))
-        at_site.setdefault(entry.site, []).append(index)
-
-    reported: dict[str, list[Part]] = {}
-    rounding = sum(part.count for part in tally.parts if part.op == "rounding")
-    for part in tally.parts:
-        if part.op != "rounding":
-            reported.setdefault(part.site, []).append(part)
-
-    agree = 0
-    for site in at_site.keys() | reported.keys():
-        indices, here = at_site.get(site, []), reported.get(site, [])
-        known = {ledger.entries[i].op for i in indices}
-        stray = [part for part in here if part.op == "unattributed"]
-        placed = [part for part in here if part.op != "unattributed"]
-        by_op = bool(placed) and all(part.op in known for part in placed)
-        groups: list[str | None] = [*sorted(known)] if by_op else [None]
-        fine = not any(part.count for part in stray)
-        for op in groups:
-            mine = [i for i in indices if op is None or ledger.entries[i].op == op]
-            said = sum(part.count for part in placed if op is None or part.op == op)
-            claimed = sum(charges[i] for i in mine)
-            if said == claimed and not failed.intersection(mine):
-                sums: dict[str, int] = {}
-                for i in mine:
-                    sums[ledger.entries[i].op] = sums.get(ledger.entries[i].op, 0) + charges[i]
-                parts += [Part(site, name, count) for name, count in sorted(sums.items()) if count]
-            else:
-                fine = False
-                failed.update(mine)
-                failures.append(Failure(site=site, op=op, reported=said, claimed=claimed))
-                parts.append(Part(site, op, said))
-        if nowhere := sum(part.count for part in stray):
-            failures.append(Failure(site=site, op="unattributed", reported=nowhere, claimed=0))
-            parts.append(Part(site, "unattributed", nowhere))
-        agree += fine
-    order = {entry.site: i for i, entry in reversed(list(enumerate(ledger.entries)))}
-    if rounding:
-        parts.append(Part("", "rounding", rounding))
-    parts.sort(key=lambda part: (order.get(part.site, len(order)), part.site, part.op or ""))
-    failures.sort(key=lambda f: (order.get(f.site, len(order)), f.site, f.op or ""))
-    return Aligned(
-        rules=rules,
-        charges=charges,
-        parts=parts,
-        failures=failures,
-        failed=frozenset(failed),
-        sites=len(at_site.keys() | reported.keys()),
-        agree=agree,
-        rounding=rounding,
-    )
+    def unexplained(self, counter: str) -> int:
+        """What no formula explains of one of the two totals."""
+        return sum(residue.unexplained for residue in self.residue if residue.counter == counter)
 
 
-def reconcile(left: Tally, right: Tally, left_side: Aligned, right_side: Aligned, ledger: Ledger) -> Reconciliation:
-    """Explain `left.total - right.total`. Both must have counted."""
+class Side(Protocol):
+    """A tally on the ledger: freshly aligned, or read from a document."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def total(self) -> int | None: ...
+    @property
+    def claims(self) -> list[Claim]: ...
+    @property
+    def rows(self) -> list[tuple[int, int]]: ...
+    @property
+    def failures(self) -> list[Failure]: ...
+    @property
+    def asides(self) -> list[Aside]: ...
+
+
+Key = tuple[str, str, str]
+Rows = Sequence[tuple[Entry, Call]]
+
+
+def reconcile(left: Side, right: Side, rows: Rows) -> Reconciliation:
+    """Explain `left.total - right.total`; `rows` are the ledger's. Both must have counted."""
     assert left.total is not None and right.total is not None
-    groups: dict[tuple[str, str, str], list[int]] = {}
-    for i, entry in enumerate(ledger.entries):
-        if entry.op == "view" and not (left_side.charges[i] or right_side.charges[i]):
+    groups: dict[Key, list[int]] = {}
+    for i, key in enumerate(keys(left, right, rows)):
+        if key[0] == "view" and not (left.rows[i][1] or right.rows[i][1]):
             continue  # moves nothing and costs nothing; hundreds of lines that nobody asks about
-        key = (entry.op, str(left_side.rules[i].formula), str(right_side.rules[i].formula))
         groups.setdefault(key, []).append(i)
-
-    lines = [_line(key, indices, left_side, right_side, ledger.entries) for key, indices in groups.items()]
-    if left_side.rounding or right_side.rounding:
-        lines.append(_rounding(left, right, left_side, right_side))
+    entries = [entry for entry, _ in rows]
+    wrong = failed(left.failures, entries) | failed(right.failures, entries)
+    lines = [_line(key, mine, left, right, rows, wrong) for key, mine in groups.items()]
+    if left.unit != right.unit and "FLOP" in (left.unit, right.unit):
+        lines.append(_unit(left, right, lines))
+    names = dict.fromkeys(aside.name for side in (left, right) for aside in side.asides)
+    lines += [_aside(name, left, right) for name in names]
     lines.sort(key=lambda line: (-abs(line.difference), -line.left, -line.elements, line.op))
-    residue = [
-        *_residue(left.name, left_side.failures),
-        *_residue(right.name, right_side.failures),
-    ]
     difference = left.total - right.total
-    residual = sum(r.unexplained for r in residue if r.counter == left.name) - sum(
-        r.unexplained for r in residue if r.counter == right.name
-    )
+    residual = sum(f.unexplained for f in left.failures) - sum(f.unexplained for f in right.failures)
     summed = sum(line.difference for line in lines)
     if summed + residual != difference:  # cannot be, and a report that does not add up must not be written
         raise ArithmeticError(
@@ -189,67 +119,107 @@ def reconcile(left: Tally, right: Tally, left_side: Aligned, right_side: Aligned
         difference=difference,
         residual=residual,
         lines=lines,
-        residue=residue,
+        residue=[*_residue(left), *_residue(right)],
     )
 
 
-def _residue(counter: str, failures: Iterable[Failure]) -> list[Residue]:
+def keys(left: Side, right: Side, rows: Rows) -> list[Key]:
+    """For each row the line to which it belongs: its op, and the two formulas in one unit."""
+    a, b = _formulas(left, right), _formulas(right, left)
+    return [
+        (entry.op, a[mine], b[other])
+        for (entry, _), (mine, _), (other, _) in zip(rows, left.rows, right.rows, strict=True)
+    ]
+
+
+def _in_macs(side: Side, other: Side) -> bool:
+    """Whether this side is halved: it says FLOPs, and the other does not."""
+    return side.unit == "FLOP" != other.unit
+
+
+def _formulas(side: Side, other: Side) -> list[str]:
+    halved = _in_macs(side, other)
+    return [claim.in_macs if halved else claim.formula for claim in side.claims]
+
+
+def _line(key: Key, mine: Sequence[int], left: Side, right: Side, rows: Rows, wrong: frozenset[int]) -> Line:
+    a, b = (_charged(mine, *sides) for sides in ((left, right), (right, left)))
+    sites = {rows[i][0].site for i in mine}
+    failing = sorted({rows[i][0].site for i in mine if i in wrong})
+    ours = [left.claims[left.rows[i][0]] for i in mine]
+    theirs = [right.claims[right.rows[i][0]] for i in mine]
+    return Line(
+        op=key[0],
+        left_formula=key[1],
+        right_formula=key[2],
+        left=a,
+        right=b,
+        difference=a - b,
+        sites=len(sites),
+        verified_sites=len(sites) - len(failing),
+        elements=sum(elements(rows[i][1]) for i in mine),
+        left_because=_joined(claim.because for claim in ours),
+        right_because=_joined(claim.because for claim in theirs),
+        left_source=_joined(claim.source for claim in ours),
+        right_source=_joined(claim.source for claim in theirs),
+        failing=failing,
+    )
+
+
+def elements(call: Call) -> int:
+    """Elements out, all the times that this call was made."""
+    return call.times * call.quantities.get("outputs", 0)
+
+
+def _charged(mine: Sequence[int], side: Side, other: Side) -> int:
+    """The amount of a line; an odd one loses its half FLOP to the line `unit`."""
+    amount = sum(side.rows[i][1] for i in mine)
+    return amount // 2 if _in_macs(side, other) else amount
+
+
+def _unit(left: Side, right: Side, lines: Sequence[Line]) -> Line:
+    """What is left of a total in FLOPs when its lines are in MACs."""
+    a = sum(amount for _, amount in left.rows) - sum(line.left for line in lines)
+    b = sum(amount for _, amount in right.rows) - sum(line.right for line in lines)
+    return _line_of_no_site("unit", left, right, a, b, UNIT if a else "", UNIT if b else "")
+
+
+def _aside(name: str, left: Side, right: Side) -> Line:
+    """An amount of the totals that belongs to no call."""
+    a, b = ([aside for aside in side.asides if aside.name == name] for side in (left, right))
+    sums = (sum(aside.amount for aside in mine) for mine in (a, b))
+    return _line_of_no_site(name, left, right, *sums, *(_joined(aside.because for aside in mine) for mine in (a, b)))
+
+
+def _line_of_no_site(op: str, left: Side, right: Side, a: int, b: int, left_because: str, right_because: str) -> Line:
+    return Line(
+        op=op,
+        left_formula=op if a else "0",
+        right_formula=op if b else "0",
+        left=a,
+        right=b,
+        difference=a - b,
+        sites=0,
+        verified_sites=0,
+        elements=0,
+        left_because=left_because,
+        right_because=right_because,
+    )
+
+
+def _residue(side: Side) -> list[Residue]:
     return [
         Residue(
-            counter=counter,
+            counter=side.name,
             site=f.site,
             op=f.op,
             reported=f.reported,
             claimed=f.claimed,
             unexplained=f.unexplained,
+            level=f.level,
         )
-        for f in failures
+        for f in side.failures
     ]
-
-
-def _line(key: tuple[str, str, str], indices: list[int], left: Aligned, right: Aligned, entries: list[Entry]) -> Line:
-    charged_left = sum(left.charges[i] for i in indices)
-    charged_right = sum(right.charges[i] for i in indices)
-    sites = {entries[i].site for i in indices}
-    failing = sorted({entries[i].site for i in indices if i in left.failed or i in right.failed})
-    return Line(
-        op=key[0],
-        left_formula=key[1],
-        right_formula=key[2],
-        left=charged_left,
-        right=charged_right,
-        difference=charged_left - charged_right,
-        sites=len(sites),
-        verified_sites=len(sites) - len(failing),
-        elements=sum(entries[i]["outputs"] for i in indices),
-        left_because=_joined(left.rules[i].because for i in indices),
-        right_because=_joined(right.rules[i].because for i in indices),
-        left_source=_joined(left.rules[i].source for i in indices),
-        right_source=_joined(right.rules[i].source for i in indices),
-        failing=failing,
-    )
-
-
-def rounded(total: int, rounding: int) -> str:
-    """Why a total is not the sum of its parts, and what that is."""
-    return f"its total is a sum in float32, which keeps 24 bits; exactly it is {total - rounding:,}" if rounding else ""
-
-
-def _rounding(left: Tally, right: Tally, left_side: Aligned, right_side: Aligned) -> Line:
-    """What the two totals lost, or gained, where they were added up in float32."""
-    return Line(
-        op="rounding",
-        left_formula="rounding" if left_side.rounding else "0",
-        right_formula="rounding" if right_side.rounding else "0",
-        left=left_side.rounding,
-        right=right_side.rounding,
-        difference=left_side.rounding - right_side.rounding,
-        sites=0,
-        verified_sites=0,
-        elements=0,
-        left_because=rounded(left.total or 0, left_side.rounding),
-        right_because=rounded(right.total or 0, right_side.rounding),
-    )
 
 
 def _joined(texts: Iterable[str]) -> str:

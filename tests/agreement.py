@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from counters import registry
-from counters.counting import count_all
-from counters.tally import Tally
-from reference_model.ledger import Ledger
-from reference_model.spec import Spec
-from reports.reconcile import align
+from flopledger.counters import registry
+from flopledger.counters.engine.plan import count_all
+from flopledger.counters.tally import Tally
+from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.subject import Spec
+from flopledger.reports.reconcile import align
 
 
 def counted(names: Sequence[str], model: str, *shapes: str) -> tuple[Ledger, dict[str, Tally]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 PLAIN = """
 import contextlib, io, torch
-from reference_model import MobileNetV2
+from flopledger.reference_model import MobileNetV2
 import pandas as pd
 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
     from thop import profile
@@ -62,8 +62,8 @@ def traces(runs: int) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from reference_model.mobilenet_v2 import MobileNetV2
-    from reference_model.tracing import trace
+    from flopledger.reference_model.mobilenet_v2 import MobileNetV2
+    from flopledger.reference_model.tracing import trace
 
     with torch.device("meta"):
         model, x = MobileNetV2().eval(), torch.zeros(1, 3, 416, 416)

@@ -10,8 +10,8 @@ import signal
 import sys
 import time
 
-from counters.convention import Convention, rule
-from counters.tally import Count, Part, Unsupported
+from flopledger.counters.convention import Convention, rule
+from flopledger.counters.tally import Count, Part, Unsupported
 
 
 class Honest:
@@ -109,6 +109,13 @@ class Segfaults(Honest):
 
     def count(self, model, inputs):
         os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class DiesOfASignalWithoutAName(Honest):
+    """Is killed by a real-time signal, which Python knows by number only."""
+
+    def count(self, model, inputs):
+        os.kill(os.getpid(), 40)
 
 
 class PrintsAMegabyte(Honest):

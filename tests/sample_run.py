@@ -7,10 +7,10 @@ from itertools import count
 
 from msgspec.structs import replace
 
-from counters.convention import Convention, Rule, in_modules, rule
-from counters.tally import Part, Status, Tally
-from reference_model.ledger import Entry, Ledger
-from reports.run import Environment, Run, assemble
+from flopledger.counters.convention import Convention, Rule, in_modules, rule
+from flopledger.counters.tally import Part, Status, Tally
+from flopledger.reference_model.ledger import Entry, Ledger
+from flopledger.reports.documents.run import Environment, Run, assemble
 
 BLOCKS = (
     (1, 16, 1, 1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from counters import registry
+from flopledger.counters import registry
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sample_run import sample_run
 
-from reports.document import encode
+from flopledger.reports.documents.reading import encode
 
 COMMAND = Path(sys.executable).with_name("flopledger")
 # Run by the interpreter itself: an import of torch fails, as on a machine that has none.
@@ -22,7 +22,7 @@ class Without:
         if name.partition(".")[0] in ("torch", "torchvision", "thop", "fvcore", "ptflops", "torchinfo"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Without())
-from reports.cli import main
+from flopledger.reports.command.main import main
 sys.argv = ["flopledger", *sys.argv[1:]]
 main()
 """
@@ -66,7 +66,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_and_version_need_no_torch(arguments: list[str]) -> None:
     """Torch takes seconds to import; asking how to call a command must not."""
     code = (
-        "import sys\nfrom reports.cli import app\n"
+        "import sys\nfrom flopledger.reports.command.main import app\n"
         f"try: app({arguments!r}, prog_name='flopledger', standalone_mode=False)\nexcept SystemExit: pass\n"
         "found = [n for n in ('torch', 'pandas', 'jinja2', 'vl_convert') if n in sys.modules]\n"
         "print(found, file=sys.stderr)"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from reports import Report, compare
+from flopledger.reports import Report, compare
 
 FAST = ["thop", "fvcore", "ptflops-pytorch", "torch"]
 

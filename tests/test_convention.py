@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counters.convention import Convention, Formula, Rule, both, called_as, has, in_modules, lacks, rule
-from reference_model.ledger import Entry
+from flopledger.counters.convention import Convention, Formula, Rule, both, called_as, has, in_modules, lacks, rule
+from flopledger.reference_model.ledger import Entry
 
 names = st.from_regex(r"[a-z_][a-z_0-9]{0,11}", fullmatch=True)
 coefficients = st.fractions().filter(bool)

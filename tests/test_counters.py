@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from counters import registry
-from counters.counting import count_all
-from counters.tally import Tally
-from reference_model.ledger import Ledger
-from reference_model.spec import Spec
-from reports.reconcile import align
-from reports.run import Environment, Run, assemble
+from flopledger.counters import registry
+from flopledger.counters.engine.plan import count_all
+from flopledger.counters.tally import Tally
+from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.subject import Spec
+from flopledger.reports.documents.run import Environment, Run, assemble
+from flopledger.reports.reconcile import align
 
 SEVEN = ["thop", "torchsummaryX", "ptflops-pytorch", "ptflops-aten", "fvcore", "torchinfo", "torch"]
 # shared/facts.md: MobileNetV2 1.0 at 1x3x416x416, keyed by release. None: any (torch's own formulas).
@@ -172,7 +172,7 @@ def test_an_unknown_counter_is_answered_with_the_nearest() -> None:
 def test_meta_and_cpu_give_one_answer_where_an_adapter_says_so() -> None:
     """An adapter may ask for the meta device only if the library's answer does not depend on it."""
     spec = Spec.parse("mobilenet_v2", ["2x3x64x64"])
-    from counters.sandbox import Job, run
+    from flopledger.counters.engine.supervisor import Job, run
 
     hooked = [name for name in SEVEN if registry.get(name).device == "meta"]
     jobs = [Job(counter=name, spec=spec, device=device) for name in hooked for device in ("meta", "cpu")]

@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from sample_run import sample_run
 from test_history import publish
 
-from counters.package_index import Listing, Release
-from reports.document import RunError, encode
-from reports.drift import Pinned, Row, Snapshot, decode, drift, moved, newest, snapshot
-from reports.drift_words import blocks
-from reports.run import ConventionLine
-from reports.terminal import shown
+from flopledger.counters.engine.package_index import Listing, Release
+from flopledger.reports.documents.reading import RunError, encode
+from flopledger.reports.documents.run import ConventionLine
+from flopledger.reports.drift import Pinned, Row, Snapshot, decode, drift, moved, newest, snapshot
+from flopledger.reports.pages.drift_words import blocks
+from flopledger.reports.pages.terminal import shown
 
 COMMAND = str(Path(sys.executable).with_name("flopledger"))
 BASE = snapshot(sample_run())

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from agreement import disagreeing
 from torch import nn
 
-from counters.tally import Tally
-from reference_model.ledger import Ledger
-from reference_model.spec import Spec
+from flopledger.counters.tally import Tally
+from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.subject import Spec
 
 TF32 = "aten::_convolution shows its first 12 operands, without the choice of TF32 that came with torch 1.7"
 PATH = "aten::einsum shows its first 2 operands, without the path that came with torch 1.13"
@@ -126,8 +126,8 @@ def test_a_release_without_a_counter_says_so() -> None:
 def test_both_ways_of_counting_agree_on_the_installed_release() -> None:
     """The handles are observed where a release does not say where; today's does, so it can check them."""
     pytest.importorskip("fvcore")
-    from counters.fvcore import _analysed
-    from counters.fvcore_history import count_by_handle
+    from flopledger.counters.libraries.fvcore import _analysed
+    from flopledger.counters.libraries.fvcore_history import count_by_handle
 
     model, inputs = Spec.parse("mobilenet_v2", ["1x3x32x32"]).build("cpu")
     here, there = count_by_handle(model.eval(), inputs), _analysed(model.eval(), inputs)
@@ -138,7 +138,7 @@ def test_both_ways_of_counting_agree_on_the_installed_release() -> None:
 def test_billions_that_are_not_the_sum_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A total is taken from the handles, so it has to be what the release itself prints."""
     pytest.importorskip("fvcore")
-    from counters.fvcore_history import count_by_handle
+    from flopledger.counters.libraries.fvcore_history import count_by_handle
 
     module = importlib.import_module("fvcore.nn.flop_count")
     genuine = module.flop_count

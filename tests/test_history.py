@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,17 @@ import msgspec
 import pytest
 from browsing import logs, wait
 
-from counters import releases, results
-from counters.counting import count_all
-from counters.package_index import Listing, Release
-from reference_model.spec import Spec
-from reports import history_markdown, html
-from reports.document import RunError
-from reports.history import History, check, chosen, history
-from reports.history_words import blocks, headline, reasons, verdict
-from reports.pages import history_files, rendered
-from reports.terminal import shown
+from flopledger.counters.engine import kept as results
+from flopledger.counters.engine import overlays as releases
+from flopledger.counters.engine.package_index import Listing, Release
+from flopledger.counters.engine.plan import count_all
+from flopledger.reference_model.subject import Spec
+from flopledger.reports.documents.reading import RunError
+from flopledger.reports.history import History, check, chosen, history
+from flopledger.reports.pages import history_markdown, html
+from flopledger.reports.pages.files import history_files, rendered
+from flopledger.reports.pages.history_words import blocks, headline, reasons, verdict
+from flopledger.reports.pages.terminal import shown
 
 MINI = "miniatures:Published"
 SMALL = ["1x3x32x32"]
@@ -49,7 +50,7 @@ def publish(cache: Path, asked: datetime | None = None) -> None:
         found.append(Release(version=version, uploaded=uploaded, obstacle=obstacle))
         if each:
             overlay(cache, version, each, before)
-    when = (asked or datetime.now(timezone.utc)).isoformat(timespec="seconds")
+    when = (asked or datetime.now(UTC)).isoformat(timespec="seconds")
     listing = Listing(distribution="mini", asked=when, releases=sorted(found, key=lambda r: r.uploaded))
     (cache / "index").mkdir(parents=True)
     (cache / "index" / "mini.json").write_bytes(msgspec.json.encode(listing))
@@ -119,7 +120,7 @@ def test_what_is_finished_is_not_counted_again(cache: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("what", ["inputs", "release", "adapter", "torch", "ledger"])
 def test_a_change_in_what_determines_a_result_is_a_fresh_run(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stale number would be explained with today's reasons."""
-    from counters import registry
+    from flopledger.counters import registry
 
     adapter = registry.get("thop")
     spec = Spec.parse("mobilenet_v2", SMALL)
@@ -147,10 +148,10 @@ def test_the_source_of_an_adapter_takes_in_what_it_leans_on(tmp_path: Path, monk
     monkeypatch.setattr(results.importlib.util, "find_spec", lambda name: type("Spec", (), {
         "origin": str(tmp_path / f"{name.rpartition('.')[2]}.py")}))  # fmt: skip
     fresh = results.source.__wrapped__
-    before = fresh("counters.a")
-    assert before == fresh("counters.a")
+    before = fresh("flopledger.counters.a")
+    assert before == fresh("flopledger.counters.a")
     (tmp_path / "b.py").write_text("from counters.a import Adapter\nRULES = 2\n")
-    assert before != fresh("counters.a")
+    assert before != fresh("flopledger.counters.a")
 
 
 def command(*arguments: str) -> list[str]:

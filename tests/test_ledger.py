@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from reference_model.ledger import Entry, Ledger, meaning
-from reference_model.mobilenet_v2 import mobilenet_v2
-from reference_model.quantities import FUNCTIONS
-from reference_model.spec import Spec
-from reference_model.tracing import ModelError, trace
+from flopledger.reference_model.ledger import Entry, Ledger, meaning
+from flopledger.reference_model.mobilenet_v2 import mobilenet_v2
+from flopledger.reference_model.quantities import FUNCTIONS
+from flopledger.reference_model.subject import Spec
+from flopledger.reference_model.tracing import ModelError, trace
 
 
 class Calls(nn.Module):

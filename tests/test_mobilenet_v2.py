@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.models import mobilenet_v2 as theirs
 
-from reference_model.mobilenet_v2 import PAPER_SETTING, MobileNetV2, make_divisible, mobilenet_v2
+from flopledger.reference_model.mobilenet_v2 import PAPER_SETTING, MobileNetV2, make_divisible, mobilenet_v2
 
 VARIANTS: list[dict[str, Any]] = [
     {},

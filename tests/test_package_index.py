@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from counters import package_index
-from counters.releases import OverlayError
+from flopledger.counters.engine import overlays, package_index
+from flopledger.counters.engine.overlays import OverlayError
 
 
 def test_the_index_answer_is_read_by_file_and_time() -> None:
@@ -83,3 +83,15 @@ def test_an_index_without_an_answer_is_one_line(name: str, said: str, index: HTT
     """A typing error and an old mirror are told apart."""
     with pytest.raises(OverlayError, match=said):
         package_index.published(name)
+
+
+def test_pip_is_not_taken_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m pip` runs a `pip.py` that lies where the command is run."""
+    (tmp_path / "pip.py").write_text("from pathlib import Path\nPath('taken').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    assert package_index._index().startswith("http")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    with pytest.raises(OverlayError):
+        overlays._install("mini==1.0", tmp_path / "overlay")
+    assert not (tmp_path / "taken").exists()

@@ -13,13 +13,13 @@ import pytest
 from browsing import logs, wait
 from sample_run import hostile_run, sample_run
 
-from counters.tally import Part
-from reports import charts, markdown, words
-from reports.document import encode
-from reports.html import script_json
-from reports.layers import layers
-from reports.pages import pages
-from reports.run import Run
+from flopledger.counters.tally import Part
+from flopledger.reports.documents.reading import encode
+from flopledger.reports.documents.run import Run
+from flopledger.reports.pages import charts, markdown, words
+from flopledger.reports.pages.files import pages
+from flopledger.reports.pages.html import script_json
+from flopledger.reports.pages.layers import layers
 
 ROOT = Path(__file__).parent.parent
 LEFT_OVER = Part("features.0.0", None, 77)
@@ -260,7 +260,7 @@ def test_a_model_with_thousands_of_sites_says_what_it_leaves_out() -> None:
 
 def test_integers_beyond_javascript_stay_exact() -> None:
     """JSON numbers above 2^53 are rounded by every browser."""
-    from reports.html import _integer
+    from flopledger.reports.pages.html import _integer
 
     assert (_integer(2**53 - 1), _integer(2**53 + 1)) == (9007199254740991, "9007199254740993")
 
@@ -272,7 +272,7 @@ def test_rendering_is_byte_identical_and_needs_no_torch(run: Run, tmp_path: Path
     """`render` must reproduce a page elsewhere, later, without torch (issue 2, item 4)."""
     (tmp_path / "run.json").write_bytes(encode(run))
     code = (
-        "from pathlib import Path; from reports.pages import pages; from reports.run import read\n"
+        "from pathlib import Path; from flopledger.reports.pages.files import pages; from flopledger.reports.documents.run import read\n"
         "run = read(Path('run.json')); pages(run)\n"
         "for name, text in pages(run).items(): Path(name).write_text(text, encoding='utf-8')\n"
         "sys.exit('torch is loaded' if 'torch' in sys.modules else 0)"

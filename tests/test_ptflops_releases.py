@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from agreement import disagreeing
 from torch import nn
 
-from counters import registry, releases
-from counters.tally import Tally
-from reference_model.ledger import Ledger
-from reference_model.tracing import trace
+from flopledger.counters import registry
+from flopledger.counters.engine import overlays as releases
+from flopledger.counters.tally import Tally
+from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.tracing import trace
 
 ZOO = Path(__file__).with_name("zoo.py")
 

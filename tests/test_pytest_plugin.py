@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reports import assert_macs
+from flopledger.reports import assert_macs
 
 pytest_plugins = ["pytester"]
 
@@ -97,8 +97,8 @@ def test_loading_the_plugin_imports_no_torch(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("""
         import sys
         def test_it():
-            assert "reports.pytest_plugin" in sys.modules
-            assert not {"torch", "pandas", "rich", "counters.registry"} & set(sys.modules)
+            assert "flopledger.reports.pytest_plugin" in sys.modules
+            assert not {"torch", "pandas", "rich", "flopledger.counters.registry"} & set(sys.modules)
     """)
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
@@ -126,5 +126,5 @@ def test_the_plugin_is_registered() -> None:
     from importlib.metadata import entry_points
 
     (point,) = [p for p in entry_points(group="pytest11") if p.name == "flopledger"]
-    assert "reports.pytest_plugin" == point.value
+    assert "flopledger.reports.pytest_plugin" == point.value
     assert Path(str(point.load().__file__)).name == "pytest_plugin.py"

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-import reports.run
-from counters.convention import Convention, Formula, Rule, has, rule
-from counters.tally import Part, Tally, lost
-from reference_model.ledger import Entry, Ledger
-from reports.document import RunError, encode
-from reports.reconcile import Aligned, Failure, align, reconcile
-from reports.run import Environment, Run, assemble, decode, mirrored, schema
+import flopledger.reports.documents.run
+from flopledger.counters.convention import Convention, Formula, Rule, has, rule
+from flopledger.counters.tally import Part, Tally, lost
+from flopledger.reference_model.ledger import Entry, Ledger
+from flopledger.reports.documents.reading import RunError, encode
+from flopledger.reports.documents.run import Environment, Run, assemble, decode, mirrored, schema
+from flopledger.reports.reconcile import Aligned, Failure, align, reconcile
 
 OPS = ["conv", "linear", "batch_norm", "pool", "add", "view"]
 SITES = ["", "a", "a.0", "b|c", "<b>"]
@@ -389,7 +389,7 @@ def test_rounding_is_what_a_float32_sum_can_lose_and_no_more(total: int, additio
 
 def test_the_schema_file_is_the_schema() -> None:
     """The file in the package is what people will find; it must not go stale."""
-    path = Path(reports.run.__file__).with_name("run.schema.json")
+    path = Path(flopledger.reports.documents.run.__file__).with_name("run.schema.json")
     if not path.exists():
         pytest.skip("no run.schema.json in the package yet")
     assert json.loads(path.read_text()) == schema()

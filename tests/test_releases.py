@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from counters import releases
-from counters.releases import OverlayError, overlay, split
-from reports import Report, compare
+from flopledger.counters.engine import overlays as releases
+from flopledger.counters.engine.overlays import OverlayError, overlay, split
+from flopledger.reports.compare import Report, compare
 
 ARTICLE = "thop==0.0.31.post2005241907"
 BEFORE, AFTER = "thop==0.0.5.post2110061705", "thop==0.1.1.post2209072238"

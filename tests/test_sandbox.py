@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 import time
+from multiprocessing import spawn
 from pathlib import Path
 
 import pytest
 
-from counters.counting import Rejected, count_all
-from counters.tally import Tally
-from reference_model.spec import Spec
+from flopledger.counters.engine.plan import Rejected, count_all
+from flopledger.counters.tally import Tally
+from flopledger.reference_model.subject import Spec
 
 HONEST = "miniatures:Honest"
 SPEC = Spec.parse("mobilenet_v2", ["1x3x32x32"])
@@ -20,6 +24,7 @@ MISBEHAVING = {
     "ExitsHard": ("failed", "ended with status 3"),
     "KillsItself": ("failed", "SIGKILL"),
     "Segfaults": ("failed", "SIGSEGV"),
+    "DiesOfASignalWithoutAName": ("failed", "signal 40"),
     "ReturnsNan": ("failed", "nan"),
     "ReturnsNegative": ("failed", "negative"),
     "ReturnsAFraction": ("failed", "1.5"),
@@ -35,14 +40,14 @@ HARMLESS = ["PrintsAMegabyte", "LeavesTorchPatched", "LeavesResidue", "ChargesAs
 def tallies() -> dict[str, Tally]:
     """One run of all miniatures with two real counters among them."""
     names = [f"miniatures:{name}" for name in [*MISBEHAVING, *HARMLESS]]
-    _, found = count_all([HONEST, *names[:6], "thop", *names[6:], "torch"], SPEC, timeout=15)
+    _, found = count_all([HONEST, *names[:6], "thop", *names[6:], "torch"], SPEC, timeout=15, keep=False)
     return {tally.counter.removeprefix("miniatures:"): tally for tally in found}
 
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, int | None]:
     """What the honest ones say with nobody else about."""
-    _, found = count_all([HONEST, "thop", "torch"], SPEC)
+    _, found = count_all([HONEST, "thop", "torch"], SPEC, keep=False)
     return {tally.counter.removeprefix("miniatures:"): tally.total for tally in found}
 
 
@@ -72,17 +77,17 @@ def test_nobody_elses_number_changes(name: str, tallies: dict[str, Tally], alone
 
 def test_an_honest_number_is_checked_against_hand_arithmetic() -> None:
     """The miniature that all others are compared with must itself be right."""
-    ledger, (tally,) = count_all([HONEST], SPEC)
+    ledger, (tally,) = count_all([HONEST], SPEC, keep=False)
     expected = sum(e["outputs"] for e in ledger.entries if e.op in ("conv", "linear"))
     assert expected == tally.total
 
 
 def test_a_hanging_counter_leaves_no_process_behind() -> None:
     """A counter's own children must go with it, or a CI machine fills up."""
-    count_all([HONEST], SPEC)  # the server is up
+    count_all([HONEST], SPEC, keep=False)  # the server is up
     before = _workers()
     start = time.monotonic()
-    count_all(["miniatures:SleepsForEver"], SPEC, timeout=5)
+    count_all(["miniatures:SleepsForEver"], SPEC, timeout=5, keep=False)
     assert time.monotonic() - start < 60
     time.sleep(0.2)
     assert before == _workers()
@@ -91,7 +96,7 @@ def test_a_hanging_counter_leaves_no_process_behind() -> None:
 def test_a_model_that_rejects_its_input_says_so_in_its_own_words() -> None:
     """The reader needs the model's message, not ours."""
     with pytest.raises(Rejected, match="to have 3 channels, but got 4 channels"):
-        count_all([HONEST], Spec.parse("mobilenet_v2", ["1x4x32x32"]))
+        count_all([HONEST], Spec.parse("mobilenet_v2", ["1x4x32x32"]), keep=False)
 
 
 def test_data_dependent_models_are_counted_on_real_tensors(tmp_path) -> None:
@@ -106,11 +111,45 @@ def test_data_dependent_models_are_counted_on_real_tensors(tmp_path) -> None:
         "    def forward(self, x):\n"
         "        return self.fc(x[: int((x >= 0).all()) + 1])\n"
     )
-    ledger, tallies = count_all(["thop", "torch"], Spec.parse(f"{path}:make", ["5x4"]))
+    ledger, tallies = count_all(["thop", "torch"], Spec.parse(f"{path}:make", ["5x4"]), keep=False)
     assert ledger.device == "cpu"
     assert "real tensors" in ledger.notes[0]
     assert [tally.total for tally in tallies] == [64, 128]
     assert [tally.device for tally in tallies] == ["cpu", "cpu"]
+
+
+def test_two_threads_count_at_once_and_leave_nothing_changed() -> None:
+    """A notebook and a test runner count from threads; what is stood in for meanwhile must be put back."""
+    main, genuine = sys.modules["__main__"], spawn.get_preparation_data
+    found: list[int | None] = []
+
+    def count() -> None:
+        _, (tally,) = count_all([HONEST], SPEC, keep=False)
+        found.append(tally.total)
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 4 == len(found)
+    assert 1 == len(set(found))
+    assert sys.modules["__main__"] is main
+    assert spawn.get_preparation_data is genuine
+
+
+def test_a_job_does_not_run_the_callers_script_again(tmp_path: Path) -> None:
+    """A script without `if __name__ == "__main__"` would count for ever."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from flopledger.counters.engine.plan import count_all\n"
+        "from flopledger.reference_model.subject import Spec\n"
+        f"with open({str(tmp_path / 'runs')!r}, 'a') as file:\n"
+        "    file.write('once\\n')\n"
+        "count_all(['torch'], Spec.parse('mobilenet_v2', ['1x3x32x32']), keep=False)\n"
+    )
+    subprocess.run([sys.executable, str(script)], check=True)
+    assert "once\n" == (tmp_path / "runs").read_text()
 
 
 def _workers() -> set[str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from counters import registry
-from counters.counting import count_all
-from counters.shims import Shim, empty_module, forget, imported
-from reference_model.spec import Spec
+from flopledger.counters import registry
+from flopledger.counters.engine.plan import count_all
+from flopledger.counters.shims import Shim, empty_module, forget, imported
+from flopledger.reference_model.subject import Spec
 
 ZOO = Path(__file__).parent / "zoo.py"
 SHIMS = [

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from reference_model.spec import Input, Spec, SpecError, nearest, resolve, split
+from flopledger.counters import registry
+from flopledger.reference_model.subject import Input, Spec, SpecError, nearest, resolve, split
 
 DTYPES = [
     "float32",
@@ -331,3 +332,73 @@ def test_nearest_names_come_best_first_and_not_at_all_when_far() -> None:
     """A far-fetched suggestion is worse than none."""
     assert nearest("resnet5", ["vgg16", "resnet101", "resnet50"]) == "; did you mean resnet50, resnet101?"
     assert nearest("zzz", ["vgg16", "resnet101"]) == ""
+
+
+def test_a_model_in_a_package_is_a_member_of_it(here: Path) -> None:
+    """Research code is a package with relative imports; its files are named from whichever folder one is in."""
+    package = here / "toy_pack" / "nets"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").write_text("")
+    (package.parent / "sizes.py").write_text("WIDTH = 6\n")
+    (package / "net.py").write_text(
+        "from torch import nn\nfrom ..sizes import WIDTH\nfrom toy_pack import sizes\n"
+        "def make(): return nn.Linear(4, WIDTH if sizes.WIDTH == WIDTH else 0)\n"
+    )
+    model, _ = Spec.parse("toy_pack/nets/net.py:make", ["1x4"]).build("meta")
+    assert model.out_features == 6
+    for name in ("toy_pack", "toy_pack.nets", "toy_pack.sizes", "toy_pack.nets.net"):
+        sys.modules.pop(name)
+
+
+def test_a_package_called_like_one_of_pythons_is_the_users(here: Path) -> None:
+    """`test/` and `types.py` are names that people take; a file of such a name is still the one that is meant."""
+    for folder, name in ((here / "colorsys_like", "net"), (here, "types")):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.py").write_text("from torch import nn\ndef make(): return nn.Linear(4, 9)\n")
+    (here / "colorsys_like").rename(here / "turtledemo")
+    (here / "turtledemo" / "__init__.py").write_text("")
+    genuine = sys.modules["types"]
+    for text in ("turtledemo/net.py:make", "types.py:make"):
+        model, _ = Spec.parse(text, ["1x4"]).build("meta")
+        assert model.out_features == 9
+    assert sys.modules["types"] is genuine
+    for name in ("turtledemo", "turtledemo.net"):
+        sys.modules.pop(name)
+
+
+def test_a_file_that_was_edited_is_read_again(here: Path) -> None:
+    """A notebook lives on while the file beside it is edited."""
+    for width in (4, 55):
+        (here / "toy_model_file.py").write_text(
+            f"from torch import nn\ndef make(): return nn.Linear(4, {width}){' ' * width}\n"
+        )
+        model, _ = Spec.parse("toy_model_file.py:make", ["1x4"]).build("meta")
+        assert width == model.out_features
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("toy_counter.py:Mien", "toy_counter.py has no 'Mien'; did you mean Mine?"),
+        ("toy_counter.py:number", "is no class with a method `count`"),
+        ("toy_counter.py:Needs", "cannot be made: TypeError"),
+        ("no_such_counter.py:Mine", "no file 'no_such_counter.py'"),
+        ("raising_counter.py:Mine", "RuntimeError: first line"),
+        ("leaving_counter.py:Mine", "SystemExit: 3"),
+        ("toy_module_nowhere:Mine", "No module named 'toy_module_nowhere'"),
+        ("thpo", "did you mean thop?"),
+    ],
+)
+def test_a_counter_that_cannot_be_had_is_one_line(here: Path, text: str, hint: str) -> None:
+    """Counters are named as models are, and mistyped as often."""
+    (here / "toy_counter.py").write_text(
+        "number = 3\nclass Mine:\n    def count(self): ...\n"
+        "class Needs:\n    def __init__(self, what): ...\n    def count(self): ...\n"
+    )
+    (here / "raising_counter.py").write_text("raise RuntimeError('first line\\nsecond')\n")
+    (here / "leaving_counter.py").write_text("raise SystemExit(3)\n")
+    assert "Mine" == type(registry.get("toy_counter.py:Mine")).__name__
+    with pytest.raises(registry.UnknownCounter) as caught:
+        registry.get(text)
+    assert hint in one_line(caught.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.history import History, history
+from flopledger.reports.history import History, history
 
 # How many count MobileNetV2 today; why the others do not is in their rows. Seen on 2026-11-25.
 LEAST = {

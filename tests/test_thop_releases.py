@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from agreement import counted, disagreeing
 from torch import nn
 
-from counters import releases, thop_history, ultralytics_thop
-from counters.convention import Step
-from counters.thop_history import uploaded
+from flopledger.counters.convention import Step
+from flopledger.counters.engine import overlays as releases
+from flopledger.counters.libraries import thop_history, ultralytics_thop
+from flopledger.counters.libraries.thop_history import uploaded
 
 # What the releases around each step reported for MobileNetV2 at 1x3x416x416, seen on 2026-11-25.
 MOBILENET_V2 = {

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from counters import registry
-from counters.tally import Tally
-from counters.torchinfo_history import uploaded
-from reference_model.ledger import Ledger
-from reports.reconcile import align
+from flopledger.counters import registry
+from flopledger.counters.libraries.torchinfo_history import uploaded
+from flopledger.counters.tally import Tally
+from flopledger.reference_model.ledger import Ledger
+from flopledger.reports.reconcile import align
 
 ZOO = Path(__file__).parent / "zoo.py"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import agreement
 import pytest
 
-from counters import registry
-from counters.tally import Tally
-from reference_model.ledger import Ledger
-from reports.reconcile import align
+from flopledger.counters import registry
+from flopledger.counters.tally import Tally
+from flopledger.reference_model.ledger import Ledger
+from flopledger.reports.reconcile import align
 
 RELEASES = ("1.0.0", "1.1.0", "1.2.0", "1.3.0")
 ZOO = Path(__file__).parent / "zoo.py"

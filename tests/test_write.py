@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.write import check_writable, write_whole
+from flopledger.reports.documents.writing import check_writable, write_whole
 
 FILES = {"report.md": b"new page", "report.html": b"<p>new", "run.json": b"{}"}
 

@@ -1,0 +1,1 @@
+"""Runs counters: which jobs, where, and what is kept of earlier ones."""

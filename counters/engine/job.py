@@ -1,0 +1,52 @@
+"""What crosses between the command and a job's process: the job, and its answer. Both are JSON on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from flopledger.counters.tally import Count
+from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.subject import Spec
+
+LEDGER = "@ledger"  # the job that traces the reference; no counter can have this name
+TIMEOUT = 300.0
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One counter (or the ledger) on one model."""
+
+    counter: str
+    spec: Spec
+    device: str = "meta"
+    release: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.counter}=={self.release}" if self.release else self.counter
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job's process leaves behind.
+
+    `sources` are the files that the model was made from, where a version does not tell; `passing` marks a
+    failure of the moment, which need not be the same the next time.
+    """
+
+    status: str
+    count: Count | None = None
+    ledger: Ledger | None = None
+    version: str | None = None
+    reason: str | None = None
+    seconds: float | None = None
+    passing: bool = False
+    sources: list[str] = []
+
+
+class Live(msgspec.Struct, frozen=True):
+    """A model and inputs that exist only in this process's memory."""
+
+    model: Any
+    inputs: tuple[Any, ...]
+    label: str

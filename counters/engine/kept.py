@@ -1,0 +1,183 @@
+"""The one store of results: an answer is filed under what determines it, and found without importing torch.
+
+What determines it: the model and its inputs; the counter's release, or the files of its installed distribution;
+Python, torch and the libraries that counting leans on; and the digest of the code that counts. A change in any of
+these finds nothing, so it is counted again. A model of somebody's own also depends on the files it was made from:
+which they are is known when it has been made, so they are filed with the answer, and looked at when it is found.
+What a failure depends on is not known, so it holds for just this set of installed packages.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import platform
+import re
+import sys
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flopledger.counters.engine import sources
+from flopledger.counters.engine.job import LEDGER, Answer
+from flopledger.counters.engine.overlays import OverlayError, cache, write_file
+from flopledger.counters.engine.sources import reference, source
+from flopledger.counters.registry import Counter, version_of
+from flopledger.reference_model import subject
+from flopledger.reference_model.subject import Spec
+
+__all__ = ["Kept", "file", "find", "key", "ledger_key", "reference", "source", "unseen"]
+LEANED_ON = ("torch", "torchvision", "numpy", "pandas")
+_HUGE = ("torch", "torchvision")  # thousands of files: the list of them tells when it was written
+_QUANTITIES = "flopledger.quantities"  # the entry points of `flopledger.reference_model.quantities`
+_READ_WHOLE = 1 << 24  # bytes; of a larger file that a model was made from, size and time have to do
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer as it is filed, with the device it came from, and what it depends on beside its key."""
+
+    name: str
+    device: str
+    answer: Answer
+    sources: dict[str, str] = {}
+    installed: str = ""
+
+
+def key(adapter: Counter, release: str | None, spec: Spec) -> str | None:
+    """What a count depends on; None where it cannot be told, as for an editable install."""
+    module = type(adapter).__module__
+    library = f"=={release}" if release else _files_of(adapter.distribution)
+    code = source(module)
+    if library is None or not sources.files(module)[0]:
+        return None
+    return _digest([f"{module}:{type(adapter).__qualname__}", library, code, _subject(spec), _here()])
+
+
+def ledger_key(spec: Spec) -> str | None:
+    """What the ledger of a model depends on; None where other packages price operators and cannot be told apart."""
+    points = metadata.entry_points(group=_QUANTITIES)
+    others = [[point.value, _files_of(point.dist.name) if point.dist else None] for point in points]
+    if any(files is None for _, files in others):
+        return None
+    return _digest([LEDGER, reference(), others, _subject(spec), _here()])
+
+
+def unseen(names: Iterable[str]) -> bool:
+    """Whether nothing at all is kept under one of these names, so that something must be counted; cheap to learn."""
+    try:
+        known = {entry.name.rpartition("-")[0] for entry in Path(cache(), "results").iterdir()}
+    except OSError:
+        return True
+    return not {_plain(name) for name in names} <= known
+
+
+def _plain(name: str) -> str:
+    """A name as part of a file's: an adapter may be named by its path."""
+    readable = re.sub(r"[^\w.=:-]", "_", name)
+    return readable if len(readable) <= 100 else f"{readable[-80:]}-{_digest(name)}"
+
+
+def find(name: str, key: str) -> Kept | None:
+    """What is kept under this key, None where that is nothing, nothing whole, or not so any more."""
+    try:
+        kept = msgspec.json.decode(_place(name, key).read_bytes(), type=Kept)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    failed = kept.answer.status != "counted"
+    if kept.name != name or (failed and kept.installed != _installed()):
+        return None
+    return kept if kept.sources == _contents(kept.sources) else None
+
+
+def file(name: str, key: str, device: str, answer: Answer) -> str | None:
+    """File an answer; where the disk does not take it, say so in one line and go on."""
+    contents = _contents(answer.sources)
+    lean = msgspec.structs.replace(answer, sources=[])
+    kept = Kept(name=name, device=device, answer=lean, sources=contents, installed=_installed())
+    try:
+        write_file(_place(name, key), msgspec.json.encode(kept))
+    except OverlayError as error:
+        return f"results are not kept: {error}"
+    return None
+
+
+def _place(name: str, key: str) -> Path:
+    return cache() / "results" / f"{_plain(name)}-{key}.json"
+
+
+def _subject(spec: Spec) -> list[Any]:
+    """What a spec stands for, as far as that is known before it is built."""
+    where, name, _ = subject.split(spec.model)
+    made = source(subject.__name__)
+    if where == "":
+        return [spec, made, source(subject.own(name))]
+    if where == "torchvision":
+        return [spec, made]
+    return [spec, made, str(Path(where).resolve()) if where.endswith(".py") else "", _installed()]
+
+
+def _contents(files: Iterable[str]) -> dict[str, str]:
+    """What is in these files; "" for one that is not there."""
+    return {file: _content(Path(file)) for file in files}
+
+
+def _content(path: Path) -> str:
+    try:
+        about = path.stat()
+        if about.st_size > _READ_WHOLE:
+            return f"{about.st_size} {about.st_mtime_ns}"
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:20]
+    except OSError:
+        return ""
+
+
+def _files_of(distribution: str) -> str | None:
+    """The installed files of a distribution by name, size and time, "" for none; None where they are not to be had."""
+    if not distribution:
+        return ""
+    try:
+        found = metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+    record = found.read_text("RECORD")
+    if record is None or re.search(r'"editable":\s*true', found.read_text("direct_url.json") or ""):
+        return None
+    names = [row[0] for row in csv.reader(record.splitlines()) if row]
+    if distribution in _HUGE:
+        names = [name for name in names if name.endswith("/RECORD")]
+    files = [name for name in names if not name.endswith(".pyc")]
+    return _digest([found.version, [[name, _stat(str(found.locate_file(name)))] for name in files]])
+
+
+def _stat(path: str) -> list[int]:
+    try:
+        about = Path(path).stat()
+    except OSError:
+        return []
+    return [about.st_size, about.st_mtime_ns]
+
+
+@lru_cache(maxsize=1)  # torch does not change under a process that lives
+def _here() -> list[Any]:
+    leaned_on = [[version_of(name), _files_of(name) if name in _HUGE else None] for name in LEANED_ON]
+    return [platform.python_version(), platform.machine(), leaned_on]
+
+
+def _installed() -> str:
+    """The set of installed packages, by the folders of their metadata: their names hold name and version."""
+    found: set[str] = set()
+    for entry in sys.path:
+        try:
+            names = {place.name for place in Path(entry).iterdir()}
+        except OSError:
+            continue
+        found |= {name for name in names if name.endswith((".dist-info", ".egg-info", ".egg-link"))}
+    return _digest(sorted(found))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(msgspec.json.encode(value)).hexdigest()[:20]

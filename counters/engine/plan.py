@@ -1,0 +1,205 @@
+"""One plan of jobs: subjects times counters, what is kept of earlier ones, and answers as they come.
+
+The jobs themselves run in `flopledger.counters.engine.supervisor`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from typing import Any
+
+import msgspec
+
+from flopledger.counters import registry
+from flopledger.counters.engine import kept as results
+from flopledger.counters.engine import overlays, supervisor
+from flopledger.counters.engine.job import LEDGER, TIMEOUT, Answer, Job, Live
+from flopledger.counters.tally import Tally
+from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.subject import Spec
+
+
+class Rejected(ValueError):
+    """The model cannot be built, or rejects its inputs; the message is one line."""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A counter as it is asked for: by its name, perhaps with a release."""
+
+    name: str
+    counter: str
+    release: str | None
+    adapter: Any
+
+    @classmethod
+    def parse(cls, name: str) -> Asked:
+        """Raises UnknownCounter, and OverlayError where what follows `==` is no version."""
+        counter, release = overlays.split(name)
+        return cls(name=name, counter=counter, release=release, adapter=registry.get(counter))
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """What one counter (or the ledger, by the name `LEDGER`) says of one subject, and on which device."""
+
+    spec: Spec
+    name: str
+    answer: Answer
+    device: str = ""
+
+
+def count_all(
+    names: Sequence[str],
+    spec: Spec,
+    *,
+    live: Live | None = None,
+    timeout: float = TIMEOUT,
+    workers: int | None = None,
+    keep: bool = True,
+    may_install: Callable[[], bool] = lambda: True,
+    on_done: Callable[[str], None] = lambda name: None,
+    on_trouble: Callable[[str], None] = lambda reason: None,
+) -> tuple[Ledger, list[Tally]]:
+    """The ledger and one tally per counter in `names`, side by side on the cores there are.
+
+    A counter that cannot be had becomes a tally that says why, and changes nobody else's.
+    `COUNTER==RELEASE` runs that release, from an overlay that is installed once, if `may_install`, which
+    is asked when there is one to install. An answer is kept as soon as it is there, and not asked for again,
+    unless `keep` is false: then everything is counted again, and takes the place of what was kept.
+
+    Raises:
+        UnknownCounter: a name that is no counter's.
+        OverlayError: what follows `==` is no version.
+        Rejected: the model cannot be built or rejects its inputs.
+    """
+    counters = [Asked.parse(name) for name in names]
+    found: dict[str, Answered] = {}
+    with closing(answers(
+        [spec], counters, live=live, timeout=timeout, workers=workers,
+        keep=keep, may_install=may_install, on_trouble=on_trouble,
+    )) as coming:  # fmt: skip
+        for done in coming:
+            if done.name == LEDGER and done.answer.ledger is None:
+                what = "" if done.answer.status == "rejected" else f"model {spec.model!r} could not be traced: "
+                raise Rejected(f"{what}{done.answer.reason}")
+            found[done.name] = done
+            on_done(done.name)
+    ledger = found[LEDGER].answer.ledger
+    assert ledger is not None
+    return ledger, [_tally(asked, found.get(asked.name)) for asked in counters]
+
+
+def answers(
+    subjects: Sequence[Spec],
+    counters: Sequence[Asked],
+    *,
+    live: Live | None = None,
+    timeout: float = TIMEOUT,
+    workers: int | None = None,
+    keep: bool = True,
+    may_install: Callable[[], bool] = lambda: True,
+    on_trouble: Callable[[str], None] = lambda reason: None,
+) -> Generator[Answered, None, None]:
+    """What the ledger and each counter say of each subject, as it comes; `count_all` says more of the rest.
+
+    A counter that is not installed has no answer. Of a subject that has no ledger, that is the last one.
+    """
+    here = {asked.name: asked for asked in counters if asked.release or registry.is_here(asked.adapter)}
+    if not live and (not keep or results.unseen([LEDGER, *here])):
+        supervisor.warm()
+    # The slow ones first, the ledger before all: it says whether there is anything to count.
+    ordered = sorted(here.values(), key=lambda asked: bool(asked.adapter.device == "meta"))
+    queue: deque[Job] = deque()
+    waiting: dict[Spec, list[Job]] = {}  # releases, which are not installed for a model that is none
+    keys: dict[tuple[Spec, str], str] = {}
+    troubles: set[str] = set()
+
+    def kept(spec: Spec, name: str, key: str | None) -> Answered | None:
+        if key is not None:
+            keys[spec, name] = key
+        found = results.find(name, key) if keep and key is not None else None
+        return Answered(spec=spec, name=name, answer=found.answer, device=found.device) if found else None
+
+    for spec in subjects:
+        ledger = kept(spec, LEDGER, None if live else results.ledger_key(spec))
+        if ledger:
+            yield ledger
+        else:
+            queue.append(Job(counter=LEDGER, spec=spec))
+        for asked in ordered:
+            key = None if live else results.key(asked.adapter, asked.release, spec)
+            if found := kept(spec, asked.name, key):
+                yield found
+                continue
+            if not asked.release and (clash := registry.overwritten(asked.adapter)):
+                yield Answered(spec=spec, name=asked.name, answer=Answer(status="unsupported", reason=clash))
+                continue
+            job = Job(counter=asked.counter, spec=spec, device=asked.adapter.device, release=asked.release)
+            if asked.release and not ledger:
+                waiting.setdefault(spec, []).append(job)
+            elif refused := _refused(job, asked, may_install):
+                yield refused
+            else:
+                queue.append(job)
+
+    hopeless: set[Spec] = set()
+    for job, answer in supervisor.run(queue, live=live, timeout=timeout, workers=workers):
+        if job.spec in hopeless:
+            continue
+        name = LEDGER if job.counter == LEDGER else job.name
+        if name != LEDGER and job.device == "meta" and answer.status == "failed":
+            # Some models cannot run without data; the counter gets a second chance on real tensors.
+            queue.appendleft(msgspec.structs.replace(job, device="cpu"))
+            continue
+        key = keys.get((job.spec, name))
+        if key is not None and not answer.passing and (name != LEDGER or answer.ledger):
+            trouble = results.file(name, key, job.device, answer)
+            if trouble and trouble not in troubles:
+                troubles.add(trouble)
+                on_trouble(trouble)
+        yield Answered(spec=job.spec, name=name, answer=answer, device=job.device)
+        if name == LEDGER and answer.ledger is None:
+            hopeless.add(job.spec)
+            left = [other for other in queue if other.spec != job.spec]
+            queue.clear()
+            queue.extend(left)
+        elif name == LEDGER:
+            for release in waiting.pop(job.spec, []):
+                if refused := _refused(release, here[release.name], may_install):
+                    yield refused
+                else:
+                    queue.append(release)
+
+
+def _refused(job: Job, asked: Asked, may_install: Callable[[], bool]) -> Answered | None:
+    """The answer of a release that would have to be installed, where that may not be."""
+    if not job.release or overlays.where(asked.adapter.distribution, job.release).is_dir() or may_install():
+        return None
+    reason = "not installed here yet, and the package index cannot be reached"
+    return Answered(spec=job.spec, name=asked.name, answer=Answer(status="unavailable", reason=reason))
+
+
+def _tally(asked: Asked, answered: Answered | None) -> Tally:
+    adapter = asked.adapter
+    common: dict[str, Any] = {
+        "counter": asked.counter,
+        "release": asked.release,
+        "distribution": adapter.distribution,
+        "unit": adapter.unit,
+    }
+    if answered is None:
+        return Tally(
+            **common,
+            version=None,
+            status="unavailable",
+            reason=f"{adapter.distribution} is not installed; {registry.remedy(adapter)}",
+        )
+    answer = answered.answer
+    version = answer.version or asked.release or registry.version_of(adapter.distribution)
+    common |= {"version": version, "device": answered.device or None, "seconds": answer.seconds}
+    if answer.count is None:
+        status: Any = "failed" if answer.status == "rejected" else answer.status
+        return Tally(**common, status=status, reason=answer.reason)
+    # A count's fields are the tally's own, whichever these are.
+    return Tally(**common, status="counted", **msgspec.structs.asdict(answer.count))

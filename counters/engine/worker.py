@@ -1,0 +1,269 @@
+"""What runs in the process of a job: whatever happens there, at most one file of JSON is left behind.
+
+`flopledger.counters.engine.supervisor` starts it, keeps the time limit and reads the file.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from flopledger.counters import registry
+from flopledger.counters.engine import overlays, sources
+from flopledger.counters.engine.job import LEDGER, Answer, Job, Live
+from flopledger.counters.tally import Unsupported, checked
+from flopledger.reference_model import subject
+from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.subject import Spec, SpecError
+
+_MOST_WRITTEN = 1 << 28  # bytes a job may write to one file; a counter that prints for ever meets it
+
+
+class NotNow(Unsupported):
+    """What may be possible another time, or on another machine."""
+
+
+def work(encoded: bytes, folder: str, threads: int, environment: dict[str, str], live: Live | None) -> None:
+    """The job's process, from its first line to its last."""
+    os.setsid()
+    os.environ.clear()  # the fork server has that of the first command it served
+    os.environ.update(environment)
+    sys.path[:] = safe_path()
+    _end_with_the_command()
+    try:
+        _redirect(Path(folder, "output"))
+    except OSError:  # the command was interrupted and has cleared up already
+        os._exit(1)
+    job = msgspec.json.decode(encoded, type=Job)
+    with _opened() as files:
+        answer = _attempt(job, threads, live)
+    if live is None and not answer.passing:
+        answer = msgspec.structs.replace(answer, sources=_sources(job, files))
+    whole = Path(folder, "answer.json")
+    part = whole.with_suffix(".part")
+    part.write_bytes(msgspec.json.encode(answer))
+    part.replace(whole)
+    os._exit(0)  # not through atexit: a library's own farewell may hang
+
+
+def safe_path() -> list[str]:
+    """This process's search path: the standard library, what the fork server was started with, and the caller's own.
+
+    The caller's is last, as its script's folder and the working directory are in it; and before PYTHONPATH comes
+    the standard library, so that a model's folder can lie between the two, as that of a script does.
+    """
+    preload = sys.modules.get("flopledger.counters.engine.preload")
+    here = ("", ".", str(Path.cwd()))
+    first = getattr(preload, "PATH", None) or [entry for entry in sys.path if entry not in here]
+    whole = dict.fromkeys([*first, *filter(None, sys.path)])
+    return sorted(whole, key=lambda entry: entry not in subject.STANDARD)
+
+
+def _attempt(job: Job, threads: int, live: Live | None) -> Answer:
+    """The answer of a job, also where it raises."""
+    try:
+        import torch
+
+        torch.set_num_threads(threads)
+        return _perform(job, live)
+    except Unsupported as error:
+        return Answer(status="unsupported", reason=str(error), passing=isinstance(error, NotNow))
+    except overlays.OverlayError as error:
+        return Answer(status="unavailable", reason=str(error), passing=isinstance(error, overlays.Unreachable))
+    except SpecError as error:
+        return Answer(status="rejected", reason=str(error), passing=_of_the_moment(error))
+    except SystemExit as error:
+        return Answer(status="failed", reason=f"called sys.exit({error.code!r})")
+    except BaseException as error:  # a counter may raise anything at all; its process ends here
+        return Answer(status="failed", reason=_reason(error), passing=_of_the_moment(error))
+
+
+def _perform(job: Job, live: Live | None) -> Answer:
+    start = time.perf_counter()
+    if job.counter == LEDGER:
+        return Answer(status="counted", ledger=_traced(job, live), seconds=time.perf_counter() - start)
+    adapter = registry.get(job.counter)
+    overlay = str(overlays.overlay(adapter.distribution, job.release)) if job.release else None
+    if overlay:
+        overlays.put_first(overlay)
+    model, inputs = _made(job, live)
+    count = checked(adapter.count(model.eval(), inputs))
+    if overlay and not overlays.came_from(overlay):
+        raise RuntimeError(f"{job.name} was counted by a package from elsewhere than its overlay")
+    return Answer(
+        status="counted",
+        count=count,
+        version=registry.version_of(adapter.distribution),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
+    if live is None:
+        if job.device != "meta":
+            _check_memory(job.spec)
+        return job.spec.build(job.device)
+    if job.device != "meta":
+        return live.model, live.inputs
+    from torch import Tensor
+    from torch.utils._pytree import tree_map
+
+    # This is the child's copy of the model; the caller's stays where it is.
+    inputs = tree_map(lambda v: v.to("meta") if isinstance(v, Tensor) else v, live.inputs)
+    return live.model.to("meta"), inputs
+
+
+def _check_memory(spec: Spec) -> None:
+    """Refuse to build what this machine cannot hold, before it drags everybody else down.
+
+    Raises:
+        NotNow: the weights alone are more than the memory that is free.
+    """
+    memory = Path("/proc/meminfo")
+    if not memory.exists():
+        return
+    available = next(line for line in memory.read_text().splitlines() if line.startswith("MemAvailable:"))
+    free = int(available.split()[1]) * 1024
+    model, inputs = spec.build("meta")
+    needed = sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers(), *inputs])
+    if needed > free:
+        raise NotNow(
+            f"it counts on real tensors, and this model's need {needed / 1e9:,.0f} GB; {free / 1e9:,.0f} GB are free"
+        )
+
+
+def _traced(job: Job, live: Live | None) -> Ledger:
+    from flopledger.reference_model.tracing import ModelError, trace
+
+    if live is not None:
+        model, inputs, label = live.model, live.inputs, live.label
+    else:
+        model, inputs = job.spec.build("meta")
+        label = job.spec.model
+    try:
+        return trace(model, inputs, name=label, device="meta" if live is None else None)
+    except ModelError as error:
+        if live is not None:
+            raise SpecError(f"the model rejects these inputs: {error}") from error
+        reason = str(error)
+    try:  # data-dependent, or really wrong: real tensors tell
+        model, inputs = job.spec.build("cpu")
+        ledger = trace(model, inputs, name=label, device="cpu")
+    except ModelError as error:
+        shapes = ", ".join(map(str, job.spec.inputs))
+        raise SpecError(f"model {label!r} rejects input {shapes}: {error}") from error
+    note = f"traced on real tensors: on the meta device the model says {reason!r}"
+    return msgspec.structs.replace(ledger, notes=[*ledger.notes, note])
+
+
+@contextmanager
+def _opened() -> Iterator[set[str]]:
+    """The files that are opened to be read meanwhile: a model may be made from a YAML file beside its code."""
+    files: set[str] = set()
+    watching = True
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event == "open" and isinstance(arguments[0], str) and not arguments[2] & os.O_ACCMODE:
+            files.add(arguments[0])
+
+    sys.addaudithook(hook)
+    try:
+        yield files
+    finally:
+        watching = False
+
+
+def _sources(job: Job, opened: set[str]) -> list[str]:
+    """The files that a model of somebody's own was made from, less those of packages whose versions tell.
+
+    Nothing for our own model and torchvision's: versions tell all of them. What the counter brought along has
+    digests of its own.
+    """
+    source, _, _ = subject.split(job.spec.model)
+    if source in ("", "torchvision"):
+        return []
+    package = "" if source.endswith(".py") else source.partition(".")[0]
+    itself = Path(source).resolve()
+    modules = {
+        Path(str(module.__file__)).resolve(): name.partition(".")[0] == package
+        for name, module in [*sys.modules.items()]
+        if getattr(module, "__file__", None)
+    }
+    read = {Path(file).resolve(): False for file in opened if not file.endswith(".pyc")}
+    elsewhere = [*_versioned(), *_brought(job)]
+    return sorted(
+        str(file)
+        for file, its_own in {**read, **modules}.items()
+        if file.is_file() and (its_own or file == itself or not any(map(file.is_relative_to, elsewhere)))
+    )
+
+
+def _brought(job: Job) -> set[Path]:
+    """The files of the counter, in a job of one."""
+    if job.counter == LEDGER:
+        return set()
+    return set().union(*sources.files(type(registry.get(job.counter)).__module__))
+
+
+def _versioned() -> set[Path]:
+    """Folders whose content a version tells, or that hold nothing of anybody's."""
+    installed = [path for name, path in sysconfig.get_paths().items() if name.endswith("lib")]
+    ours = [Path(str(file)).parent for file in (subject.__file__, registry.__file__)]
+    places: list[str | Path] = [*installed, sysconfig.get_path("stdlib"), *ours, overlays.cache() / "overlays",
+              "/proc", "/sys", "/dev", "/etc", "/usr/lib", "/usr/share"]  # fmt: skip
+    return {Path(place).resolve() for place in places}
+
+
+def _end_with_the_command() -> None:
+    """Where the command is killed outright, nobody is left to keep the time limit: end, with all that was started."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _redirect(output: Path) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_WRITTEN, _MOST_WRITTEN))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    null, file = os.open(os.devnull, os.O_RDONLY), os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(null, 0)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    # A caller may have put something of its own in these places (Jupyter, pytest).
+    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+
+
+def _of_the_moment(error: BaseException | None) -> bool:
+    """Whether an error, or what it comes from, may be gone the next time: memory, the disk, the network."""
+    while error is not None:
+        if isinstance(error, (MemoryError, OSError)) or "can't allocate memory" in str(error):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _reason(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}"[:2000] if lines else type(error).__name__

@@ -1,0 +1,190 @@
+"""What an operation is charged: a sum of products of quantities, `4·outputs + macs / batch`."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from typing import NamedTuple
+
+import msgspec
+
+from flopledger.reference_model.ledger import CIRCUMSTANCES, MEANING, Call, Entry, Ledger, meaning_of
+
+_TOKEN = re.compile(r"\s*(\d+|[a-z_][a-z_0-9]*|[-+·*/])", re.IGNORECASE)
+
+
+class Case(NamedTuple):
+    """One call, where it happens, and the run it belongs to: what a quantity or a condition may look at."""
+
+    ledger: Ledger
+    entry: Entry
+    call: Call
+    last: bool = True
+
+
+Quantity = Callable[[Case], int | Fraction]
+OWN: dict[str, Quantity] = {}  # quantities that the files of counters brought with them
+
+
+def quantity(function: Quantity) -> Quantity:
+    """Register a quantity that only one library could think of, by the function's name.
+
+    It gets a `Case` and returns an integer (or a Fraction); its docstring says what it is.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    name = function.__name__
+    before = OWN.get(name)
+    if name in MEANING or name in CIRCUMSTANCES or (before and before.__code__.co_code != function.__code__.co_code):
+        raise ValueError(f"there is a quantity {name!r} already: {meaning(name)}")
+    OWN[name] = function
+    return function
+
+
+def meaning(name: str) -> str:
+    """What a quantity is, "" where nobody says."""
+    own = (OWN[name].__doc__ or "") if name in OWN else ""
+    return meaning_of(name) or own.strip().partition("\n")[0].rstrip(".")
+
+
+def known(names: Iterable[str]) -> None:
+    """Check that these are quantities.
+
+    Raises:
+        ValueError: one is not; the message has the nearest name.
+    """
+    for name in names:
+        if name not in MEANING and name not in CIRCUMSTANCES and name not in OWN:
+            raise ValueError(f"no quantity {name!r}{nearest(name, [*MEANING, *CIRCUMSTANCES, *OWN])}")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`; did you mean a, b?` with the nearest of `names`, or "" when nothing is near."""
+    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
+    return f"; did you mean {', '.join(close)}?" if close else ""
+
+
+def value(name: str, case: Case) -> int | Fraction:
+    """One quantity of one call."""
+    found = case.call.quantities.get(name)
+    if found is not None:
+        return found
+    if name in OWN:
+        return OWN[name](case)
+    return {"calls": 1, "last": int(case.last), "batch": case.ledger.batch}.get(name, 0)
+
+
+class Monomial(msgspec.Struct, frozen=True):
+    """`coefficient · Π over / Π under`, each a list of quantities."""
+
+    coefficient: Fraction
+    over: tuple[str, ...]
+    under: tuple[str, ...] = ()
+
+    def of(self, case: Case) -> Fraction:
+        amount = self.coefficient
+        for name in self.over:
+            amount *= value(name, case)
+        for name in self.under:
+            amount /= value(name, case)
+        return amount
+
+    def __str__(self) -> str:
+        size = abs(self.coefficient)
+        return "·".join([*([] if size == 1 and self.over else [str(size)]), *self.over]) + "".join(
+            f" / {name}" for name in self.under
+        )
+
+
+class Formula(msgspec.Struct, frozen=True):
+    """A sum of monomials with rational coefficients. No terms: a charge of 0."""
+
+    terms: tuple[Monomial, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Formula:
+        """Read what `str()` writes, and check its names.
+
+        Raises:
+            ValueError: not a sum of products, or a name that is no quantity. A constant other than 0 is no
+                formula: a convention charges for something.
+        """
+        plain = text.strip().replace("−", "-")
+        if plain == "0":
+            return cls()
+        tokens, at = [], 0
+        while at < len(plain):
+            match = _TOKEN.match(plain, at)
+            if not match:
+                raise ValueError(f"not a formula: {text!r}")
+            tokens.append(match[1])
+            at = match.end()
+        terms: dict[tuple[tuple[str, ...], tuple[str, ...]], Fraction] = {}
+        while tokens:
+            negative = False
+            if tokens[0] in "+-":
+                negative = tokens.pop(0) == "-"
+            elif terms:
+                raise ValueError(f"not a formula: {text!r}")
+            term = _term(tokens, text)
+            key = (term.over, term.under)
+            terms[key] = terms.get(key, Fraction(0)) + (-term.coefficient if negative else term.coefficient)
+        if not terms:
+            raise ValueError(f"not a formula: {text!r}")
+        known(name for over, under in terms for name in (*over, *under))
+        return cls(tuple(Monomial(c, over, under) for (over, under), c in terms.items() if c))
+
+    def __str__(self) -> str:
+        text = "".join(f" {'-' if term.coefficient < 0 else '+'} {term}" for term in self.terms)
+        return (text[3:] if text.startswith(" + ") else text.replace(" - ", "-", 1)) or "0"
+
+    @property
+    def names(self) -> set[str]:
+        """The quantities in it."""
+        return {name for term in self.terms for name in (*term.over, *term.under)}
+
+    def of(self, case: Case) -> Fraction:
+        """Its value for one call; a quantity that the call lacks is 0.
+
+        Raises:
+            ZeroDivisionError: it divides by one that is 0.
+        """
+        return sum((term.of(case) for term in self.terms), Fraction(0))
+
+    def over_calls(self, case: Case) -> Fraction:
+        """Its value over all the times that this very call was made; the last one may differ (`last`)."""
+        once = self.of(case)
+        if case.call.times == 1:
+            return once
+        if "last" not in self.names or not case.last:
+            return case.call.times * once
+        return once + (case.call.times - 1) * self.of(case._replace(last=False))
+
+
+def _term(tokens: list[str], text: str) -> Monomial:
+    """One product at the head of `tokens`, which it takes from there."""
+    coefficient, over, under, divide = Fraction(1), [], [], False
+    while True:
+        if not tokens or tokens[0] in "+-·*/":
+            raise ValueError(f"not a formula: {text!r}")
+        factor = tokens.pop(0)
+        if factor.isdigit():
+            if divide and not int(factor):
+                raise ValueError(f"not a formula: {text!r}")
+            coefficient = coefficient / int(factor) if divide else coefficient * int(factor)
+        else:
+            (under if divide else over).append(factor)
+        if not tokens or tokens[0] in "+-":
+            break
+        if tokens[0] in "·*/":
+            divide = tokens.pop(0) == "/"
+        elif not factor.isdigit() or tokens[0].isdigit():  # `2 outputs` is `2·outputs`, `a b` is nothing
+            raise ValueError(f"not a formula: {text!r}")
+        else:
+            divide = False
+    if not over and not under:
+        raise ValueError(f"not a formula: {text!r}")
+    return Monomial(coefficient, tuple(over), tuple(under))

@@ -1,0 +1,1 @@
+"""One file per counter library; none of them imports the engine."""

@@ -1,0 +1,1 @@
+"""fvcore's FlopCountAnalysis: how it is called (`count`), and what each release of it charges (`rules`)."""

@@ -1,0 +1,1 @@
+"""ptflops, two backends: how it is called (`count`), and what each release of it charges (`rules`)."""

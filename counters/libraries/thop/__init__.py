@@ -1,0 +1,1 @@
+"""thop (pytorch-OpCounter): how it is called (`count`), and what each release of it charges (`rules`)."""

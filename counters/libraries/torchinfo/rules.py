@@ -1,0 +1,107 @@
+"""What torchinfo charges, and what it charged before.
+
+Up to 0.1.1 the total is a sum over every module with a hook. Hooks go four modules deep, with the depth that
+`summary` has by default, and a module that contains others charges for all the weights in it once more.
+"""
+
+from __future__ import annotations
+
+from packaging.version import Version
+
+from flopledger.counters.condition import both, class_named, has, in_leaf, in_modules
+from flopledger.counters.convention import Rule, Step, in_force, rule
+from flopledger.counters.formula import Case, quantity
+
+DEEPEST = 4  # the depth of the last modules with a hook, where `depth` is its default of 3
+MACS, SUM, HOOKS = "torchinfo/layer_info.py", "torchinfo/model_statistics.py", "torchinfo/torchinfo.py"
+_CONV = class_named("Conv")
+
+
+def of(version: str | None) -> tuple[Rule, ...]:
+    """The rules of a release, None for the newest."""
+    return in_force(version, STEPS, RULES, uploaded)
+
+
+def uploaded(version: str) -> Version:
+    """Where a version stands in time: 1.4.4 was uploaded by mistake, on the way from 0.0.2 to 0.0.3."""
+    return Version("0.0.2.post1" if version == "1.4.4" else version)
+
+
+def _around(site: str) -> list[str]:
+    """The modules with hooks that contain the one at `site`; the root has none."""
+    names = site.split(".")
+    return [".".join(names[:depth]) for depth in range(1, min(len(names), DEEPEST + 1))]
+
+
+@quantity
+def too_deep(case: Case) -> int:
+    """1 in a module that is deeper than those with a hook."""
+    return int(len(case.entry.site.split(".")) > DEEPEST)
+
+
+@quantity
+def calls_around(case: Case) -> int:
+    """How often the modules with a hook ran that are around this one."""
+    modules = case.ledger.modules
+    return sum(modules[name].calls for name in _around(case.entry.site) if name in modules)
+
+
+@quantity
+def sizes_around(case: Case) -> int:
+    """Batch times channels that the modules with a hook put out that are around this one, over all their calls."""
+    modules = case.ledger.modules
+    return sum(modules[name].size for name in _around(case.entry.site) if name in modules)
+
+
+RULES = (
+    rule("conv", "macs + bias_adds", "weight and bias elements times output positions and batch",
+         f"{MACS}:238 macs", both(in_leaf, _CONV)),
+    rule("conv_transpose", "macs_at_output + bias_adds",
+         "counted like a convolution: weight and bias elements times output positions and batch",
+         f"{MACS}:238 macs", both(in_leaf, _CONV)),
+    rule("recurrent", "outputs·weights + outputs·biases",
+         "weight and bias elements, times the first two dimensions of the output: its hidden size too",
+         f"{MACS}:245 macs", both(in_leaf, in_modules("LSTMCell", "GRUCell", "RNNCell"))),
+    rule("recurrent", "macs + bias_adds", "every weight and bias element, each step of each sample",
+         f"{MACS}:245 macs", in_leaf),
+    rule("*", "samples·weights + samples·biases",
+         "weight and bias elements, times the first dimension of the output",
+         f"{MACS}:242 macs", both(in_leaf, has("weights"))),
+    rule("*", "0", "it has no parameters", f"{MACS}:233 named_parameters", in_leaf),
+    rule("*", "0", "only leaf modules add to the total; this runs in a module that has children",
+         "torchinfo/model_statistics.py:32 is_leaf_layer"),
+)  # fmt: skip
+
+_WEIGHTY = both(in_leaf, has("weights"))
+_CALLS = "; once more for each call of a module around it"
+_SIZES = "; and times the first two dimensions of the output of each module around it"
+STEPS = (
+    # The batch multiplies, and an inner weight is multiplied by the first two dimensions of the output.
+    Step("0.0.9", (
+        rule("*", "last·calls_around·weights", f"too deep for a hook of its own{_CALLS}", f"{HOOKS}:359 depth",
+             both(_WEIGHTY, has("too_deep"))),
+        rule("conv conv_transpose", "weights·positions + last·calls_around·weights",
+             f"weight elements times output positions, batch ignored{_CALLS}", f"{MACS}:125 macs",
+             both(_WEIGHTY, _CONV)),
+        rule("*", "weights + last·calls_around·weights", f"the elements of its weights, once per call{_CALLS}",
+             f"{MACS}:127 macs", _WEIGHTY),
+        rule("*", "0", "it is no leaf module with weights", f"{MACS}:121 named_parameters"),
+    )),
+    # Leaves only, however deep they are; biases count.
+    Step("0.1.2", (
+        rule("*", "last·sizes_around·weights", f"too deep for a hook of its own{_SIZES}", f"{HOOKS}:382 depth",
+             both(_WEIGHTY, has("too_deep"))),
+        rule("conv", "macs + last·sizes_around·weights",
+             f"weight elements times output positions and batch{_SIZES}", f"{MACS}:143 macs", both(_WEIGHTY, _CONV)),
+        rule("conv_transpose", "macs_at_output + last·sizes_around·weights",
+             f"weight elements times output positions and batch{_SIZES}", f"{MACS}:143 macs", both(_WEIGHTY, _CONV)),
+        rule("recurrent", "outputs·weights + last·sizes_around·weights",
+             f"weight elements times the elements of its output{_SIZES}", f"{MACS}:151 macs",
+             both(_WEIGHTY, in_modules("LSTMCell", "GRUCell", "RNNCell"))),
+        rule("recurrent", "macs + last·sizes_around·weights", f"every weight element, each step of each sample{_SIZES}",
+             f"{MACS}:151 macs", _WEIGHTY),
+        rule("*", "samples·weights + last·sizes_around·weights",
+             f"weight elements times the first dimension of the output{_SIZES}", f"{MACS}:148 macs", _WEIGHTY),
+        rule("*", "0", "it is no leaf module with weights", f"{MACS}:139 named_parameters"),
+    )),
+)  # fmt: skip

@@ -1,0 +1,110 @@
+"""torchsummaryX: a hook on every leaf module, and one rule: what is called weight costs its size."""
+
+from __future__ import annotations
+
+import importlib
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, ClassVar
+from unittest import mock
+
+from flopledger.counters.condition import both, class_named, has, in_leaf
+from flopledger.counters.convention import Convention, rule
+from flopledger.counters.shims import Shim, helped
+from flopledger.counters.tally import Count, Part, exact
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SOURCE = "torchsummaryX/torchsummaryX.py"
+
+
+def _let_sum_skip_columns() -> None:
+    """The library sums a table with lists and strings in it after all counting is done."""
+    import pandas as pd
+
+    original = pd.DataFrame.sum
+
+    def total(frame: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(frame, *args, **kwargs)
+        except TypeError:
+            sums = {}
+            for column in frame.columns:
+                try:
+                    sums[column] = frame[column].sum()
+                except TypeError:
+                    continue
+            return pd.Series(sums)
+
+    pd.DataFrame.sum = total  # type: ignore[assignment,method-assign]
+
+
+class TorchSummaryX:
+    """Counts multiply-adds as weight elements (times output positions in a convolution), batch 1."""
+
+    distribution = "torchsummaryX"
+    unit = "MAC"
+    device = "meta"  # its hooks read shapes only
+    about = "hooks on leaf modules; elements of every weight, times output positions in convolutions"
+    shims: ClassVar[tuple[Shim, ...]] = (
+        Shim(
+            "pandas: DataFrame.sum skips columns that raise TypeError, as before pandas 2",
+            lambda error: isinstance(error, TypeError),
+            _let_sum_skip_columns,
+        ),
+    )
+
+    def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
+        (layers, table), used = helped(lambda: _summary(model, inputs), self.shims)
+        names = {id(module): name for name, module in model.named_modules()}
+        parts = [Part(names[layer["id"]], None, exact(layer["macs"])) for layer in layers if layer["macs"] != "-"]
+        total = sum(part.count for part in parts)
+        params = sum(exact(layer["params"]) for layer in layers if not isinstance(layer["params"], str))
+        warnings = []
+        if table is None:
+            warnings.append(f"it only prints {total / 1e6:,.2f}M; exactly, its hooks count {total:,}")
+        elif "Mult-Adds" in table:
+            total = exact(table["Mult-Adds"].sum())
+        return Count(total=total, parts=parts, params=params, shims=used, warnings=warnings)
+
+    def convention(self, version: str | None) -> Convention:
+        return Convention("torchsummaryX", RULES)
+
+
+RULES = (
+    rule("conv", "weights·positions", "weight elements times output positions; the batch is ignored",
+         f"{SOURCE}:53 macs", both(in_leaf, class_named("Conv"))),
+    rule("conv_transpose", "weights·positions",
+         "weight elements times output positions, as if it were a convolution; the batch is ignored",
+         f"{SOURCE}:53 macs", both(in_leaf, class_named("Conv"))),
+    rule("linear", "weights", "weight elements, once per call: neither batch nor bias nor sequence",
+         f"{SOURCE}:55 macs", both(in_leaf, has("weights"))),
+    rule("recurrent", "weights", "every weight matrix once, however long the sequence",
+         f"{SOURCE}:60 macs", in_leaf),
+    rule("batch_norm layer_norm group_norm instance_norm rms_norm", "weights",
+         "the scale is called weight, so its elements count, one per channel",
+         f"{SOURCE}:55 macs", both(in_leaf, has("weights"))),
+    rule("*", "weights", "the elements of its weight, once per call", f"{SOURCE}:55 macs",
+         both(in_leaf, has("weights"))),
+    rule("*", "0", "nothing in this module is called weight", f"{SOURCE}:70 macs", in_leaf),
+    rule("*", "0", "hooks are for leaf modules; this runs in a module that has children",
+         f"{SOURCE}:75 _modules"),
+)  # fmt: skip
+
+
+def _summary(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[dict[str, Any]], Any]:
+    """What `summary` returns, a table or nothing, and before it what its hooks noted for each layer.
+
+    Those notes are values of the first OrderedDict that it makes.
+    """
+    made: list[OrderedDict[str, Any]] = []
+
+    class Noted(OrderedDict[str, Any]):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
+
+    library = importlib.import_module("torchsummaryX.torchsummaryX")
+    with mock.patch.object(library, "OrderedDict", Noted):
+        table = library.summary(model, *inputs)
+    return list(made[0].values()), table

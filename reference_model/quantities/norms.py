@@ -1,0 +1,114 @@
+"""Normalisations: elements in and out, and the elements of their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from flopledger.reference_model.quantities.registry import (
+    Priced,
+    aten,
+    elements,
+    function,
+    parameters_of,
+)
+
+
+def _norm(op: str, x: Tensor, out: Any, weight: Tensor | None, bias: Tensor | None) -> Priced:
+    return op, {"inputs": x.numel(), "outputs": elements(out), **parameters_of(out, weight, bias)}
+
+
+@function("torch.nn.functional.batch_norm", "torch.batch_norm")
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *_: Any,
+    out: Tensor,
+    **__: Any,
+) -> Priced:
+    """Batch norm of N×C×…; weights and biases are C each, or 0 without affine."""
+    return _norm("batch_norm", input, out, weight, bias)
+
+
+@aten(
+    "native_batch_norm",
+    "cudnn_batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training",
+    "_batch_norm_with_update",
+)
+def native_batch_norm(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, *_: Any, out: Any, **__: Any
+) -> Priced:
+    """The same, reached from inside another function."""
+    return _norm("batch_norm", input, out, weight, bias)
+
+
+@function("torch.nn.functional.instance_norm")
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *_: Any,
+    out: Tensor,
+    **__: Any,
+) -> Priced:
+    """Instance norm of N×C×…; weights and biases are C each, or 0 without affine."""
+    return _norm("instance_norm", input, out, weight, bias)
+
+
+@function("torch.nn.functional.layer_norm", "torch.layer_norm")
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *_: Any,
+    out: Tensor,
+    **__: Any,
+) -> Priced:
+    """Layer norm over the last dimensions; weights and biases are their product, or 0 without affine."""
+    return _norm("layer_norm", input, out, weight, bias)
+
+
+@aten("native_layer_norm")
+def native_layer_norm(
+    input: Tensor, shape: Any, weight: Tensor | None, bias: Tensor | None, *_: Any, out: Any
+) -> Priced:
+    """The same, reached from inside another function."""
+    return _norm("layer_norm", input, out, weight, bias)
+
+
+@function("torch.nn.functional.group_norm", "torch.group_norm")
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *_: Any,
+    out: Tensor,
+    **__: Any,
+) -> Priced:
+    """Group norm of N×C×…; weights and biases are C each, or 0 without affine."""
+    return _norm("group_norm", input, out, weight, bias)
+
+
+@function("torch.nn.functional.rms_norm", "torch.rms_norm")
+def rms_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, *_: Any, out: Tensor, **__: Any
+) -> Priced:
+    """RMS norm over the last dimensions (no bias)."""
+    return _norm("rms_norm", input, out, weight, None)
+
+
+@function("torch.nn.functional.local_response_norm")
+def local_response_norm(input: Tensor, size: int, *_: Any, out: Tensor, **__: Any) -> Priced:
+    """Local response norm over `size` neighbouring channels."""
+    return _norm("local_response_norm", input, out, None, None)

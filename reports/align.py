@@ -1,0 +1,215 @@
+"""One tally laid on the ledger, beside what its convention charges: where the two agree, and where they do not.
+
+They are compared as finely as the tally speaks (its granularity). Where they agree, the amount is explained
+and splits over the calls by formula. Where they do not, the formulas' amounts stay and the rest is a failure.
+So for every tally
+
+    total == sum(amounts of rows) + sum(unexplained of failures) + sum(asides)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from flopledger.counters.convention import Convention, Rule
+from flopledger.counters.formula import Formula
+from flopledger.counters.tally import Aside, Granularity, Part, Tally
+from flopledger.reference_model.ledger import Entry, Ledger
+
+NOWHERE = "unattributed"  # the op of a part that the library could not place
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a convention does not give what was reported; amounts are in the tally's own unit.
+
+    `level` says what was added up: one op at a site (`operation`), a whole site, an op over the model, or the
+    total. `site` is "" at the last two, and `op` is None where nobody named one.
+    """
+
+    site: str
+    op: str | None
+    reported: int
+    claimed: int
+    level: Granularity = "site"
+
+    @property
+    def unexplained(self) -> int:
+        return self.reported - self.claimed
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A rule that was used. `in_macs` is its formula halved, for a tally in FLOPs; "" for one in MACs."""
+
+    formula: str
+    because: str
+    source: str
+    when: str = ""
+    in_macs: str = ""
+
+
+class Aligned(msgspec.Struct, frozen=True, kw_only=True):
+    """One tally on the ledger. `rows` has, for each call of the ledger, the claim's index and the amount.
+
+    `parts` and asides sum to the total. `sites` is how many places were compared, `agree` at how many of them
+    the formulas give what was reported.
+    """
+
+    name: str
+    unit: str
+    total: int
+    claims: list[Claim]
+    rows: list[tuple[int, int]]
+    parts: list[Part]
+    failures: list[Failure]
+    asides: list[Aside]
+    granularity: Granularity
+    sites: int
+    agree: int
+
+
+def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
+    """Check a convention against what was reported, everywhere that the tally speaks of.
+
+    A part at a place that the ledger does not know, or one that the library did not place, is a failure with a
+    claim of 0; so is a charge that is no whole number. Asides are no call's.
+    """
+    charged = convention.charges(ledger)
+    amounts = [0 if amount is None else int(amount) for _, amount in charged]
+    broken = {i for i, (_, amount) in enumerate(charged) if amount is None or amount.denominator != 1}
+    entries = [entry for entry, _ in ledger.rows()]
+    parts: list[Part] = []
+    failures: list[Failure] = []
+    for place, rows, reported in _places(tally, entries):
+        claimed = sum(amounts[i] for i in rows)
+        if reported == claimed and not broken.intersection(rows):
+            parts += _split(rows, entries, amounts)
+        else:
+            site, op, level = place
+            failures.append(Failure(site=site, op=op, reported=reported, claimed=claimed, level=level))
+            parts.append(Part(site, op, reported))
+    order: dict[str, int] = {}
+    for entry in ledger.entries:
+        order.setdefault(entry.site, len(order))
+    parts.sort(key=lambda part: (order.get(part.site, len(order)), part.site, part.op or ""))
+    failures.sort(key=lambda f: (order.get(f.site, len(order)), f.site, f.op or ""))
+    claims, indices = _claims([rule for rule, _ in charged], tally.unit)
+    where = _compared(tally, entries)
+    wrong = {_where(f.level, f.site, f.op) for f in failures}
+    return Aligned(
+        name=tally.name,
+        unit=tally.unit,
+        total=tally.total or 0,
+        claims=claims,
+        rows=list(zip(indices, amounts, strict=True)),
+        parts=parts,
+        failures=failures,
+        asides=tally.asides,
+        granularity=tally.granularity,
+        sites=len(where),
+        agree=len(where - wrong),
+    )
+
+
+Place = tuple[str, str | None, Granularity]
+
+
+def _places(tally: Tally, entries: Sequence[Entry]) -> list[tuple[Place, list[int], int]]:
+    """Everywhere to compare: the place, the rows there, and what was reported."""
+    rows: dict[Place, list[int]] = {}
+    reported: dict[Place, int] = {}
+    named = _ops_named(tally, entries)
+
+    def place(site: str, op: str | None) -> Place:
+        if tally.granularity == "total":
+            return "", None, "total"
+        if tally.granularity == "op":
+            return "", op, "op"
+        if tally.granularity == "operation" or site in named:
+            return site, op, "operation"
+        return site, None, "site"
+
+    for i, entry in enumerate(entries):
+        rows.setdefault(place(entry.site, entry.op), []).append(i)
+    for part in tally.parts:
+        if part.op != NOWHERE:
+            at = place(part.site, part.op)
+            reported[at] = reported.get(at, 0) + part.count
+    found = [(at, rows.get(at, []), reported.get(at, 0)) for at in dict.fromkeys([*rows, *reported])]
+    lost: dict[Place, int] = {}
+    for part in tally.parts:
+        if part.op == NOWHERE:
+            level: Granularity = "operation" if tally.granularity == "site" else tally.granularity
+            at = "" if level in ("op", "total") else part.site, NOWHERE, level
+            lost[at] = lost.get(at, 0) + part.count
+    return found + [(at, [], count) for at, count in lost.items() if count]
+
+
+def _ops_named(tally: Tally, entries: Sequence[Entry]) -> set[str]:
+    """The sites at which every part names an op that the ledger has there."""
+    known: dict[str, set[str | None]] = {}
+    for entry in entries:
+        known.setdefault(entry.site, set()).add(entry.op)
+    fits: dict[str, bool] = {}
+    for part in tally.parts:
+        if part.op != NOWHERE:
+            fits[part.site] = fits.get(part.site, True) and part.op in known.get(part.site, ())
+    return {site for site, fit in fits.items() if fit}
+
+
+def _where(level: Granularity, site: str, op: str | None) -> str:
+    """What counts as one place: a site, an op over the model, or the total."""
+    return (op or "") if level == "op" else site
+
+
+def _compared(tally: Tally, entries: Sequence[Entry]) -> set[str]:
+    level = tally.granularity
+    if level == "total":
+        return {""}
+    places = [(entry.site, entry.op) for entry in entries] + [(part.site, part.op) for part in tally.parts]
+    return {_where(level, site, op) for site, op in places}
+
+
+def _split(rows: Iterable[int], entries: Sequence[Entry], amounts: Sequence[int]) -> list[Part]:
+    """What the formulas give, by site and op."""
+    sums: dict[tuple[str, str], int] = {}
+    for i in rows:
+        key = (entries[i].site, entries[i].op)
+        sums[key] = sums.get(key, 0) + amounts[i]
+    return [Part(site, op, count) for (site, op), count in sums.items() if count]
+
+
+def _claims(rules: Sequence[Rule], unit: str) -> tuple[list[Claim], list[int]]:
+    """The rules in order of first use, and for each row which of them speaks of it."""
+    by_rule: dict[int, Claim] = {}  # a rule is made once and speaks of thousands of rows
+    claims: dict[Claim, int] = {}
+    indices = []
+    for rule in rules:
+        claim = by_rule.get(id(rule))
+        if claim is None:
+            half = str(halved(rule.formula)) if unit == "FLOP" else ""
+            claim = Claim(str(rule.formula), rule.because, rule.source, rule.condition, half)
+            by_rule[id(rule)] = claim
+        indices.append(claims.setdefault(claim, len(claims)))
+    return list(claims), indices
+
+
+def halved(formula: Formula) -> Formula:
+    """The same in MACs, where a formula is in FLOPs: one MAC is two."""
+    return Formula(tuple(msgspec.structs.replace(term, coefficient=term.coefficient / 2) for term in formula.terms))
+
+
+def failed(failures: Iterable[Failure], entries: Sequence[Entry]) -> frozenset[int]:
+    """The rows (one entry for each) whose amounts are not verified, because they are part of a sum that is wrong."""
+    found: set[int] = set()
+    for failure in failures:
+        if failure.op == NOWHERE and not failure.claimed:
+            continue
+        anywhere = failure.level in ("op", "total")
+        found.update(
+            i
+            for i, entry in enumerate(entries)
+            if (anywhere or entry.site == failure.site) and failure.op in (None, entry.op)
+        )
+    return frozenset(found)

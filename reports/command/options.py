@@ -1,0 +1,119 @@
+"""The command line's options and what its commands share: errors, progress, counting."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from flopledger.reports.pages.terminal import Format
+
+app = typer.Typer(
+    name="flopledger",
+    help="Run one PyTorch model through many FLOP counters and explain every difference exactly.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def complete_counters(incomplete: str) -> list[str]:
+    from flopledger.counters import registry
+
+    return [name for name in registry.names() if name.lower().startswith(incomplete.lower())]
+
+
+def _models(incomplete: str) -> list[str]:
+    known = ["mobilenet_v2", "mobilenet_v2?pooling=mean", "mobilenet_v2?width_mult=0.35", "torchvision:resnet50"]
+    return [name for name in known if name.startswith(incomplete)]
+
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="[MODEL]",
+        help="mobilenet_v2, mobilenet_v2?width_mult=0.35, torchvision:resnet50, file.py:make or package:make.",
+        autocompletion=_models,
+    ),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("-i", "--input", metavar="SHAPE", help="Shape of an input, e.g. 1x3x224x224 or 1x128:int64; "
+                 "repeat for several.  [default: 1x3x416x416]"),
+]  # fmt: skip
+Counters = Annotated[
+    list[str] | None,
+    typer.Option("-c", "--counter", metavar="COUNTER", help="COUNTER or COUNTER==RELEASE; repeat for several.  "
+                 "[default: all]", autocompletion=complete_counters),
+]  # fmt: skip
+Form = Annotated[Format, typer.Option("--format", help="How to print.", case_sensitive=False)]
+Timeout = Annotated[
+    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long each counter may take.")
+]
+Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="How many run at once.  [default: one per core]")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes on stderr.")]
+Out = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the pages go.")]
+Left = Annotated[str, typer.Argument(help="A counter, or COUNTER==RELEASE.", autocompletion=complete_counters)]
+Right = Annotated[str, typer.Argument(help="Another counter.", autocompletion=complete_counters)]
+DEFAULT = "mobilenet_v2"
+
+
+def compared(
+    model: str, inputs: list[str] | None, names: list[str] | None, timeout: float, jobs: int | None, quiet: bool
+) -> Any:
+    from flopledger.counters import registry
+    from flopledger.reports.compare import compare
+
+    try:
+        total = len(registry.usual() if names is None else dict.fromkeys(names)) + 1
+        with progress(total, quiet) as (_, advance):
+            return compare(model, inputs, counters=names, timeout=timeout, jobs=jobs, on_done=advance)
+    except ValueError as error:
+        fail(str(error))
+
+
+@contextmanager
+def progress(total: int | None, quiet: bool) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
+    """A bar on stderr while jobs run, where somebody can see it; to start with a total, and to advance."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda total: None, lambda name: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("counting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TextColumn("{task.description}"))  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=total)
+
+        def start(total: int) -> None:
+            bar.update(task, total=total)
+
+        def advance(name: str) -> None:
+            bar.update(task, advance=1, description=f"{name} done")
+
+        yield start, advance
+
+
+@contextmanager
+def writing_to(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        fail(f"cannot write to {out}: {error.strerror or error}")
+
+
+def fail(message: str) -> NoReturn:
+    """One line on stderr, exit status 2."""
+    print(f"flopledger: {' '.join(message.split())}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def note(message: str) -> None:
+    """One line on stderr; the work goes on."""
+    print(f"flopledger: {' '.join(message.split())}", file=sys.stderr)

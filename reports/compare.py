@@ -1,0 +1,157 @@
+"""Count and reconcile: the one road from a model to a run document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flopledger.counters import registry
+from flopledger.counters.engine import sources
+from flopledger.counters.engine.job import TIMEOUT, Live
+from flopledger.counters.engine.plan import count_all
+from flopledger.reference_model.subject import Spec
+from flopledger.reports.documents import run as documents
+from flopledger.reports.documents.run import Run
+from flopledger.reports.reconcile import Reconciliation
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+
+def compare(
+    model: nn.Module | str = "mobilenet_v2",
+    inputs: Any = None,
+    *,
+    counters: Sequence[str] | None = None,
+    timeout: float = TIMEOUT,
+    jobs: int | None = None,
+    keep: bool = True,
+    on_done: Callable[[str], None] = lambda name: None,
+) -> Report:
+    """Run a model through the counters and reconcile every pair.
+
+    Args:
+        model: a live module, or a spec like `"mobilenet_v2"` or `"torchvision:resnet50"`.
+        inputs: for a live module, a tensor or a tuple of positional arguments; for a spec, a shape
+            like `"1x3x224x224"` or a list of them. Default for a spec: one image of 416 by 416.
+        counters: names as `flopledger counters` lists them, `NAME==RELEASE` for a published release in an
+            overlay of its own; default all.
+        timeout: seconds that each counter may take.
+        jobs: how many run at once; default one per core.
+        keep: false counts again, whatever is kept of earlier runs.
+        on_done: called with a counter's name when it is through.
+
+    The forward pass is counted in eval mode. A live module is worked on in forked copies of this
+    process and comes back as it was: state, hooks, flags and identity.
+
+    Raises:
+        ValueError: an unknown counter or model, a release or shape that is none, inputs that the model rejects.
+    """
+    names = list(dict.fromkeys(counters)) if counters is not None else registry.usual()
+    live = None
+    if isinstance(model, str):
+        spec = Spec.parse(model, [inputs] if isinstance(inputs, str) else inputs)
+    else:
+        if inputs is None:
+            raise ValueError("a live model needs inputs: a tensor or a tuple of arguments")
+        arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+        live = _on_cpu(Live(model, arguments, type(model).__name__))
+        spec = Spec(model=live.label, inputs=())
+    ledger, tallies = count_all(names, spec, live=live, timeout=timeout, workers=jobs, keep=keep, on_done=on_done)
+    return Report(
+        documents.assemble(
+            flopledger=registry.version_of("flopledger") or "unknown",
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            environment=documents.environment(),
+            spec=spec.model,
+            ledger=ledger,
+            tallies=[(t, registry.get(t.counter).convention(t.version)) for t in tallies],
+            source=sources.reference(),
+            adapters={t.counter: sources.source(type(registry.get(t.counter)).__module__) for t in tallies},
+            asked=names if counters is not None else [],
+        )
+    )
+
+
+def _on_cpu(live: Live) -> Live:
+    """The same model, or a copy of it on the CPU: a forked process cannot use an accelerator."""
+    from copy import deepcopy
+
+    from torch import Tensor
+    from torch.utils._pytree import tree_leaves, tree_map
+
+    leaves = [v for v in tree_leaves(live.inputs) if isinstance(v, Tensor)]
+    tensors = [*live.model.parameters(), *live.model.buffers(), *leaves]
+    if all(t.device.type in ("cpu", "meta") for t in tensors):
+        return live
+    inputs = tree_map(lambda v: v.cpu() if isinstance(v, Tensor) else v, live.inputs)
+    return Live(deepcopy(live.model).cpu(), inputs, live.label)
+
+
+class Report:
+    """A run, to look at and to ask: tables, reconciliations, pages."""
+
+    def __init__(self, run: Run):
+        self.run = run
+
+    @classmethod
+    def read(cls, path: str | Path) -> Report:
+        """The report of a run document. Raises RunError and OSError."""
+        return cls(documents.read(Path(path)))
+
+    def frame(self) -> pd.DataFrame:
+        """One row per counter: unit, total, params, version, status, sites and how many agree."""
+        import pandas as pd
+
+        return (
+            pd.DataFrame(
+                [
+                    {
+                        "counter": t.name,
+                        "total": t.total,
+                        "unit": t.unit,
+                        "params": t.params,
+                        "version": t.version,
+                        "status": t.status,
+                        "sites": t.verified.sites,
+                        "agree": t.verified.agree,
+                        "reason": t.reason,
+                    }
+                    for t in self.run.tallies
+                ]
+            )
+            .astype({"total": "Int64", "params": "Int64"})
+            .set_index("counter")
+        )
+
+    def reconcile(self, left: str, right: str) -> Reconciliation:
+        """Why `left` and `right` differ. Raises KeyError where one of them did not count."""
+        return self.run.between(left, right)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write report.md, report.html, their pictures and run.json, all of them or none. Raises OSError."""
+        from flopledger.reports.documents.writing import write_whole
+        from flopledger.reports.pages.files import run_files
+
+        return write_whole(Path(folder), run_files(self.run))
+
+    def __repr__(self) -> str:
+        totals = ", ".join(f"{t.name} {t.total:,}" for t in self.run.counted())
+        return f"<Report {self.run.model.spec}: {totals}>"
+
+    def _repr_html_(self) -> str:
+        """In Jupyter: the page in a frame of its own, so that its styles stay inside."""
+        from html import escape
+
+        from flopledger.reports.pages.html import render
+
+        page = escape(render(self.run), quote=True)
+        return f'<iframe srcdoc="{page}" style="width:100%;height:48rem;border:0"></iframe>'
+
+    def _repr_markdown_(self) -> str:
+        from flopledger.reports.pages.markdown import render
+
+        return render(self.run)

@@ -1,0 +1,1 @@
+"""The JSON documents: their types, reading, checking, writing whole."""

@@ -1,0 +1,1 @@
+"""What a person reads, drawn from a document: terminal, Markdown, HTML, charts."""

@@ -1,0 +1,48 @@
+"""What has moved, in words and tables, for the terminal and for a failing test."""
+
+from __future__ import annotations
+
+from flopledger.reports.drift import Drift, Row
+from flopledger.reports.pages import words
+from flopledger.reports.pages.lines import of_drift
+from flopledger.reports.pages.terminal import Block, Column, Table
+from flopledger.reports.pages.words import op_word, signed, visible
+from flopledger.reports.verdict import wrong
+
+
+def blocks(found: Drift) -> list[Block]:
+    """One row per counter, then the lines of each one that moved."""
+    counters = Table(
+        [Column("counter"), Column("mark"), Column("baseline"), Column("", True), Column("now"), Column("", True),
+         Column("change", True)],
+        [
+            [visible(row.counter), row.mark, visible(row.before_version or ""), _number(row.before),
+             visible(row.after_version or ""), _number(row.after),
+             "" if row.difference is None else signed(row.difference)]
+            for row in found.rows
+        ],
+    )  # fmt: skip
+    shapes = ", ".join(visible(text).replace("x", "×") for text in found.inputs)
+    said: list[Block] = [f"{visible(found.model)} at {shapes}", counters]
+    for row in found.rows:
+        said += _row(row)
+    said += [f"note: {visible(text)}" for text in found.notes]
+    return [*said, "Something has drifted." if wrong(found) else "Nothing has drifted."]
+
+
+def _row(row: Row) -> list[Block]:
+    said: list[Block] = []
+    if row.reason and row.mark != "same":
+        said.append(f"{visible(row.counter)}, {row.mark}: {visible(row.reason)}")
+    if not row.lines and not row.residual:
+        return said
+    said += [f"{visible(row.counter)}: {signed(row.difference or 0)}", of_drift(row)]
+    for x in row.lines:
+        then, now = (visible(because) or "not charged" for because in (x.before_because, x.after_because))
+        if then != now:
+            said.append(f"- {op_word(x.op)}, then: {then}; now: {now}")
+    return said
+
+
+def _number(n: int | None) -> str:
+    return "" if n is None else words.number(n)

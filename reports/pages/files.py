@@ -1,0 +1,59 @@
+"""The files of a report, made from the run document alone: the same run gives the same bytes."""
+
+from __future__ import annotations
+
+from flopledger.reports.documents.reading import encode, parse
+from flopledger.reports.documents.run import Run
+from flopledger.reports.documents.run import check as check_run
+from flopledger.reports.documents.history import History
+from flopledger.reports.documents.history import check as check_history
+from flopledger.reports.pages import charts, history_markdown, history_words, html, markdown, words
+
+
+def pages(run: Run) -> dict[str, str]:
+    """File name → text: `report.md` with its two charts, and `report.html`, which needs no other file.
+
+    A chart that has nothing to show (no counted total, no pair) is left out.
+    """
+    files = {"report.md": markdown.render(run), "report.html": html.render(run)}
+    if run.counted():
+        files["totals.svg"] = charts.to_svg(charts.totals_spec(run))
+    pair = words.most_different(run)
+    if pair:
+        files["waterfall.svg"] = charts.to_svg(charts.waterfall_spec(pair, run.tally(pair.left).total or 0))
+    return files
+
+
+def history_pages(found: History) -> dict[str, str]:
+    """The same for a history: `releases-COUNTER.md` with its chart, and `releases-COUNTER.html`."""
+    name = history_words.file_stem(found)
+    files = {f"{name}.md": history_markdown.render(found), f"{name}.html": html.history(found)}
+    if found.counted:
+        files[f"{name}.svg"] = charts.to_svg(charts.history_spec(found))
+    return files
+
+
+def rendered(document: bytes) -> dict[str, bytes]:
+    """The files of a run or a history document, itself among them.
+
+    Raises:
+        RunError: it cannot be read, or does not add up.
+    """
+    found: Run | History = parse(document, {"run": Run, "history": History})
+    if isinstance(found, History):
+        return history_files(check_history(found))
+    return run_files(check_run(found))
+
+
+def run_files(run: Run) -> dict[str, bytes]:
+    """The pages of a run and `run.json`."""
+    return {**_encoded(pages(run)), "run.json": encode(run)}
+
+
+def history_files(found: History) -> dict[str, bytes]:
+    """The pages of a history and its JSON."""
+    return {**_encoded(history_pages(found)), f"{history_words.file_stem(found)}.json": encode(found)}
+
+
+def _encoded(texts: dict[str, str]) -> dict[str, bytes]:
+    return {name: text.encode() for name, text in texts.items()}

@@ -1,0 +1,202 @@
+"""The Markdown page, GitHub-flavoured; its charts are the SVG files that lie beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from flopledger.reference_model.ledger import meaning_of
+from flopledger.reports.documents.run import Run, TallyRecord
+from flopledger.reports.pages import words
+from flopledger.reports.pages.layers import Layer, layers
+from flopledger.reports.pages.lines import of_pair
+from flopledger.reports.pages.terminal import Table
+from flopledger.reports.pages.words import number, op_word, place, signed
+from flopledger.reports.reconcile import Reconciliation
+from flopledger.reports.verdict import wrong
+
+ROWS = 500  # layers that the page lists; `run.json` and the HTML have them all
+
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "$": "&#36;", "@": "&#64;"}
+_MARKS = re.compile(r"[\\*\[\]~]|(?<![^\W_])_|_(?![^\W_])|^(?=#|[+-](?!\d))")
+
+
+def escape(raw: str) -> str:
+    """One line of plain text: nothing in it is Markdown, HTML or the end of a table cell."""
+    marked = _MARKS.sub(lambda match: "\\" + match[0], words.visible(raw))
+    return "".join(_ENTITIES.get(c, c) for c in marked).strip()
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0, after: int = 0) -> str:
+    """A table with `numbers` right-aligned columns before its last `after`. Cells are escaped already."""
+    rule = ["---"] * (len(head) - numbers - after) + ["---:"] * numbers + ["---"] * after
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows)) + "\n"
+
+
+def drawn(found: Table) -> str:
+    """A table of lines; what no formula explains, and the sum, in bold."""
+    rule = ["---:" if column.numeric else "---" for column in found.columns]
+    rows = [
+        [f"**{escape(cell)}**" if cell and kind in ("residual", "sum") else escape(cell) for cell in row]
+        for row, kind in zip(found.rows, found.kinds, strict=True)
+    ]
+    heads = [escape(column.heading) for column in found.columns]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rule, *rows)) + "\n"
+
+
+def fenced(raw: str) -> str:
+    """A code block that its content cannot close."""
+    longest = max((len(run) for run in re.findall("`+", raw)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}latex\n{raw}\n{fence}\n"
+
+
+def render(run: Run) -> str:
+    """The whole page. It depends on the run alone, so the same run gives the same bytes."""
+    pair = words.most_different(run)
+    blocks = [
+        _opening(run),
+        _totals(run),
+        _measure(run),
+        _difference(run, pair),
+        _left(run),
+        _paper(run),
+        _layers(run),
+        "## What each counter charges, and why\n",
+        *[_convention(run, tally) for tally in run.tallies],
+        _ledger(run),
+    ]
+    return "\n".join(blocks)
+
+
+def _opening(run: Run) -> str:
+    alarm = f"**{escape(words.anything_left(run))}** " if wrong(run) else ""
+    return (
+        f"# {escape(run.model.spec)}: what each FLOP counter says, and why\n\n"
+        f"{alarm}{escape(words.headline(run))} "
+        f"The ledger holds {number(words.macs(run))} MACs and {number(run.model.params)} parameters.\n"
+    )
+
+
+def _totals(run: Run) -> str:
+    rows = []
+    for tally in run.tallies:
+        if tally.status == "counted":
+            total, unit = number(tally.total or 0), escape(tally.unit)
+            agree = words.agreement(tally)
+        else:
+            total, unit, agree = "–", f"{tally.status}: {escape(tally.reason or 'no reason given')}", "–"
+        rows.append([escape(tally.name), escape(tally.version or "–"), unit, total, agree])
+    chart = "\n![Totals by counter, split by operation](totals.svg)\n" if run.counted() else ""
+    head = ["counter", "version", "unit", "total", "sites that agree"]
+    return f"## What does each counter say?\n\n{table(head, rows, 2)}{chart}"
+
+
+def _measure(run: Run) -> str:
+    counted = run.counted()
+    said = f"## Do they measure the same thing?\n\n{escape(words.same_measure(run))}\n"
+    if not counted:
+        return said
+    rows = [
+        [
+            escape(op_word(op)),
+            *("<br>".join(escape(formula) for formula in formulas) for formulas in row.values()),
+        ]
+        for op, row in words.matrix(run).items()
+    ]
+    return said + "\n" + table(["operation", *(f"{escape(t.name)} ({escape(t.unit)})" for t in counted)], rows)
+
+
+def _difference(run: Run, pair: Reconciliation | None) -> str:
+    title = "## Which lines make up the difference?\n\n"
+    if pair is None:
+        return f"{title}There are no two counted totals, so there is no difference to explain.\n"
+    because = "\n".join(f"- {escape(sentence)}" for sentence in words.sentences(pair))
+    return (
+        f"{title}The two most different: {escape(words.difference(pair))}\n\n{drawn(of_pair(pair))}\n"
+        f"![From the first total to the second](waterfall.svg)\n\n{because}\n\n"
+        f"{escape(words.neither(pair, run))}\n\n**{escape(words.leftover(pair))}**\n"
+    )
+
+
+def _left(run: Run) -> str:
+    rows = [
+        [f"{escape(pair.left)} − {escape(pair.right)}", signed(pair.difference), signed(pair.residual)]
+        for pair in words.listed_pairs(run)
+    ]
+    every = f"\n{words.which_pairs(run)}.\n" if words.pairs(run) else ""
+    every += f"\n{table(['pair', 'difference', 'residual'], rows, 2)}" if rows else ""
+    return f"## Is anything left over?\n\n**{escape(words.anything_left(run))}**\n{every}"
+
+
+def _paper(run: Run) -> str:
+    choices: list[tuple[str, TallyRecord | None]] = [("the ledger", None)] if words.macs(run) else []
+    choices += [(tally.name, tally) for tally in run.counted()]
+    blocks = [
+        f"**{escape(name)}.** {escape(words.paper_sentence(run, tally))}\n\n" + fenced(words.paper_latex(run, tally))
+        for name, tally in choices
+    ]
+    advice = words.recommended(run) or "The ledger has no multiply-accumulates; say which counter you used."
+    columns = f"Columns of the LaTeX rows: {escape(words.LATEX_COLUMNS)}.\n"
+    return "\n".join([f"## Which number goes in a paper?\n\n{escape(advice)}\n", *blocks, columns])
+
+
+def _layers(run: Run) -> str:
+    counted = run.counted()
+    every = layers(run)
+    shown = every
+    said = ""
+    if len(every) > ROWS:
+        heaviest = sorted(range(len(every)), key=lambda i: (-max([every[i].macs, *every[i].counts]), i))[:ROWS]
+        shown = [every[i] for i in sorted(heaviest)]
+        said = f"The {number(ROWS)} largest of {number(len(every))} rows; `run.json` and the HTML have all.\n\n"
+    head = ["site", "operation", "MACs", *(escape(tally.name) for tally in counted)]
+    body = table(head, [_layer(layer) for layer in shown], 1 + len(counted))
+    summary = f"<details><summary>{words.plural(len(every), 'row')}, one per operation and site</summary>"
+    return f"## Layer by layer\n\n{summary}\n\n{said}{body}\n</details>\n"
+
+
+def _layer(layer: Layer) -> list[str]:
+    op = escape(op_word(layer.op)) if layer.op is not None else "(whole module)"
+    return [escape(place(layer.site)), op, number(layer.macs), *(number(count) for count in layer.counts)]
+
+
+def _convention(run: Run, tally: TallyRecord) -> str:
+    blocks = [f"### {escape(tally.name)}\n"]
+    if tally.reason:
+        blocks.append(f"{tally.status}: {escape(tally.reason)}\n")
+    if tally.status == "counted":
+        rows = [
+            [
+                escape(op_word(line.op)) + (f" ({escape(line.when)})" if line.when else ""),
+                escape(line.formula),
+                escape(line.because),
+                escape(line.source),
+                number(line.sites),
+                number(line.count),
+            ]
+            for line in run.convention(tally)
+        ]
+        blocks.append(table(["operation", "formula", "because", "source", "sites", "count"], rows, 2))
+    for f in tally.failures:
+        blocks.append(
+            f"- Its formulas fail at {escape(words.whereabouts(f))}: it reports {number(f.reported)}, they give {number(f.claimed)}.\n"
+        )
+    if tally.uncounted:
+        names = ", ".join(f"{escape(name)} ({number(calls)})" for name, calls in tally.uncounted.items())
+        blocks.append(f"Says that it left out: {names}.\n")
+    blocks += [f"- Warning: {escape(warning)}\n" for warning in tally.warnings]
+    blocks += [f"- Shim it needed to run: {escape(shim)}\n" for shim in tally.shims]
+    return "\n".join(blocks)
+
+
+def _ledger(run: Run) -> str:
+    notes = "".join(f"- {escape(note)}\n" for note in run.ledger.notes)
+    rows = [[escape(name), meaning_of(name), number(total)] for name, total in run.ledger.totals.items()]
+    made = run.environment
+    environment = (
+        f"flopledger {escape(run.flopledger)}, {escape(run.created)}, Python {escape(made.python)}, "
+        f"torch {escape(made.torch or 'none')}, {escape(made.platform)}."
+    )
+    traced = f"Traced on the {escape(run.model.device)} device, without asking any counter.\n"
+    return f"## The ledger\n\n{traced}{notes}\n{table(['quantity', 'meaning', 'total'], rows, 1)}\n{environment}\n"

@@ -1,0 +1,53 @@
+"""What "something is wrong" means: for the exit status of every command and the first paragraph of every page.
+
+- A **run** (`report`, `explain`, `count`, `snapshot`; report.md and report.html) is wrong if a counter's stated
+  formulas fail anywhere. Every residual comes from such a failure, and so do failures that cancel.
+- It is also wrong if there is no number where one was asked for: from a counter that was asked for by name
+  (`-c NAME`, `explain A B`, `counters=[…]`), or from any counter at all where none was named. A counter that
+  is not installed, cannot count the model, crashes or is too slow in a run that names nobody is said, and wrong
+  only if no other counted either.
+- A **history** (`releases`) is wrong if a step leaves a residual, if formulas fail at any release, or if no
+  release has a number.
+- A **drift** (`drift`, `releases --new`, the pytest plugin) is wrong if anything moved, failed or began to count.
+  What was wrong in the baseline and is wrong alike now has not drifted.
+
+Each command that finds something wrong exits with status 1.
+"""
+
+from __future__ import annotations
+
+from flopledger.reports.documents.history import Change, History, Row
+from flopledger.reports.documents.run import Run, TallyRecord
+from flopledger.reports.drift import Drift
+
+
+def wrong(found: Run | History | Drift) -> bool:
+    """Whether something is wrong, as this module's text defines it."""
+    if isinstance(found, Run):
+        return bool(failing(found) or without_number(found))
+    if isinstance(found, History):
+        return bool(unexplained(found) or failing_releases(found) or not found.counted)
+    return found.drifted
+
+
+def failing(run: Run) -> list[TallyRecord]:
+    """The counters whose formulas do not give what they reported, somewhere."""
+    return [t for t in run.counted() if t.failures or t.verified.agree < t.verified.sites]
+
+
+def without_number(run: Run) -> list[TallyRecord]:
+    """The counters that have no number although they were asked for."""
+    missing = [tally for tally in run.tallies if tally.status != "counted"]
+    if run.asked:
+        return [tally for tally in missing if tally.name in run.asked]
+    return [] if run.counted() else missing
+
+
+def unexplained(found: History) -> list[Change]:
+    """The steps that leave a residual."""
+    return [change for change in found.changes if change.reconciliation.residual]
+
+
+def failing_releases(found: History) -> list[Row]:
+    """The releases whose formulas fail somewhere."""
+    return [row for row in found.counted if row.agree != row.sites]
