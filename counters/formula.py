@@ -166,7 +166,9 @@ class Formula(msgspec.Struct, frozen=True):
 
 def _term(tokens: list[str], text: str) -> Monomial:
     """One product at the head of `tokens`, which it takes from there."""
-    coefficient, over, under, divide = Fraction(1), [], [], False
+    over: list[str] = []
+    under: list[str] = []
+    coefficient, divide = Fraction(1), False
     while True:
         if not tokens or tokens[0] in "+-·*/":
             raise ValueError(f"not a formula: {text!r}")

@@ -27,7 +27,7 @@ def disagreeing(ledger: Ledger, tallies: Mapping[str, Tally]) -> list[str]:
     """The tallies whose convention does not give what was reported at every site, and where."""
     found = []
     for tally in tallies.values():
-        side = align(tally, registry.get(tally.counter).convention(tally.version, ledger), ledger)
+        side = align(tally, registry.get(tally.counter).convention(tally.version), ledger)
         if tally.status != "counted" or side.sites != side.agree or side.failures:
             found.append(f"{tally.name}: {tally.reason or side.failures}")
     return found

@@ -42,7 +42,7 @@ class Honest:
             handle.remove()
         return Count(total=sum(part.count for part in found), parts=found)
 
-    def convention(self, version, ledger):
+    def convention(self, version):
         return Convention(
             "miniatures:Honest",
             (
@@ -229,7 +229,7 @@ class Published(Honest):
         parts = [Part(part.site, None, part.count * mini.PER_OUTPUT) for part in count.parts]
         return Count(total=sum(part.count for part in parts), parts=parts, params=mini.PARAMS)
 
-    def convention(self, version, ledger):
+    def convention(self, version):
         each = "2·outputs" if version and version >= "2" else "outputs"
         because = "two per output since 2.0" if version and version >= "2" else "one per output"
         return Convention("miniatures:Published", (

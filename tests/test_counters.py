@@ -65,7 +65,7 @@ def counted(spec: str, shape: str) -> Run:
         environment=Environment(python="", torch=None, platform=""),
         spec=spec,
         ledger=ledger,
-        tallies=[(t, registry.get(t.counter).convention(t.version, ledger)) for t in tallies],
+        tallies=[(t, registry.get(t.counter).convention(t.version)) for t in tallies],
     )
 
 
@@ -130,7 +130,7 @@ def test_a_wrong_convention_is_caught(name: str, reference: Run) -> None:
     """The check above must be able to fail: the same tally against another counter's rules."""
     tally = reference.tally(name)
     ledger = Ledger(model="", inputs=reference.model.inputs, params=0, entries=reference.ledger.entries)
-    other = registry.get("torchinfo" if name != "torchinfo" else "thop").convention(None, ledger)
+    other = registry.get("torchinfo" if name != "torchinfo" else "thop").convention(None)
     told = Tally(
         counter=name, distribution="", version=None, unit="", status="counted", total=tally.total,
         parts=tally.parts,
@@ -149,7 +149,7 @@ def test_sources_point_at_the_line_that_says_so(name: str) -> None:
     if name == "torch" and not str(version).startswith("2.14"):
         pytest.skip("lines are noted for torch 2.14")
     ledger = Ledger(model="", inputs=["1x3x4x4"], params=0, entries=[])
-    for rule in adapter.convention(version, ledger).rules:
+    for rule in adapter.convention(version).rules:
         path, line, symbol = re.fullmatch(r"(\S+):(\d+) (\w+)", rule.source).groups()  # type: ignore[union-attr]
         file = metadata.distribution(adapter.distribution).locate_file(path)
         text = Path(str(file)).read_text().splitlines()[int(line) - 1]

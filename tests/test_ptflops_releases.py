@@ -188,7 +188,7 @@ def test_sources_point_at_the_line_that_says_so(release: str) -> None:
     except releases.OverlayError as error:
         pytest.skip(str(error))
     ledger = trace(Sequences(), (torch.zeros(1, 6, 8),))
-    rules = registry.get("ptflops-pytorch").convention(release, ledger).rules
+    rules = registry.get("ptflops-pytorch").convention(release).rules
     assert len(rules) > 20
     for rule in rules:
         path, line, symbol = re.fullmatch(r"(\S+):(\d+) (\w+)", rule.source).groups()  # type: ignore[union-attr]
@@ -201,7 +201,7 @@ def test_versions_that_cannot_be_installed_have_rules() -> None:
     ledger = trace(Sequences(), (torch.zeros(1, 6, 8),))
     said = {
         version: [(str(rule.formula), rule.source) for rule in registry.get("ptflops-pytorch")
-                  .convention(version, ledger).rules]
+                  .convention(version).rules]
         for version in ("0.7.1.2", "0.7.2", "0.7.2.1", "0.7.5", "1.0", None)
     }  # fmt: skip
     assert said["0.7.1.2"] != said["0.7.2"] == said["0.7.2.1"] != said["0.7.5"] == said["1.0"] == said[None]

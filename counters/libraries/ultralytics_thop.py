@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flopledger.counters.convention import Convention, Step, both, called_as, has, in_force, in_modules, lacks, rule
-from flopledger.counters.libraries.thop import HOOKS, RNN, TABLE, Thop, counted, recurrent
-from flopledger.counters.libraries.thop_history import NO_ENTRY, upsamples
+from flopledger.counters.condition import (
+    both,
+    called_as,
+    has,
+    in_modules,
+    in_own_class,
+    lacks,
+    like,
+    negated,
+)
+from flopledger.counters.convention import Convention, Step, in_force, rule
+from flopledger.counters.libraries.thop.count import Thop, counted
+from flopledger.counters.libraries.thop.rules import HOOKS, NO_ENTRY, RNN, TABLE, recurrent, upsamples
 from flopledger.counters.tally import Count
-from flopledger.reference_model.ledger import Entry, Ledger
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,34 +36,8 @@ class UltralyticsThop:
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
         return counted(model, inputs, self.shims)
 
-    def convention(self, version: str | None, ledger: Ledger) -> Convention:
+    def convention(self, version: str | None) -> Convention:
         return Convention("ultralytics-thop", in_force(version, STEPS, RULES))
-
-
-def own_class(entry: Entry) -> bool:
-    """in a class of the model's own"""
-    return "." in entry.module
-
-
-def like(*names: str) -> Callable[[Entry], bool]:
-    """True in the classes `names` of torch.nn, and in those of other packages that derive from them."""
-    exactly = in_modules(*names)
-
-    def condition(entry: Entry) -> bool:
-        return exactly(entry) or entry.base in names
-
-    condition.__doc__ = f"{exactly.__doc__} or a class that derives from it"
-    return condition
-
-
-def no_linear(entry: Entry) -> bool:
-    """outside Linear and classes that derive from it"""
-    return not like("Linear")(entry)
-
-
-def no_attention(entry: Entry) -> bool:
-    """outside MultiheadAttention"""
-    return entry.module != "MultiheadAttention"
 
 
 _NORMS = like(*(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in (1, 2, 3)),
@@ -117,7 +99,7 @@ STEPS = (  # the first release is thop 0.1.1.post2209072238 under another name
     )),
     Step("2.1.2", (  # classes by their exact type; LeakyReLU was a zero already
         rule("conv conv_transpose linear layer_norm batch_norm instance_norm", "0", "it knew classes by exact type",
-             f"{TABLE}:33 register_hooks", own_class),
+             f"{TABLE}:33 register_hooks", in_own_class),
         rule("group_norm rms_norm", "0", NO_ENTRY, f"{TABLE}:33 register_hooks"),
         rule("pool", "inputs + outputs", "adds every input up and divides every output",
              f"{HOOKS}:119 count_adap_avgpool", in_modules(*(f"AdaptiveAvgPool{d}d" for d in (1, 2, 3)))),
@@ -133,14 +115,15 @@ STEPS = (  # the first release is thop 0.1.1.post2209072238 under another name
     Step("2.1.4", (rule("bilinear", "0", NO_ENTRY, f"{TABLE}:38 register_hooks"),)),
     Step("2.2.0", (
         rule("matmul", "0", "it counted modules only", f"{TABLE}:40 register_hooks"),
-        rule("attention", "0", "it counted modules only", f"{TABLE}:40 register_hooks", has("scores")),
+        rule("attention", "0", "it counted modules only", f"{TABLE}:40 register_hooks",
+             both(has("scores"), negated(_ATTENTION))),
     )),
     Step("2.2.2", (
         rule("matmul", "0", NO_ENTRY, f"{TABLE}:144 functional_hooks", called_as("torch.functional.einsum")),
     )),
     Step("2.2.3", (
-        rule("linear", "0", NO_ENTRY, f"{TABLE}:167 functional_hooks", both(no_linear, _LINEAR)),
+        rule("linear", "0", NO_ENTRY, f"{TABLE}:167 functional_hooks", both(negated(like("Linear")), _LINEAR)),
         rule("linear attention softmax", "0", NO_ENTRY, f"{TABLE}:167 functional_hooks",
-             both(no_attention, _MULTI_HEAD, lacks("scores"))),
+             both(negated(_ATTENTION), _MULTI_HEAD, lacks("scores"))),
     )),
 )  # fmt: skip

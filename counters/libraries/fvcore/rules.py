@@ -24,7 +24,7 @@ def of(version: str | None) -> tuple[Rule, ...]:
 def taps_at_output(case: Case) -> int:
     """Outputs of a convolution times the weights at one index of the weight tensor's first dimension."""
     facts = case.call.facts
-    return prod(facts["out"]) * prod(facts["weight"][1:])
+    return int(prod(facts["out"]) * prod(facts["weight"][1:]))
 
 
 RULES = (

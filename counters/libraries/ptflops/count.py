@@ -6,40 +6,28 @@ import contextlib
 import inspect
 import io
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from flopledger.counters.convention import Convention, Rule, both, called_as, has, in_force, in_modules, lacks, rule
-from flopledger.counters.libraries.ptflops_history import (
-    ATTENTION,
-    BOTH_WAYS,
-    LINEAR,
-    NO_HOOK,
-    POOLS,
-    asked,
-    sourced,
-    steps,
-    takes_a_tensor,
-)
+from packaging.version import Version
+
+from flopledger.counters.convention import Convention
+from flopledger.counters.libraries.ptflops import rules
 from flopledger.counters.registry import version_of
 from flopledger.counters.tally import Count, Part, Unsupported, exact
-from flopledger.reference_model.ledger import Entry, Ledger
 
 if TYPE_CHECKING:
     from torch import nn
 
     from flopledger.reference_model.sites import Sites
 
-ATEN = "ptflops/aten_ops.py"
-
 
 def _complexity(model: nn.Module, inputs: tuple[Any, ...], backend: str) -> tuple[int, int]:
     """Call the library with these very tensors. It prints its errors and returns None for them."""
     from ptflops import get_model_complexity_info
 
-    options = asked(model, inputs, version_of("ptflops"))
+    options = _asked(model, inputs, version_of("ptflops"))
     if "backend" in inspect.signature(get_model_complexity_info).parameters:
         options["backend"] = backend
     printed = io.StringIO()
@@ -79,12 +67,8 @@ class PtflopsPytorch:
             parts.append(Part("", "unattributed", rest))  # a hook's count that the batch does not divide
         return Count(total=total, parts=parts + called, params=params)
 
-    def convention(self, version: str | None, ledger: Ledger) -> Convention:
-        text = ledger.inputs[0].partition(":")[0] if ledger.inputs else ""
-        shape = [int(size) for size in text.split("x")] if text[:1].isdigit() else []
-        n, samples = _batch(version, len(ledger.inputs), shape), max(1, shape[0]) if shape else 1
-        rules = in_force(version, steps(n, samples, ledger), _rules(n, samples))
-        return Convention("ptflops-pytorch", sourced(version, rules))
+    def convention(self, version: str | None) -> Convention:
+        return Convention("ptflops-pytorch", rules.of(version))
 
 
 def _observe_hooks(engine: Any, sites: Sites, found: list[tuple[str, int]]) -> None:
@@ -127,71 +111,6 @@ def _observe_functions(wrapper: Any, sites: Sites, found: list[Part]) -> None:
     wrapper.__call__ = observed
 
 
-def _rules(n: int, samples: int) -> tuple[Rule, ...]:
-    """Today's rules, for hooks that are divided by `n`. Their sources are looked up for each release."""
-    hook, sample = Fraction(1, n), Fraction(1, samples)
-    twice = hook + 1
-    mean = " (averaged over the batch)" if n > 1 else ""
-    both_ways = "once by the module's hook" + mean + " and once more by the patched function it calls"
-    elements, functional = "relu_flops_counter_hook", "_numel_functional_flops_hook"
-    unfused = called_as("torch.nn.functional.multi_head_attention_forward")
-    mha = "multihead_attention_counter_hook"
-    return (
-        rule("conv conv_transpose", f"{hook}·macs + {hook}·bias_adds",
-             "taps of the kernel, groups respected, and the bias" + mean,
-             "conv_flops_counter_hook",
-             in_modules(*(f"Conv{t}{d}d" for t in ("", "Transpose") for d in (1, 2, 3)))),
-        rule("linear", f"{hook}·macs + {hook}·bias_adds", "products and the bias" + mean,
-             "linear_flops_counter_hook", LINEAR),
-        rule("batch_norm instance_norm group_norm", f"{2 * hook}·inputs",
-             "normalise and scale every element" + mean,
-             "bn_flops_counter_hook", both(_affine_norms, has("weights"))),
-        rule("batch_norm instance_norm group_norm", f"{hook}·inputs", "normalise every element" + mean,
-             "bn_flops_counter_hook", both(_affine_norms, lacks("weights"))),
-        rule("layer_norm", f"{hook}·inputs",
-             "one per element: its test for weights reads `affine`, which LayerNorm calls otherwise" + mean,
-             "bn_flops_counter_hook", in_modules("LayerNorm")),
-        rule("activation", f"{hook}·outputs", "one per element" + mean, elements,
-             in_modules("ReLU6", "LeakyReLU")),
-        rule("activation", f"{twice}·outputs", both_ways, elements, BOTH_WAYS),
-        rule("pool", f"{twice}·inputs", both_ways, "pool_flops_counter_hook", POOLS),
-        rule("upsample", f"{1 + hook * sample}·outputs",
-             both_ways + " (its hook looks at the first sample only)" * (samples > 1),
-             "upsample_flops_counter_hook", in_modules("Upsample")),
-        *_recurrent(hook, mean),
-        rule("linear", f"{hook}·macs + {hook}·bias_adds", "projections of attention" + mean, mha, ATTENTION),
-        rule("add", f"{hook}·outputs", "biases of the input projection" + mean, mha, ATTENTION),
-        rule("attention", f"{twice}·macs + {hook}·inputs",
-             both_ways + "; the hook adds one per score for the softmax and one per query element for scaling,"
-             " which are the inputs of the two products", mha, both(ATTENTION, unfused)),
-        rule("attention", f"{hook}·macs + {hook}·inputs",
-             "both products, one per score for the softmax and one per query element for scaling, which are the"
-             " inputs of the two products" + mean, mha, ATTENTION),
-        rule("softmax", "outputs", "a patched function, besides what the hook charges with the products",
-             functional, both(ATTENTION, unfused)),
-        rule("mul softmax", "0", "charged with the attention products, whose inputs they make", mha, ATTENTION),
-        rule("activation", "0", "the layer took hold of its activation before that was patched",
-             "FUNCTIONAL_MAPPING", in_modules("TransformerEncoderLayer", "TransformerDecoderLayer")),
-        rule("activation softmax pool upsample", "inputs", "a patched function, one per input element",
-             functional, _patched),
-        rule("upsample", "outputs", "a patched function, one per output element",
-             "_interpolate_functional_flops_hook",
-             called_as("torch.nn.functional.interpolate", "torch.nn.functional.upsample")),
-        rule("matmul", "macs", "a patched function, multiply-adds of the product",
-             "_matmul_tensor_flops_hook",
-             called_as(*(f"torch.{t}{f}" for t in ("", "Tensor.") for f in ("matmul", "mm", "bmm")))),
-        rule("matmul", "macs + biases", "a patched function, the product and what is added to it",
-             "_addmm_tensor_flops_hook",
-             called_as("torch.addmm", "torch.Tensor.addmm", "torch.baddbmm")),
-        rule("add mul", "outputs", "a patched function, one per element",
-             "_elementwise_tensor_flops_hook",
-             called_as("torch.add", "torch.Tensor.add", "torch.mul", "torch.Tensor.mul")),
-        rule("activation", "0", "neither a hook nor a patched function for it", NO_HOOK),
-        rule("add mul", "0", "an operator like x + y reaches no patched function", "TENSOR_OPS_MAPPING"),
-        rule("*", "0", "neither a hook nor a patched function for it", f"FUNCTIONAL_MAPPING {NO_HOOK}"),
-    )  # fmt: skip
-
-
 class PtflopsAten:
     """Formulas on dispatched operations: products, convolutions and the biases that go with them."""
 
@@ -221,52 +140,56 @@ class PtflopsAten:
             total, params = _complexity(model, inputs, "aten")
         return Count(total=total, parts=parts, params=params)
 
-    def convention(self, version: str | None, ledger: Ledger) -> Convention:
-        added = "an addmm carries its bias"
-        return Convention("ptflops-aten", (
-            rule("conv conv_transpose", "macs + bias_adds", "taps of the kernel, and the bias",
-                 f"{ATEN}:71 conv_flop_count"),
-            rule("linear", "macs + addmm_adds", "products, and the bias where it is part of the product",
-                 f"{ATEN}:36 addmm_flop"),
-            rule("matmul", "0", "no formula is registered for it", f"{ATEN}:109 ATEN_OPS_MAPPING", _unregistered),
-            rule("matmul", "macs + bias_adds", added, f"{ATEN}:36 addmm_flop"),
-            rule("attention", "macs", "fused attention comes apart into products on the meta device",
-                 f"{ATEN}:57 bmm_flop"),
-            rule("recurrent", "macs + bias_adds", "comes apart into addmm on the meta device",
-                 f"{ATEN}:36 addmm_flop"),
-            rule("*", "0", "no formula is registered for it", f"{ATEN}:109 ATEN_OPS_MAPPING"),
-        ))  # fmt: skip
+    def convention(self, version: str | None) -> Convention:
+        return Convention("ptflops-aten", rules.ATEN)
 
 
 def _batch(version: str | None, inputs: int, shape: Sequence[int]) -> int:
     """What the pytorch backend divides by: the length of a single tensor. By name it sees no batch."""
-    return max(1, shape[0]) if inputs == 1 and len(shape) and takes_a_tensor(version) else 1
+    return max(1, shape[0]) if inputs == 1 and len(shape) and rules.takes_a_tensor(version) else 1
 
 
-def _recurrent(hook: Fraction, mean: str) -> Any:
-    because = "products, biases twice, and the gates' element-wise work" + mean
-    for kinds, with_biases, without in ((("RNN", "RNNCell"), 3, 1), (("GRU", "GRUCell"), 13, 7),
-                                        (("LSTM", "LSTMCell"), 18, 10)):  # fmt: skip
-        for states, condition in ((with_biases, has("biases")), (without, lacks("biases"))):
-            yield rule("recurrent", f"{hook}·macs + {hook * states}·states", because,
-                       "rnn_flops_counter_hook", both(in_modules(*kinds), condition))  # fmt: skip
+def _asked(model: nn.Module, inputs: tuple[Any, ...], version: str | None) -> dict[str, Any]:
+    """The arguments by which a release takes these inputs.
+
+    A release that takes no tensor makes one of its own from a shape, a batch of one, and that is its usual
+    way. Everything else goes in by name (0.7.1 and 0.7.1.1 fail there, of an error of their own).
+
+    Raises:
+        Unsupported: there is no name.
+    """
+    if rules.takes_a_tensor(version):
+        batch = inputs[0] if len(inputs) == 1 else _named(model, inputs)
+        return {"input_res": (1,), "input_constructor": lambda _: batch}
+    assert version is not None
+    if shape := _own_shape(model, inputs, version):
+        return {"input_res": shape}
+    by_name = _named(model, inputs)
+    any_shape = (1, 1) if Version(version) < Version("0.2") else (1, 1, 1)
+    return {"input_res": any_shape, "input_constructor": lambda _: by_name}
 
 
-_affine_norms = in_modules(*(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in (1, 2, 3)), "GroupNorm")
-_FUNCTIONS = frozenset(
-    f"torch.nn.functional.{name}"
-    for name in (
-        *["relu", "prelu", "elu", "relu6", "gelu", "silu", "softmax"],
-        *(f"{a}{kind}_pool{d}d" for a in ("", "adaptive_") for kind in ("avg", "max") for d in (1, 2, 3)),
-    )
-)
+def _named(model: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Any]:
+    """The inputs by the names that forward() has for them."""
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    if len(parameters) < len(inputs) or any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in
+                                            parameters[: len(inputs)]):  # fmt: skip
+        raise Unsupported("takes these inputs by name only, and this forward() does not name them")
+    return {p.name: value for p, value in zip(parameters, inputs, strict=False)}
 
 
-def _patched(entry: Entry) -> bool:
-    """called as one of the patched functions"""
-    return entry.api in _FUNCTIONS
+def _own_shape(model: nn.Module, inputs: tuple[Any, ...], version: str) -> tuple[int, ...] | None:
+    """The shape from which a release makes a tensor like the one that goes in, None where it cannot."""
+    import torch
 
-
-def _unregistered(entry: Entry) -> bool:
-    """as baddbmm, mv or dot"""
-    return entry.aten in ("aten.baddbmm", "aten.mv", "aten.dot", "aten.vdot", "aten.addmv", "aten.addbmm")
+    if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor):
+        return None
+    if any(tensor.dtype != torch.float32 for tensor in (*inputs, *model.parameters())):
+        return None
+    batch, *rest = inputs[0].shape or (0,)
+    if batch != 1:
+        return None
+    if Version(version) < Version("0.2"):  # height and width, of three channels
+        return tuple(rest[1:]) if len(rest) == 3 and rest[0] == 3 else None
+    least = 3 if Version(version) < Version("0.3") else 2 if Version(version) < Version("0.6.1") else 1
+    return tuple(rest) if len(rest) >= least else None

@@ -1,22 +1,18 @@
-"""What ptflops did before its newest release: how a release takes inputs, what it charged and where it says so."""
+"""What ptflops charges, by release and backend, and where each release says so."""
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from math import prod
 
 import msgspec
 from packaging.version import Version
 
-from flopledger.counters.convention import Rule, Step, both, called_as, in_modules, rule
-from flopledger.counters.tally import Unsupported
-from flopledger.reference_model.ledger import Entry, Ledger
-
-if TYPE_CHECKING:
-    from torch import nn
+from flopledger.counters.condition import Condition, as_aten, both, called_as, has, in_modules, lacks
+from flopledger.counters.convention import Rule, Step, in_force, rule
+from flopledger.counters.formula import Case, Formula, quantity
 
 # Where each release has what a rule cites: the lines from these releases on, 0 where it is gone. Up to 0.6.7 all
 # is in one file. 0.7.2 has the files of 0.7.2.1, but cannot be installed.
@@ -63,52 +59,6 @@ def takes_a_tensor(version: str | None) -> bool:
     return version is None or Version(version) >= Version("0.7.1.2")
 
 
-def asked(model: nn.Module, inputs: tuple[Any, ...], version: str | None) -> dict[str, Any]:
-    """The arguments by which a release takes these inputs.
-
-    A release that takes no tensor makes one of its own from a shape, a batch of one, and that is its usual
-    way. Everything else goes in by name (0.7.1 and 0.7.1.1 fail there, of an error of their own).
-
-    Raises:
-        Unsupported: there is no name.
-    """
-    if takes_a_tensor(version):
-        batch = inputs[0] if len(inputs) == 1 else named(model, inputs)
-        return {"input_res": (1,), "input_constructor": lambda _: batch}
-    assert version is not None
-    if shape := _own_shape(model, inputs, version):
-        return {"input_res": shape}
-    by_name = named(model, inputs)
-    any_shape = (1, 1) if Version(version) < Version("0.2") else (1, 1, 1)
-    return {"input_res": any_shape, "input_constructor": lambda _: by_name}
-
-
-def named(model: nn.Module, inputs: tuple[Any, ...]) -> dict[str, Any]:
-    """The inputs by the names that forward() has for them."""
-    parameters = list(inspect.signature(model.forward).parameters.values())
-    if len(parameters) < len(inputs) or any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in
-                                            parameters[: len(inputs)]):  # fmt: skip
-        raise Unsupported("takes these inputs by name only, and this forward() does not name them")
-    return {p.name: value for p, value in zip(parameters, inputs, strict=False)}
-
-
-def _own_shape(model: nn.Module, inputs: tuple[Any, ...], version: str) -> tuple[int, ...] | None:
-    """The shape from which a release makes a tensor like the one that goes in, None where it cannot."""
-    import torch
-
-    if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor):
-        return None
-    if any(tensor.dtype != torch.float32 for tensor in (*inputs, *model.parameters())):
-        return None
-    batch, *rest = inputs[0].shape or (0,)
-    if batch != 1:
-        return None
-    if Version(version) < Version("0.2"):  # height and width, of three channels
-        return tuple(rest[1:]) if len(rest) == 3 and rest[0] == 3 else None
-    least = 3 if Version(version) < Version("0.3") else 2 if Version(version) < Version("0.6.1") else 1
-    return tuple(rest) if len(rest) >= least else None
-
-
 def sourced(version: str | None, rules: Sequence[Rule]) -> tuple[Rule, ...]:
     """The rules with the lines that this release has for what they cite: the first that is there, if they cite several.
 
@@ -134,116 +84,231 @@ def _line(symbol: str, version: str | None) -> int:
     return line
 
 
-def steps(n: int, samples: int, ledger: Ledger) -> tuple[Step, ...]:
-    """What changed, oldest first. Before 0.7.1.2, `n` (what hooks are divided by) is always 1."""
-    hook, sample = Fraction(1, n), Fraction(1, samples)
-    return (
-        # Only the dimensions of images were known.
-        Step("0.2", (
-            rule("conv batch_norm pool", "0", NOT_YET, NO_HOOK, _dimensions(3)),
-            rule("conv_transpose", "0", NOT_YET, NO_HOOK, in_modules("ConvTranspose2d")),
-        )),
-        Step("0.3", (rule("conv batch_norm pool", "0", NOT_YET, NO_HOOK, _dimensions(1)),)),
-        # Subclasses were known with their bases: torch.nn has these two.
-        Step("0.4", (rule("upsample", f"{sample}·outputs", "one per element; it looks at the first sample only",
-                          "upsample_flops_counter_hook", in_modules("UpsamplingNearest2d", "UpsamplingBilinear2d")),)),
-        # A linear layer was taken to have two dimensions.
-        Step("0.5.2", tuple(_second_dimensions(ledger))),
-        # Biases of linear layers, transposed convolutions: not yet, or in another way.
-        Step("0.6.4", (
-            rule("linear", "macs", "products, the bias left out", "linear_flops_counter_hook", LINEAR),
-            rule("conv_transpose", "macs + bias_adds", "taps of the kernel at every input, and the bias at height times"
-                 " height of the output", "deconv_flops_counter_hook", in_modules("ConvTranspose2d")),
-            rule("conv_transpose", "0", NOT_YET, NO_HOOK, in_modules("ConvTranspose1d", "ConvTranspose3d")),
-        )),
-        Step("0.6.6", (rule("instance_norm group_norm", "0", NOT_YET, NO_HOOK),)),
-        # Attention was taken to have its batch in the second dimension, as it has without `batch_first`. With it,
-        # n samples of length l were l samples of length n. The ledger does not tell; `batch_first` is more usual.
-        Step("0.6.7", (
-            rule("attention", f"{1 + 2 * samples}·inputs", "takes the samples for the sequence: both products, and one"
-                 " per query element for scaling", "multihead_attention_counter_hook", ATTENTION),
-            rule("softmax", f"{samples}·rows - {1 + 2 * samples}·inputs", "takes the samples for the sequence, so a row"
-                 " has as many scores; what the products' inputs have of scores does not count",
-                 "multihead_attention_counter_hook", ATTENTION),
-        )),
-        Step("0.6.8", (rule("activation", "0", NOT_YET, NO_HOOK, in_modules("GELU")),)),
-        Step("0.7", (rule("layer_norm", "0", NOT_YET, NO_HOOK),)),
-        # No function was patched, so nothing was counted twice.
-        Step("0.7.1", (
-            rule("activation", "outputs", "one per element", "relu_flops_counter_hook", BOTH_WAYS),
-            rule("pool", "inputs", "one per element", "pool_flops_counter_hook", POOLS),
-            rule("upsample", f"{sample}·outputs", "one per element; it looks at the first sample only",
-                 "upsample_flops_counter_hook", in_modules("Upsample")),
-            rule("attention", "macs + inputs", "both products, one per score for the softmax and one per query element"
-                 " for scaling, which are the inputs of the products", "multihead_attention_counter_hook", ATTENTION),
-        )),
-        # F.linear was patched as well, in this one release.
-        Step("0.7.1.1", (
-            rule("linear", "2·macs + 2·biases", "once by the module's hook and once more by the patched function, both"
-                 " with the bias once a call", "_linear_functional_flops_hook", LINEAR),
-            rule("linear", "2·macs + bias_adds + biases", "once by the module's hook and once more by the patched"
-                 " function, which adds the bias once a call", "_linear_functional_flops_hook", ATTENTION),
-            rule("linear", "macs + biases", "a patched function, products and the bias once a call",
-                 "_linear_functional_flops_hook", called_as("torch.nn.functional.linear")),
-        )),
-        Step("0.7.2", (rule("linear", f"{hook}·macs + {hook}·biases", "products, and the bias once a call" +
-                            " (averaged over the batch)" * (n > 1), "linear_flops_counter_hook", LINEAR),)),
-        Step("0.7.4", tuple(_resized(hook * sample, samples, ledger))),
-        Step("0.7.5", (
-            rule("conv_transpose", f"{hook}·macs_at_output + {hook}·bias_adds", "counted like a convolution, over the"
-                 " output positions" + " (averaged over the batch)" * (n > 1), "conv_flops_counter_hook",
-                 in_modules(*(f"ConvTranspose{d}d" for d in (1, 2, 3)))),
-        )),
-    )  # fmt: skip
+@quantity
+def sole_batch(case: Case) -> int:
+    """The batch where the model has a single input, by which hooks are averaged; else 1: by name it sees no batch."""
+    return case.ledger.batch if len(case.ledger.inputs) == 1 else 1
 
 
-def _dimensions(d: int) -> Callable[[Entry], bool]:
+@quantity
+def first_sample(case: Case) -> int:
+    """Elements of the first sample that comes out."""
+    return prod(case.call.facts["out"][1:])
+
+
+@quantity
+def queries(case: Case) -> int:
+    """Attention: queries of all samples and heads."""
+    return prod(case.call.facts["query"][:-1])
+
+
+@quantity
+def second_dimensions(case: Case) -> int:
+    """Samples of a linear layer times the second dimensions of what goes in and what comes out."""
+    into, out = case.call.facts["input"], case.call.facts["out"]
+    return int(into[0] * into[1] * out[1])
+
+
+@quantity
+def resized(case: Case) -> Fraction:
+    """Inputs of a resampling times its factor to the power of the samples; 0 where sides have factors of their own."""
+    sides = re.search(r"(\d)d", case.entry.aten)
+    inputs, outputs = case.call.quantities["inputs"], case.call.quantities["outputs"]
+    if not sides or not inputs:
+        return Fraction(0)
+    grown, d = Fraction(outputs, inputs), int(sides[1])
+    factor = Fraction(round(grown.numerator ** (1 / d)), round(grown.denominator ** (1 / d)))
+    return inputs * factor ** case.call.facts["input"][0] if factor**d == grown else Fraction(0)
+
+
+def of(version: str | None) -> tuple[Rule, ...]:
+    """The rules of a release's pytorch backend, None for the newest. Those that take no tensor see no batch."""
+    rules = sourced(version, in_force(version, STEPS, RULES))
+    return rules if takes_a_tensor(version) else tuple(map(_undivided, rules))
+
+
+def _undivided(each: Rule) -> Rule:
+    terms = tuple(
+        msgspec.structs.replace(term, under=tuple(name for name in term.under if name != "sole_batch"))
+        for term in each.formula.terms
+    )
+    return msgspec.structs.replace(
+        each, formula=Formula.parse(str(Formula(terms))), because=each.because.replace(_MEAN, "")
+    )
+
+
+def _dimensions(d: int) -> Condition:
     kinds = ("Conv", "BatchNorm", "MaxPool", "AvgPool", "AdaptiveMaxPool", "AdaptiveAvgPool")
     return in_modules(*(f"{kind}{d}d" for kind in kinds))
 
 
-def _second_dimensions(ledger: Ledger) -> Iterator[Rule]:
-    """Linear layers on samples of several rows, which were taken for the features in and out (if not rows of rows)."""
-    several = {_rows(entry) for entry in ledger.entries if entry.op == "linear"} - {Fraction(1)}
-    for rows in sorted(rows for rows in several if rows.denominator == 1):
-
-        def condition(entry: Entry, rows: Fraction = rows) -> bool:
-            return entry.module == "Linear" and _rows(entry) == rows
-
-        condition.__doc__ = f"in Linear with {rows} rows a sample"
-        yield rule("linear", f"{rows}·rows", f"takes the second dimension, of {rows}, for the features in and out",
-                   "linear_flops_counter_hook", condition)  # fmt: skip
-
-
-def _rows(entry: Entry) -> Fraction:
-    """Rows of one sample, where all calls are of one batch size."""
-    if not entry["sample_weights"]:
-        return Fraction(1)
-    return Fraction(entry["rows"] * entry["weights"], entry["calls"] * entry["sample_weights"])
+_AFFINE_NORMS = in_modules(*(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in (1, 2, 3)), "GroupNorm")
+_RESAMPLES = ("torch.nn.functional.interpolate", "torch.nn.functional.upsample")
+_PATCHED = called_as(
+    *(f"torch.nn.functional.{name}" for name in ("relu", "prelu", "elu", "relu6", "gelu", "silu", "softmax")),
+    *(f"torch.nn.functional.{a}{kind}_pool{d}d" for a in ("", "adaptive_") for kind in ("avg", "max")
+      for d in (1, 2, 3)),
+)  # fmt: skip
+_MEAN = " (averaged over the batch)"
+_BOTH_WAYS = f"once by the module's hook{_MEAN} and once more by the patched function it calls"
+_ELEMENTS, _FUNCTIONAL = "relu_flops_counter_hook", "_numel_functional_flops_hook"
+_MHA = "multihead_attention_counter_hook"
+OPS = "ptflops/aten_ops.py"
 
 
-def _resized(hooked: Fraction, samples: int, ledger: Ledger) -> Iterator[Rule]:
-    """Resampling by a factor, which was raised to the number of samples, not of sides. A size looks like a factor."""
-    factors = {_factor(entry) for entry in ledger.entries if entry.op == "upsample"}
-    for factor in sorted(factor for factor in factors if factor):
-
-        def condition(entry: Entry, factor: Fraction = factor) -> bool:
-            return entry.op == "upsample" and _factor(entry) == factor
-
-        condition.__doc__ = f"by a factor of {factor}"
-        because = f"a patched function, the input times the factor, {factor}, to the power of the samples, {samples}"
-        function, source = f"{factor**samples}·inputs", "_interpolate_functional_flops_hook"
-        yield rule("upsample", f"{hooked}·outputs + {function}", f"the module's hook, and {because}", source,
-                   both(in_modules("Upsample"), condition))  # fmt: skip
-        yield rule("upsample", function, because, source, both(
-            called_as("torch.nn.functional.interpolate", "torch.nn.functional.upsample"), condition))  # fmt: skip
+def _recurrent() -> Iterator[Rule]:
+    because = "products, biases twice, and the gates' element-wise work" + _MEAN
+    for kinds, with_biases, without in ((("RNN", "RNNCell"), 3, 1), (("GRU", "GRUCell"), 13, 7),
+                                        (("LSTM", "LSTMCell"), 18, 10)):  # fmt: skip
+        for states, condition in ((with_biases, has("biases")), (without, lacks("biases"))):
+            yield rule("recurrent", f"macs / sole_batch + {states}·states / sole_batch", because,
+                       "rnn_flops_counter_hook", both(in_modules(*kinds), condition))  # fmt: skip
 
 
-def _factor(entry: Entry) -> Fraction | None:
-    """The factor by which every side grew, None where no single one did it."""
-    sides = re.search(r"(\d)d", entry.aten)
-    if not sides or not entry["inputs"]:
-        return None
-    grown, d = Fraction(entry["outputs"], entry["inputs"]), int(sides[1])
-    factor = Fraction(round(grown.numerator ** (1 / d)), round(grown.denominator ** (1 / d)))
-    return factor if factor**d == grown else None
+RULES = (
+    rule("conv conv_transpose", "macs / sole_batch + bias_adds / sole_batch",
+         "taps of the kernel, groups respected, and the bias" + _MEAN,
+         "conv_flops_counter_hook",
+         in_modules(*(f"Conv{t}{d}d" for t in ("", "Transpose") for d in (1, 2, 3)))),
+    rule("linear", "macs / sole_batch + bias_adds / sole_batch", "products and the bias" + _MEAN,
+         "linear_flops_counter_hook", LINEAR),
+    rule("batch_norm instance_norm group_norm", "2·inputs / sole_batch",
+         "normalise and scale every element" + _MEAN,
+         "bn_flops_counter_hook", both(_AFFINE_NORMS, has("weights"))),
+    rule("batch_norm instance_norm group_norm", "inputs / sole_batch", "normalise every element" + _MEAN,
+         "bn_flops_counter_hook", both(_AFFINE_NORMS, lacks("weights"))),
+    rule("layer_norm", "inputs / sole_batch",
+         "one per element: its test for weights reads `affine`, which LayerNorm calls otherwise" + _MEAN,
+         "bn_flops_counter_hook", in_modules("LayerNorm")),
+    rule("activation", "outputs / sole_batch", "one per element" + _MEAN, _ELEMENTS,
+         in_modules("ReLU6", "LeakyReLU")),
+    rule("activation", "outputs / sole_batch + outputs", _BOTH_WAYS, _ELEMENTS, BOTH_WAYS),
+    rule("pool", "inputs / sole_batch + inputs", _BOTH_WAYS, "pool_flops_counter_hook", POOLS),
+    rule("upsample", "first_sample / sole_batch + outputs",
+         _BOTH_WAYS + " (its hook looks at the first sample only)",
+         "upsample_flops_counter_hook", in_modules("Upsample")),
+    *_recurrent(),
+    rule("linear", "macs / sole_batch + bias_adds / sole_batch", "projections of attention" + _MEAN, _MHA, ATTENTION),
+    rule("attention", "macs / sole_batch + scores / sole_batch + inputs / sole_batch",
+         "both products, one per score for the softmax and one per query element for scaling" + _MEAN,
+         _MHA, both(ATTENTION, has("scores"))),
+    rule("attention", "macs / sole_batch + macs + inputs / sole_batch",
+         _BOTH_WAYS + "; the hook adds one per score for the softmax and one per query element for scaling,"
+         " which are the inputs of the two products", _MHA, ATTENTION),
+    rule("softmax", "outputs", "a patched function, besides what the hook charges with the products",
+         _FUNCTIONAL, ATTENTION),
+    rule("mul", "0", "charged with the attention products, whose inputs it makes", _MHA, ATTENTION),
+    rule("activation", "0", "the layer took hold of its activation before that was patched",
+         "FUNCTIONAL_MAPPING", in_modules("TransformerEncoderLayer", "TransformerDecoderLayer")),
+    rule("activation softmax pool upsample", "inputs", "a patched function, one per input element",
+         _FUNCTIONAL, _PATCHED),
+    rule("upsample", "outputs", "a patched function, one per output element",
+         "_interpolate_functional_flops_hook",
+         called_as("torch.nn.functional.interpolate", "torch.nn.functional.upsample")),
+    rule("matmul", "macs", "a patched function, multiply-adds of the product",
+         "_matmul_tensor_flops_hook",
+         called_as(*(f"torch.{t}{f}" for t in ("", "Tensor.") for f in ("matmul", "mm", "bmm")))),
+    rule("matmul", "macs + biases", "a patched function, the product and what is added to it",
+         "_addmm_tensor_flops_hook",
+         called_as("torch.addmm", "torch.Tensor.addmm", "torch.baddbmm")),
+    rule("add mul", "outputs", "a patched function, one per element",
+         "_elementwise_tensor_flops_hook",
+         called_as("torch.add", "torch.Tensor.add", "torch.mul", "torch.Tensor.mul")),
+    rule("activation", "0", "neither a hook nor a patched function for it", NO_HOOK),
+    rule("add mul", "0", "an operator like x + y reaches no patched function", "TENSOR_OPS_MAPPING"),
+    rule("*", "0", "neither a hook nor a patched function for it", f"FUNCTIONAL_MAPPING {NO_HOOK}"),
+)  # fmt: skip
+STEPS = (
+    # Only the dimensions of images were known.
+    Step("0.2", (
+        rule("conv batch_norm pool", "0", NOT_YET, NO_HOOK, _dimensions(3)),
+        rule("conv_transpose", "0", NOT_YET, NO_HOOK, in_modules("ConvTranspose2d")),
+    )),
+    Step("0.3", (rule("conv batch_norm pool", "0", NOT_YET, NO_HOOK, _dimensions(1)),)),
+    # Subclasses were known with their bases: torch.nn has these two.
+    Step("0.4", (rule("upsample", "first_sample", "one per element; it looks at the first sample only",
+                      "upsample_flops_counter_hook", in_modules("UpsamplingNearest2d", "UpsamplingBilinear2d")),)),
+    # A linear layer was taken to have two dimensions.
+    Step("0.5.2", (
+        rule("linear", "second_dimensions", "takes the second dimensions for the features in and out",
+             "linear_flops_counter_hook", LINEAR),
+    )),
+    # Biases of linear layers, transposed convolutions: not yet, or in another way.
+    Step("0.6.4", (
+        rule("linear", "macs", "products, the bias left out", "linear_flops_counter_hook", LINEAR),
+        rule("conv_transpose", "macs + bias_adds", "taps of the kernel at every input, and the bias at height times"
+             " height of the output", "deconv_flops_counter_hook", in_modules("ConvTranspose2d")),
+        rule("conv_transpose", "0", NOT_YET, NO_HOOK, in_modules("ConvTranspose1d", "ConvTranspose3d")),
+    )),
+    Step("0.6.6", (rule("instance_norm group_norm", "0", NOT_YET, NO_HOOK),)),
+    # Attention was taken to have its batch in the second dimension, as it has without `batch_first`. With it,
+    # n samples of length l were l samples of length n. The ledger does not tell; `batch_first` is more usual.
+    Step("0.6.7", (
+        rule("attention", "inputs + 2·batch·inputs + batch·queries", "takes the samples for the sequence: both"
+             " products, one per score for the softmax and one per query element for scaling", "multihead_attention_counter_hook",
+             both(ATTENTION, has("scores"))),
+        rule("attention", "inputs + 2·batch·inputs", "takes the samples for the sequence: both products, and one"
+             " per query element for scaling", "multihead_attention_counter_hook", ATTENTION),
+        rule("softmax", "batch·rows - inputs - 2·batch·inputs", "takes the samples for the sequence, so a row"
+             " has as many scores; what the products' inputs have of scores does not count",
+             "multihead_attention_counter_hook", ATTENTION),
+    )),
+    Step("0.6.8", (rule("activation", "0", NOT_YET, NO_HOOK, in_modules("GELU")),)),
+    Step("0.7", (rule("layer_norm", "0", NOT_YET, NO_HOOK),)),
+    # No function was patched, so nothing was counted twice.
+    Step("0.7.1", (
+        rule("activation", "outputs", "one per element", "relu_flops_counter_hook", BOTH_WAYS),
+        rule("pool", "inputs", "one per element", "pool_flops_counter_hook", POOLS),
+        rule("upsample", "first_sample", "one per element; it looks at the first sample only",
+             "upsample_flops_counter_hook", in_modules("Upsample")),
+        rule("attention", "macs + scores + inputs", "both products, one per score for the softmax and one per"
+             " query element for scaling", "multihead_attention_counter_hook", both(ATTENTION, has("scores"))),
+        rule("attention", "macs + inputs", "both products, one per score for the softmax and one per query element"
+             " for scaling, which are the inputs of the products", "multihead_attention_counter_hook", ATTENTION),
+    )),
+    # F.linear was patched as well, in this one release.
+    Step("0.7.1.1", (
+        rule("linear", "2·macs + 2·biases", "once by the module's hook and once more by the patched function, both"
+             " with the bias once a call", "_linear_functional_flops_hook", LINEAR),
+        rule("linear", "2·macs + bias_adds + biases", "once by the module's hook and once more by the patched"
+             " function, which adds the bias once a call", "_linear_functional_flops_hook", ATTENTION),
+        rule("linear", "macs + biases", "a patched function, products and the bias once a call",
+             "_linear_functional_flops_hook", called_as("torch.nn.functional.linear")),
+    )),
+    Step("0.7.2", (rule("linear", "macs / sole_batch + biases / sole_batch", "products, and the bias once a call" +
+                        _MEAN, "linear_flops_counter_hook", LINEAR),)),
+    Step("0.7.4", (
+        rule("upsample", "first_sample / sole_batch + resized",
+             "the module's hook, and a patched function: the input times the factor to the power of the samples",
+             "_interpolate_functional_flops_hook", both(in_modules("Upsample"), has("resized"))),
+        rule("upsample", "resized", "a patched function: the input times the factor to the power of the samples",
+             "_interpolate_functional_flops_hook", both(called_as(*_RESAMPLES), has("resized"))),
+    )),
+    Step("0.7.5", (
+        rule("conv_transpose", "macs_at_output / sole_batch + bias_adds / sole_batch",
+             "counted like a convolution, over the output positions" + _MEAN, "conv_flops_counter_hook",
+             in_modules(*(f"ConvTranspose{d}d" for d in (1, 2, 3)))),
+    )),
+)  # fmt: skip
+
+
+@quantity
+def addmm_adds(case: Case) -> int:
+    """Additions of a linear layer's bias where torch does them inside the product, as addmm."""
+    return case.call.quantities.get("bias_adds", 0) if case.call.facts.get("addmm") else 0
+
+
+ATEN = (
+    rule("conv conv_transpose", "macs + bias_adds", "taps of the kernel, and the bias",
+         f"{OPS}:71 conv_flop_count"),
+    rule("linear", "macs + addmm_adds", "products, and the bias where it is part of the product",
+         f"{OPS}:36 addmm_flop"),
+    rule("matmul", "0", "no formula is registered for it", f"{OPS}:109 ATEN_OPS_MAPPING",
+         as_aten("baddbmm", "mv", "dot", "vdot", "addmv", "addbmm")),
+    rule("matmul", "macs + bias_adds", "an addmm carries its bias", f"{OPS}:36 addmm_flop"),
+    rule("attention", "macs", "fused attention comes apart into products on the meta device",
+         f"{OPS}:57 bmm_flop"),
+    rule("recurrent", "macs + bias_adds", "comes apart into addmm on the meta device",
+         f"{OPS}:36 addmm_flop"),
+    rule("*", "0", "no formula is registered for it", f"{OPS}:109 ATEN_OPS_MAPPING"),
+)  # fmt: skip

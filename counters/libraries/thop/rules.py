@@ -34,7 +34,7 @@ def upsamples(mode: str) -> Condition:
 def channel_macs(case: Case) -> int:
     """Outputs of a convolution times the input channels of a group: its MACs if the kernel were one tap."""
     weight, facts = case.call.facts["weight"], case.call.facts
-    return prod(facts["out"]) * (weight[0] // facts["groups"] if facts["transposed"] else weight[1])
+    return int(prod(facts["out"]) * (weight[0] // facts["groups"] if facts["transposed"] else weight[1]))
 
 
 @quantity
@@ -44,8 +44,8 @@ def windows_as_written(case: Case) -> int:
     outputs = case.call.quantities["outputs"]
     if "kernel_size" in facts:
         size = facts["kernel_size"]
-        return outputs * (prod(size) if isinstance(size, (list, tuple)) else int(size))
-    return outputs * prod(i // o for i, o in zip(facts["input"], facts["out"], strict=True) if o)
+        return int(outputs * (prod(size) if isinstance(size, (list, tuple)) else size))
+    return int(outputs * prod(i // o for i, o in zip(facts["input"], facts["out"], strict=True) if o))
 
 
 def uploaded(version: str) -> int:
