@@ -5,9 +5,8 @@ from __future__ import annotations
 import dis
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from math import prod
 from types import CodeType, FrameType, FunctionType
 from typing import Any
@@ -152,14 +151,11 @@ def describe(value: Any) -> str:
 
 
 class Frame:
-    """A torch function that is running: its price, if it has one, and what may turn out to be part of that."""
+    """A torch function that is running. One with a price is taken whole; what runs in another is seen by itself."""
 
-    def __init__(self, func: Any, name: str, pricer: Pricer | None, opened: bool):
+    def __init__(self, func: Any, name: str, pricer: Pricer | None):
         self.func, self.name, self.pricer = func, name, pricer
-        self.waits = pricer is not None and opened  # a function further in may have a price of its own
-        self.claimed = False
-        self.pending: list[Callable[[], None]] = []
-        self.inner: set[str] = set()  # the ATen ops in it
+        self.inner: set[str] = set()  # the ATen ops in it, where it has a price
 
 
 class Recorder:
@@ -197,50 +193,11 @@ class Recorder:
             size = prod(tensor.shape[:2]) if tensor is not None else 0
             self.modules[site] = Calls(before.calls + 1, before.size + size)
 
-    def priced(
+    def add(
         self, pricer: Pricer | None, kind: str, aten: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
     ) -> None:
-        """Write down one operation, or leave it to the function around it that may turn out to hold it."""
-        waiting = next((frame for frame in reversed(self.frames) if frame.waits), None)
-        apis = tuple(frame.name for frame in self.frames)
-        record = partial(self._record, self.site[-1], apis, pricer, kind, aten, args, kwargs, out)
-        if waiting is None:
-            record()
-        else:
-            waiting.pending.append(record)
-
-    def leave(self, frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-        """A torch function has returned: the innermost one that has a price decides, for all that is in it."""
-        if frame.pricer is not None and not frame.claimed:
-            for outer in self.frames:
-                outer.claimed = True
-            if "aten.addmm" in frame.inner:
-                kwargs = {**kwargs, "addmm": True}
-            self.frames.append(frame)
-            frame.waits = False
-            self.priced(
-                frame.pricer, "unclassified", f"aten.{frame.name.rpartition('.')[2].strip('_')}", args, kwargs, out
-            )
-            self.frames.pop()
-            return
-        waiting = next((outer for outer in reversed(self.frames) if outer.waits), None)
-        for record in frame.pending:
-            if waiting is None:
-                record()
-            else:
-                waiting.pending.append(record)
-
-    def _record(
-        self,
-        site: str,
-        apis: tuple[str, ...],
-        pricer: Pricer | None,
-        kind: str,
-        aten: str,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        out: Any,
-    ) -> None:
+        """Write down one operation, at the site and in the functions that are running."""
+        site, apis = self.site[-1], tuple(frame.name for frame in self.frames)
         op, quantities, facts = price(pricer, kind, args, kwargs, out)
         if op == "matmul" and _ATTENTION in apis:
             op = "attention"  # its projections are linear functions, so what is left are the products of its heads
@@ -288,19 +245,22 @@ class _Names(TorchFunctionMode):
             name = f"torch.Tensor.__{name[13:]}__"
         if name.startswith(_CONVOLUTION) and any(isinstance(v, str) for v in (*args[4:5], kwargs.get("padding"))):
             name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
-        body = self._opened(func)
-        frame = Frame(func, name, FUNCTIONS.get(name), body is not None)
+        pricer = FUNCTIONS.get(name)
+        frame = Frame(func, name, pricer)
         frames.append(frame)
         try:
-            if body is None:
-                out = func(*args, **kwargs)
-            else:
+            body = self._opened(func) if pricer is None else None
+            if body is not None:
                 with self:
-                    out = body(*args, **kwargs)
+                    return body(*args, **kwargs)
+            out = func(*args, **kwargs)
+            if pricer is not None:
+                if "aten.addmm" in frame.inner:
+                    kwargs = {**kwargs, "addmm": True}
+                recorder.add(pricer, "unclassified", f"aten.{name.rpartition('.')[2].strip('_')}", args, kwargs, out)
+            return out
         finally:
             frames.pop()
-        recorder.leave(frame, args, kwargs, out)
-        return out
 
     def _opened(self, func: Any) -> Any:
         """A Python function's own code without its question whether a mode is on, so that the calls in it are seen."""
@@ -336,12 +296,10 @@ class _Operations(TorchDispatchMode):
         if func not in self.known:
             self.known[func] = names_of(func)
         name, kind = self.known[func]
-        if recorder.frames:
-            innermost = recorder.frames[-1]
-            innermost.inner.add(name)
-            if innermost.pricer is not None and not innermost.waits:
-                return out
-        recorder.priced(ATEN.get(name), kind, name, args, kwargs, out)
+        if recorder.frames and recorder.frames[-1].pricer is not None:
+            recorder.frames[-1].inner.add(name)
+            return out
+        recorder.add(ATEN.get(name), kind, name, args, kwargs, out)
         return out
 
 

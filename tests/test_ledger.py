@@ -11,7 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from flopledger.reference_model.ledger import Entry, Ledger, meaning
+from flopledger.counters.convention import Convention
+from flopledger.counters.formula import Case, Formula, meaning, value
+from flopledger.counters.libraries.fvcore import rules as _fvcore  # noqa: F401  (its quantities)
+from flopledger.counters.libraries.thop import rules as _thop  # noqa: F401  (its quantities)
+from flopledger.reference_model.ledger import Entry, Ledger
 from flopledger.reference_model.mobilenet_v2 import mobilenet_v2
 from flopledger.reference_model.quantities import FUNCTIONS
 from flopledger.reference_model.subject import Spec
@@ -43,6 +47,12 @@ def only(ledger: Ledger, op: str) -> Entry:
 
 def amounts(entry: Entry, *names: str) -> tuple[int, ...]:
     return tuple(entry[name] for name in names)
+
+
+def charged(ledger: Ledger, op: str, formula: str) -> int:
+    """What a formula comes to over all calls of an op, whosever quantities it is made of."""
+    cases = [case for case in Convention("", ()).cases(ledger) if case.entry.op == op]
+    return int(sum(Formula.parse(formula).over_calls(case) for case in cases))
 
 
 # --- MobileNetV2 at 416, from the facts page ------------------------------------------------------
@@ -121,7 +131,7 @@ def test_convolution_with_groups_stride_padding_and_bias() -> None:
     entry = only(of(nn.Conv2d(6, 4, 3, stride=2, padding=1, groups=2), (2, 6, 9, 7)), "conv")
     outputs, weights = 2 * 4 * 5 * 4, 4 * 3 * 3 * 3
     assert (outputs * 27, outputs, 2 * 6 * 9 * 7, outputs) == amounts(entry, "macs", "outputs", "inputs", "bias_adds")
-    assert (weights, 4, 2 * weights, 8) == amounts(entry, "weights", "biases", "sample_weights", "sample_biases")
+    assert (weights, 4, 2, 20) == amounts(entry, "weights", "biases", "samples", "positions")
 
 
 @pytest.mark.parametrize(
@@ -352,11 +362,12 @@ def test_pooling_is_pooling_by_every_name(model: nn.Module, shape: tuple[int, ..
 )
 def test_windows_of_pools(model: nn.Module, shape: tuple[int, ...], windows: int, as_written: int) -> None:
     """Counters differ in whether a window is its elements, its size as written, or cut off at the edge."""
-    assert (windows, as_written) == amounts(only(of(model, shape), "pool"), "windows", "windows_as_written")
+    ledger = of(model, shape)
+    assert (windows, as_written) == (only(ledger, "pool")["windows"], charged(ledger, "pool", "windows_as_written"))
 
 
-def test_the_last_of_unlike_calls_is_told_apart() -> None:
-    """A hook that sets a number instead of adding to it keeps the last; where calls are alike nobody needs to know."""
+def test_a_formula_is_evaluated_call_by_call() -> None:
+    """A hook that sets a number instead of adding to it keeps the last; a square is not the square of the sum."""
 
     class Twice(nn.Module):
         def __init__(self, first: int) -> None:
@@ -367,13 +378,22 @@ def test_the_last_of_unlike_calls_is_told_apart() -> None:
             self.act(x[:, : self.first])
             return self.act(x)
 
-    unlike = only(of(Twice(2), (1, 3)), "activation")
-    assert (2, 5, 1, 3) == amounts(unlike, "calls", "inputs", "last_calls", "last_inputs")
-    assert (2, 6, 0, 0) == amounts(
-        only(of(Twice(3), (1, 3)), "activation"), "calls", "inputs", "last_calls", "last_inputs"
-    )
-    assert meaning("last_inputs").endswith(meaning("inputs"))
+    unlike, alike = of(Twice(2), (1, 3)), of(Twice(3), (1, 3))
+    assert (2, 5) == amounts(only(unlike, "activation"), "calls", "inputs")
+    assert [(1, 2), (1, 3)] == [(call.times, call.quantities["inputs"]) for call in only(unlike, "activation").calls]
+    assert [(2, 3)] == [(call.times, call.quantities["inputs"]) for call in only(alike, "activation").calls]
+    assert (3, 3) == tuple(charged(ledger, "activation", "last·inputs") for ledger in (unlike, alike))
+    assert (13, 18) == tuple(charged(ledger, "activation", "inputs·inputs") for ledger in (unlike, alike))
+    assert (5, 6) == tuple(charged(ledger, "activation", "calls·inputs / batch") for ledger in (unlike, alike))
     assert "" == meaning("no_such_quantity")
+
+
+def test_the_last_of_three_calls_is_the_one_made_last() -> None:
+    """The very same call made first and last, another between: the order of the last makings decides."""
+    act = nn.ReLU()
+    ledger = of(Calls(lambda x: act(act(x)[:, :2].repeat(1, 2)[:, :3]) + act(x[:, :1]) + act(x), act=act), (1, 3))
+    assert 3 == charged(ledger, "activation", "last·inputs")
+    assert [1, 3] == [call.times for call in only(ledger, "activation").calls]
 
 
 def test_a_class_of_ones_own_tells_what_it_derives_from() -> None:
@@ -409,10 +429,23 @@ def test_modules_that_ran_and_their_outputs_are_told() -> None:
 
 def test_a_kernel_without_its_taps_and_an_output_without_its_kernel() -> None:
     """Old thop multiplies a bias by the input channels; old fvcore takes a transposed kernel's sides the other way."""
-    grouped = only(of(nn.Conv2d(6, 9, (3, 2), groups=3), (2, 6, 5, 5)), "conv")
-    assert (2 * 9 * 3 * 4 * 2, 2 * 9 * 3 * 4 * 2 * 3 * 2) == amounts(grouped, "channel_macs", "taps_at_output")
-    transposed = only(of(nn.ConvTranspose2d(6, 9, (3, 2), groups=3), (1, 6, 5, 5)), "conv_transpose")
-    assert (9 * 7 * 6 * 2, 9 * 7 * 6 * (3 * 3 * 2)) == amounts(transposed, "channel_macs", "taps_at_output")
+    grouped = of(nn.Conv2d(6, 9, (3, 2), groups=3), (2, 6, 5, 5))
+    assert 2 * 9 * 3 * 4 * 2 == charged(grouped, "conv", "channel_macs")
+    assert 2 * 9 * 3 * 4 * 2 * 3 * 2 == charged(grouped, "conv", "taps_at_output")
+    transposed = of(nn.ConvTranspose2d(6, 9, (3, 2), groups=3), (1, 6, 5, 5))
+    assert 9 * 7 * 6 * 2 == charged(transposed, "conv_transpose", "channel_macs")
+    assert 9 * 7 * 6 * (3 * 3 * 2) == charged(transposed, "conv_transpose", "taps_at_output")
+
+
+def test_facts_are_what_the_quantities_were_computed_from() -> None:
+    """A counter that charges by something of its own finds it here, and need not edit the ledger."""
+    (call,) = only(of(nn.Conv2d(6, 4, 3, stride=2, padding=1, groups=2), (2, 6, 9, 7)), "conv").calls
+    wanted = {"x": (2, 6, 9, 7), "weight": (4, 3, 3, 3), "out": (2, 4, 5, 4), "stride": [2, 2], "groups": 2}
+    assert wanted == {name: call.facts[name] for name in wanted}
+    ledger = of(nn.MaxPool2d(3, 2), (1, 2, 9, 9))
+    (pooled,) = only(ledger, "pool").calls
+    assert 3 == pooled.facts["kernel_size"]
+    assert 2 == value("samples", Case(ledger, only(ledger, "pool"), pooled)) + 2
 
 
 @pytest.mark.parametrize(

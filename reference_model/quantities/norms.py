@@ -20,7 +20,7 @@ def _norm(op: str, x: Tensor, out: Any, weight: Tensor | None, bias: Tensor | No
     return op, {"inputs": x.numel(), "outputs": elements(out), **parameters_of(out, weight, bias)}
 
 
-@function("torch.nn.functional.batch_norm", "torch.batch_norm")
+@function("torch.nn.functional.batch_norm")
 def batch_norm(
     input: Tensor,
     running_mean: Tensor | None,
@@ -32,6 +32,14 @@ def batch_norm(
     **__: Any,
 ) -> Priced:
     """Batch norm of N×C×…; weights and biases are C each, or 0 without affine."""
+    return _norm("batch_norm", input, out, weight, bias)
+
+
+@function("torch.batch_norm")
+def plain_batch_norm(
+    input: Tensor, weight: Tensor | None, bias: Tensor | None, *_: Any, out: Tensor, **__: Any
+) -> Priced:
+    """The same with its arguments in another order: input, weight, bias, running mean and variance."""
     return _norm("batch_norm", input, out, weight, bias)
 
 
