@@ -34,6 +34,7 @@ from flopledger.reference_model.quantities.registry import (
 )
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
+_FUSED = "torch.nn.functional.scaled_dot_product_attention"
 _CONVOLUTION = "torch.nn.functional.conv"
 _OPERATORS = {"add", "mul", "sub", "matmul", "true_divide", "div"}
 _REDUCTION = getattr(torch.Tag, "reduction", None)  # torch 2.9 and newer
@@ -194,11 +195,19 @@ class Recorder:
             self.modules[site] = Calls(before.calls + 1, before.size + size)
 
     def add(
-        self, pricer: Pricer | None, kind: str, aten: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+        self,
+        pricer: Pricer | None,
+        kind: str,
+        aten: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        out: Any,
+        beside: dict[str, Any] | None = None,
     ) -> None:
-        """Write down one operation, at the site and in the functions that are running."""
+        """Write down one operation, at the site and in the functions that are running; `beside` are more facts."""
         site, apis = self.site[-1], tuple(frame.name for frame in self.frames)
         op, quantities, facts = price(pricer, kind, args, kwargs, out)
+        facts.update(beside or {})
         if op == "matmul" and _ATTENTION in apis:
             op = "attention"  # its projections are linear functions, so what is left are the products of its heads
         quantities = {name: value for name, value in quantities.items() if value}
@@ -255,9 +264,8 @@ class _Names(TorchFunctionMode):
                     return body(*args, **kwargs)
             out = func(*args, **kwargs)
             if pricer is not None:
-                if "aten.addmm" in frame.inner:
-                    kwargs = {**kwargs, "addmm": True}
-                recorder.add(pricer, "unclassified", f"aten.{name.rpartition('.')[2].strip('_')}", args, kwargs, out)
+                aten = f"aten.{name.rpartition('.')[2].strip('_')}"
+                recorder.add(pricer, "unclassified", aten, args, kwargs, out, _beside(name, frame, out))
             return out
         finally:
             frames.pop()
@@ -272,6 +280,20 @@ class _Names(TorchFunctionMode):
                 copy.__kwdefaults__ = func.__kwdefaults__
                 return copy
         return None
+
+
+def _beside(name: str, frame: Frame, out: Any) -> dict[str, Any]:
+    """Facts that no argument holds.
+
+    Linear: whether its bias is added inside the product, as addmm. Attention: the strides of what comes out, where
+    that is not contiguous; they are the kernel's, which is another on each device, and decide whether the reshape
+    after it copies.
+    """
+    if name == "torch.nn.functional.linear" and "aten.addmm" in frame.inner:
+        return {"addmm": True}
+    if name == _FUSED and not out.is_contiguous():
+        return {"strides": list(out.stride())}
+    return {}
 
 
 def _unchecked(module: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -299,6 +321,8 @@ class _Operations(TorchDispatchMode):
         if recorder.frames and recorder.frames[-1].pricer is not None:
             recorder.frames[-1].inner.add(name)
             return out
+        if name == "aten.lift_fresh" and not out.dim():  # how a number becomes a tensor, on the CPU
+            name, kind, args = "aten.scalar_tensor", "fill", ()
         recorder.add(ATEN.get(name), kind, name, args, kwargs, out)
         return out
 
@@ -315,7 +339,6 @@ def price(
         try:
             options = {name: value for name, value in kwargs.items() if name != "out"}
             facts = facts_of(pricer, args, options, out)
-            options.pop("addmm", None)
             return (*pricer(*args, out=out, **options), facts)
         except (TypeError, AttributeError, IndexError, ValueError, RuntimeError):
             kind = "unclassified"

@@ -11,7 +11,7 @@ from flopledger.counters.engine.plan import count_all
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
-from flopledger.reports.reconcile import align
+from flopledger.reports.align import align
 
 
 def counted(names: Sequence[str], model: str, *shapes: str) -> tuple[Ledger, dict[str, Tally]]:

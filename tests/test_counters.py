@@ -16,7 +16,7 @@ from flopledger.counters.tally import Tally
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
 from flopledger.reports.documents.run import Environment, Run, assemble
-from flopledger.reports.reconcile import align
+from flopledger.reports.align import align
 
 SEVEN = ["thop", "torchsummaryX", "ptflops-pytorch", "ptflops-aten", "fvcore", "torchinfo", "torch"]
 # shared/facts.md: MobileNetV2 1.0 at 1x3x416x416, keyed by release. None: any (torch's own formulas).

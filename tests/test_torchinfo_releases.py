@@ -14,7 +14,7 @@ from flopledger.counters import registry
 from flopledger.counters.libraries.torchinfo_history import uploaded
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.ledger import Ledger
-from flopledger.reports.reconcile import align
+from flopledger.reports.align import align
 
 ZOO = Path(__file__).parent / "zoo.py"
 

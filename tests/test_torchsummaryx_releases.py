@@ -11,7 +11,7 @@ import pytest
 from flopledger.counters import registry
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.ledger import Ledger
-from flopledger.reports.reconcile import align
+from flopledger.reports.align import align
 
 RELEASES = ("1.0.0", "1.1.0", "1.2.0", "1.3.0")
 ZOO = Path(__file__).parent / "zoo.py"
