@@ -321,8 +321,6 @@ class _Operations(TorchDispatchMode):
         if recorder.frames and recorder.frames[-1].pricer is not None:
             recorder.frames[-1].inner.add(name)
             return out
-        if name == "aten.lift_fresh" and not out.dim():  # how a number becomes a tensor, on the CPU
-            name, kind, args = "aten.scalar_tensor", "fill", ()
         recorder.add(ATEN.get(name), kind, name, args, kwargs, out)
         return out
 

@@ -38,6 +38,13 @@ def embedding(weight: Tensor, indices: Tensor, *_: Any, out: Any, **__: Any) -> 
     return "embedding", {"inputs": indices.numel(), "outputs": elements(out), **parameters_of(out, weight, None)}
 
 
+@function("torch.Tensor.__setitem__")
+def written(self: Tensor, key: Any, value: Any, *, out: Any) -> Priced:
+    """`x[key] = value`: the elements of what is written, before it is broadcast; how torch does it is the device's."""
+    size = value.numel() if isinstance(value, Tensor) else 1
+    return "move", {"inputs": size, "outputs": size}
+
+
 ACTIVATIONS = frozenset(
     (
         "relu hardtanh leaky_relu elu selu celu gelu silu mish sigmoid tanh hardswish hardsigmoid softplus glu "

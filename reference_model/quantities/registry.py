@@ -69,7 +69,8 @@ def facts_of(pricer: Pricer, args: tuple[Any, ...], kwargs: dict[str, Any], out:
     for name, value in kwargs.items():
         if name != "out" and (found := _fact(value)) is not None:
             facts[name] = found
-    facts["out"] = _fact(out)
+    if (found := _fact(out)) is not None:
+        facts["out"] = found
     return facts
 
 
