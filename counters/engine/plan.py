@@ -6,7 +6,7 @@ The jobs themselves run in `flopledger.counters.engine.supervisor`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -88,6 +88,29 @@ def count_all(
     ledger = found[LEDGER].answer.ledger
     assert ledger is not None
     return ledger, [_tally(asked, found.get(asked.name)) for asked in counters]
+
+
+def count_each(
+    counters: Sequence[Asked],
+    subjects: Sequence[Spec],
+    *,
+    timeout: float = TIMEOUT,
+    workers: int | None = None,
+    keep: bool = True,
+) -> Iterator[tuple[Spec, Ledger | None, list[Tally]]]:
+    """Many subjects through the same counters: each with its ledger and tallies when all of its answers are there.
+
+    A subject that cannot be traced has no ledger and no tallies.
+    """
+    found: dict[Spec, dict[str, Answered]] = {}
+    expected = {LEDGER, *(a.name for a in counters if a.release or registry.is_here(a.adapter))}
+    for done in answers(subjects, counters, timeout=timeout, workers=workers, keep=keep):
+        mine = found.setdefault(done.spec, {})
+        mine[done.name] = done
+        lost = done.name == LEDGER and done.answer.ledger is None
+        if lost or mine.keys() >= expected:
+            ledger = mine[LEDGER].answer.ledger
+            yield done.spec, ledger, [] if lost else [_tally(asked, mine.get(asked.name)) for asked in counters]
 
 
 def answers(

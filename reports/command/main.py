@@ -231,7 +231,9 @@ def render(
         print("\n".join(f"wrote {path}" for path in written))
 
 
-import flopledger.reports.command.over_time  # noqa: E402, F401  (`releases`, `snapshot` and `drift` join the app after these)
+import flopledger.reports.command.check
+import flopledger.reports.command.conventions
+import flopledger.reports.command.over_time  # noqa: E402, F401  (they join the app after these)
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,81 @@
+"""`flopledger check`: a counter on the shipped probes, op by op."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flopledger.reports.command.options import Form, Jobs, Quiet, Timeout, app, complete_counters, fail, progress
+from flopledger.reports.pages.terminal import Block, Column, Format, Table, show, show_json
+
+if TYPE_CHECKING:
+    from flopledger.reports.probing import Probed
+
+
+@app.command()
+def check(
+    counter: Annotated[
+        str,
+        typer.Argument(metavar="COUNTER", help="A registered name, COUNTER==RELEASE or FILE.py:Class.",
+                       autocompletion=complete_counters),
+    ],
+    form: Form = Format.table,
+    timeout: Timeout = 60.0,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Does a counter's convention hold? Runs it on some hundred tiny models, each with one operation.
+
+    Says, op by op, where its rules give what it reported, and what it really reported where they do not. Exit 1
+    where they fail anywhere, or it has no number for any of them.
+    """
+    from flopledger.reference_model.probes import PROBES
+    from flopledger.reports.probing import probed
+
+    try:
+        with progress(len(PROBES), quiet) as (_, advance):
+            found = probed(counter, timeout=timeout, jobs=jobs, on_done=advance)
+    except ValueError as error:
+        fail(str(error))
+    if form is Format.json:
+        show_json({"counter": found.counter, "version": found.version, "findings": found.findings,
+                   "silent": found.silent})  # fmt: skip
+    else:
+        show(_blocks(found), form)
+    raise typer.Exit(int(bool(found.broken) or not found.findings))
+
+
+def _blocks(found: Probed) -> list[Block]:
+    from flopledger.reports.pages.words import listed, number, op_word, place, plural, visible
+
+    said: list[Block] = []
+    by_op: dict[str, list[bool]] = {}
+    for finding in found.findings:
+        for op in finding.ops or ["unclassified"]:
+            by_op.setdefault(op, []).append(finding.holds)
+    ops = Table(
+        [Column("operation"), Column("holds at", True)],
+        [[op_word(op), f"{number(sum(held))} of {number(len(held))}"] for op, held in sorted(by_op.items())],
+    )
+    probes = {finding.probe for finding in found.findings} | set(found.silent)
+    said += [
+        f"{visible(found.counter)} {visible(found.version or '')} on {plural(len(probes), 'probe')}",
+        ops,
+    ]
+    if found.broken:
+        columns = [Column("probe"), Column("site"), Column("operation"), Column("its rule gives"), Column("", True),
+                   Column("it reported", True), Column("which is")]  # fmt: skip
+        rows = [
+            [f.probe, place(f.site), listed([op_word(op) for op in f.ops]), " ".join(f.formulas) or "–",
+             number(f.claimed), number(f.reported), " or ".join(f.reads) or "no one quantity times a number"]
+            for f in found.broken
+        ]  # fmt: skip
+        said.append(Table(columns, rows))
+    for probe, reason in found.silent.items():
+        said.append(f"- no number for {probe}: {visible(reason)}")
+    if not found.findings:
+        return [*said, "It has no number for any probe."]
+    if found.broken:
+        return [*said, f"ITS RULES FAIL at {plural(len(found.broken), 'place')}."]
+    return [*said, f"Its rules hold at all {plural(len(found.findings), 'place')}."]

@@ -1,0 +1,132 @@
+"""A counter on the shipped probes: op by op, where its convention holds and what it reported where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+
+import msgspec
+
+from flopledger.counters.convention import Convention
+from flopledger.counters.engine.plan import Asked, count_each
+from flopledger.counters.formula import OWN, Case, value
+from flopledger.counters.tally import Tally
+from flopledger.reference_model import probes
+from flopledger.reference_model.ledger import MEANING, Ledger
+from flopledger.reference_model.subject import Spec
+from flopledger.reports.align import NOWHERE, align
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One place of one probe. `reads` are formulas of one quantity that would give what was reported."""
+
+    probe: str
+    site: str
+    ops: list[str]
+    holds: bool
+    formulas: list[str]
+    claimed: int
+    reported: int
+    reads: list[str] = []
+
+
+class Probed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a counter says of all probes; `silent` are those that it has no number for, with the reason."""
+
+    counter: str
+    version: str | None
+    findings: list[Finding]
+    silent: dict[str, str]
+
+    @property
+    def broken(self) -> list[Finding]:
+        """Where the convention does not give what was reported."""
+        return [finding for finding in self.findings if not finding.holds]
+
+
+def probed(
+    name: str,
+    *,
+    only: Iterable[str] | None = None,
+    timeout: float = 300.0,
+    jobs: int | None = None,
+    keep: bool = True,
+    on_done: Callable[[str], None] = lambda name: None,
+) -> Probed:
+    """Run a counter (or a release of it) on every probe, or on `only` some, and check its convention there.
+
+    Raises:
+        ValueError: no such counter, or what follows `==` is no version.
+    """
+    asked = Asked.parse(name)
+    chosen = list(probes.PROBES) if only is None else list(only)
+    specs = {Spec.parse(probes.spec(probe), list(probes.PROBES[probe])): probe for probe in chosen}
+    found: dict[str, list[Finding]] = {}
+    silent: dict[str, str] = {}
+    version = None
+    conventions: dict[str | None, Convention] = {}
+    for spec, ledger, tallies in count_each([asked], list(specs), timeout=timeout, workers=jobs, keep=keep):
+        probe = specs[spec]
+        on_done(probe)
+        (tally,) = tallies or [None]
+        if ledger is None or tally is None or tally.total is None:
+            silent[probe] = (tally and tally.reason) or "the probe could not be traced"
+            continue
+        version = tally.version
+        if version not in conventions:
+            conventions[version] = asked.adapter.convention(version)
+        found[probe] = findings(probe, tally, conventions[version], ledger)
+    ordered = [finding for probe in chosen for finding in found.get(probe, [])]
+    return Probed(counter=name, version=version, findings=ordered, silent={p: silent[p] for p in chosen if p in silent})
+
+
+def findings(probe: str, tally: Tally, convention: Convention, ledger: Ledger) -> list[Finding]:
+    """One finding for each place of a probe at which something happened that could be charged for."""
+    side = align(tally, convention, ledger)
+    failures = {(f.site, f.op): f for f in side.failures}
+    cases = convention.cases(ledger)
+    places: dict[tuple[str, str | None], list[int]] = {}
+    for i, case in enumerate(cases):
+        if case.entry.op not in ("view", "fill"):
+            entry = case.entry
+            finer = any((entry.site, other) in failures for other in (entry.op,))
+            places.setdefault((entry.site, entry.op if finer else None), []).append(i)
+    found = []
+    for (site, op), rows in places.items():
+        failure = failures.pop((site, op), None) or failures.pop((site, None), None)
+        claimed = sum(side.rows[i][1] for i in rows)
+        reported = failure.reported if failure else claimed
+        found.append(
+            Finding(
+                probe=probe,
+                site=site,
+                ops=list(dict.fromkeys(cases[i].entry.op for i in rows)),
+                holds=failure is None,
+                formulas=list(dict.fromkeys(side.claims[side.rows[i][0]].formula for i in rows)),
+                claimed=claimed,
+                reported=reported,
+                reads=readings(reported, [cases[i] for i in rows]) if failure else [],
+            )
+        )
+    for (site, op), failure in failures.items():  # where the ledger has nothing
+        what = [] if op in (None, NOWHERE) else [str(op)]
+        found.append(
+            Finding(probe=probe, site=site, ops=what, holds=False, formulas=[], claimed=failure.claimed,
+                    reported=failure.reported)
+        )  # fmt: skip
+    return found
+
+
+def readings(reported: int, cases: list[Case]) -> list[str]:
+    """Formulas of one quantity, with a small factor, that give what was reported: a start for whoever mends a rule."""
+    if not reported:
+        return ["0"]
+    found = []
+    for name in [*MEANING, *OWN]:
+        try:
+            amount = sum((Fraction(case.call.times) * value(name, case) for case in cases), Fraction(0))
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            continue
+        if amount and (factor := reported / amount).denominator == 1 and factor <= 16:
+            found.append(name if factor == 1 else f"{factor}·{name}")
+    return found[:4]
