@@ -74,7 +74,8 @@ def value(name: str, case: Case) -> int | Fraction:
         return found
     if name in OWN:
         return OWN[name](case)
-    return {"calls": 1, "last": int(case.last), "batch": case.ledger.batch}.get(name, 0)
+    entry, ledger = case.entry, case.ledger
+    return {"calls": 1, "last": int(case.last), "batch": ledger.batch, "own_params": entry.params}.get(name, 0)
 
 
 class Monomial(msgspec.Struct, frozen=True):

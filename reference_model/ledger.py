@@ -21,7 +21,7 @@ Phase = Literal["forward", "backward"]
 OPS = {
     "activation", "add", "attention", "batch_norm", "bilinear", "conv", "conv_transpose", "div", "dropout",
     "elementwise", "embedding", "fill", "grid_sample", "group_norm", "instance_norm", "layer_norm", "linear",
-    "local_response_norm", "matmul", "move", "mul", "pool", "recurrent", "reduction", "rms_norm", "softmax", "sub",
+    "matmul", "move", "mul", "pool", "recurrent", "reduction", "rms_norm", "softmax", "sub",
     "unclassified", "upsample", "view",
 }  # fmt: skip
 
@@ -40,6 +40,7 @@ MEANING = {
     "windows": "pools: elements of all windows together, one window per output",
     "rows": "softmax, linear: vectors that it works through",
     "scores": "attention: elements of the query-key matrix, all heads",
+    "queries": "attention: query vectors, all samples and heads",
     "steps": "recurrent: sequence length times batch",
     "states": "recurrent: hidden elements over all steps, layers and directions",
 }
@@ -48,6 +49,7 @@ MEANING = {
 CIRCUMSTANCES = {
     "calls": "1 for each call",
     "last": "1 for the last call of an operation at its site, 0 for those before it",
+    "own_params": "elements of the parameters that the module itself holds, not those of its children",
     "batch": "the model's batch: the first dimension of its first input, 1 where that has none",
 }
 
@@ -90,8 +92,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     `module` is the class of the module at the site (bare for `torch.nn`, dotted otherwise), `base`
     the nearest class of `torch.nn` from which one of another package derives, `leaf` whether it has
-    no child modules. `api` is the outermost torch function through which the operation was called and
-    `inside` are those further in: counters that patch functions or hook modules tell operations apart by those.
+    no child modules, `params` the elements of its own parameters. `api` is the outermost torch function
+    through which the operation was called and `inside` are those further in: counters that patch
+    functions or hook modules tell operations apart by those.
     """
 
     site: str
@@ -104,6 +107,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     api: str = ""
     inside: list[str] = []
     base: str = ""
+    params: int = 0
 
     def __getitem__(self, quantity: str) -> int:
         """A quantity over all calls; `"calls"` is how many there were."""

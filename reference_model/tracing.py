@@ -152,7 +152,10 @@ def describe(value: Any) -> str:
 
 
 class Frame:
-    """A torch function that is running. One with a price is taken whole; what runs in another is seen by itself."""
+    """A torch function that is running. One with a price is taken whole; what runs in another is seen by itself.
+
+    No function has a price that calls another one with a price, so the innermost that has one decides.
+    """
 
     def __init__(self, func: Any, name: str, pricer: Pricer | None):
         self.func, self.name, self.pricer = func, name, pricer
@@ -166,6 +169,7 @@ class Recorder:
         self.names = {id(module): name for name, module in model.named_modules()}
         self.kinds = {name: class_name(module) for name, module in model.named_modules()}
         self.bases = {name: base_name(module) for name, module in model.named_modules()}
+        self.params = {name: _own_params(module) for name, module in model.named_modules()}
         self.leaves = {name for name, module in model.named_modules() if not module._modules}
         self.site = [""]
         self.frames: list[Frame] = []
@@ -228,6 +232,7 @@ class Recorder:
                 api=apis[0] if apis else "",
                 inside=list(apis[1:]),
                 base=self.bases[site],
+                params=self.params[site],
             )
             for (site, op, aten, apis), calls in self.rows.items()
         ]
@@ -384,6 +389,10 @@ def is_operator(frame: FrameType, method: str) -> bool:
     if opcodes is None:
         opcodes = _opcodes[code] = code.co_code
     return dis.opname[opcodes[frame.f_lasti]].startswith(("BINARY_", "INPLACE_"))
+
+
+def _own_params(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters(recurse=False))
 
 
 def class_name(module: nn.Module) -> str:

@@ -492,7 +492,7 @@ def test_embedding_is_a_look_up() -> None:
         ("sub", lambda x: 1 - x),
         ("mul", lambda x: x * 2),
         ("div", lambda x: x / x),
-        ("local_response_norm", nn.LocalResponseNorm(2)),
+        ("pool", nn.LocalResponseNorm(2)),  # a square, an average pool over the channels, a power and a division
     ],
 )
 def test_the_long_tail_is_named_by_kind(op: str, call: Callable[[Tensor], Any]) -> None:

@@ -16,7 +16,7 @@ from flopledger.counters.condition import (
 )
 from flopledger.counters.convention import Convention, Step, in_force, rule
 from flopledger.counters.libraries.thop.count import Thop, counted
-from flopledger.counters.libraries.thop.rules import HOOKS, NO_ENTRY, RNN, TABLE, recurrent, upsamples
+from flopledger.counters.libraries.thop.rules import ADAPTIVE, HOOKS, NO_ENTRY, RNN, TABLE, recurrent, upsamples
 from flopledger.counters.tally import Count
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ _NORMS = like(*(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in
 _NORM = "batch_norm instance_norm layer_norm group_norm rms_norm"
 _AVERAGE = in_modules(*(f"{adaptive}AvgPool{d}d" for adaptive in ("", "Adaptive") for d in (1, 2, 3)))
 _ATTENTION = in_modules("MultiheadAttention")
+_WHOLE = called_as("torch.nn.functional.multi_head_attention_forward")
 _MULTI_HEAD = called_as("torch.nn.functional.multi_head_attention_forward",
                         "torch.nn.functional.scaled_dot_product_attention")  # fmt: skip
 _LINEAR = called_as("torch.nn.functional.linear")
@@ -57,9 +58,13 @@ RULES = (
     rule("conv_transpose", "macs", "one MAC per input and weight tap, groups respected, bias left out",
          f"{HOOKS}:54 count_convtNd", like("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")),
     rule("linear", "macs", "in_features per output, bias left out", f"{HOOKS}:169 count_linear", like("Linear")),
+    rule("attention", "macs + 3·scores - queries", "products of queries, keys and values, and the softmax between",
+         f"{HOOKS}:184 count_multihead_attention", both(_ATTENTION, has("scores"))),
     rule("linear attention", "macs", "projections, and the products of queries, keys and values",
          f"{HOOKS}:184 count_multihead_attention", _ATTENTION),
     rule("softmax", "3·outputs - rows", _SOFTMAX, f"{HOOKS}:184 count_multihead_attention", _ATTENTION),
+    rule("attention", "macs + 3·scores - queries", "products of queries, keys and values, and the softmax between",
+         f"{TABLE}:144 _count_multi_head_attention", both(_WHOLE, has("scores"))),
     rule("attention", "macs", "products of queries, keys and values", f"{TABLE}:138 _count_sdpa", has("scores")),
     rule("linear attention", "macs", "projections, and the products of queries, keys and values",
          f"{TABLE}:144 _count_multi_head_attention", _MULTI_HEAD),
@@ -102,7 +107,9 @@ STEPS = (  # the first release is thop 0.1.1.post2209072238 under another name
              f"{TABLE}:33 register_hooks", in_own_class),
         rule("group_norm rms_norm", "0", NO_ENTRY, f"{TABLE}:33 register_hooks"),
         rule("pool", "inputs + outputs", "adds every input up and divides every output",
-             f"{HOOKS}:119 count_adap_avgpool", in_modules(*(f"AdaptiveAvgPool{d}d" for d in (1, 2, 3)))),
+             f"{HOOKS}:119 count_adap_avgpool", both(ADAPTIVE, negated(has("cut_off")))),
+        rule("pool", "averaged_adaptively", "adds in / out of each side up for every output, and divides; rounded down",
+             f"{HOOKS}:119 count_adap_avgpool", ADAPTIVE),
         rule("upsample", "outputs", "one per output in this mode", f"{HOOKS}:127 count_upsample",
              upsamples("nearest")),
     )),
@@ -124,6 +131,6 @@ STEPS = (  # the first release is thop 0.1.1.post2209072238 under another name
     Step("2.2.3", (
         rule("linear", "0", NO_ENTRY, f"{TABLE}:167 functional_hooks", both(negated(like("Linear")), _LINEAR)),
         rule("linear attention softmax", "0", NO_ENTRY, f"{TABLE}:167 functional_hooks",
-             both(negated(_ATTENTION), _MULTI_HEAD, lacks("scores"))),
+             both(negated(_ATTENTION), _WHOLE)),
     )),
 )  # fmt: skip

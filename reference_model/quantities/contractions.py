@@ -122,6 +122,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, out: Tensor, *
     return "attention", {
         "macs": scores * (query.shape[-1] + value.shape[-1]),
         "scores": scores,
+        "queries": prod(query.shape[:-1]),
         "inputs": query.numel(),
         "outputs": out.numel(),
     }

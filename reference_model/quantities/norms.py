@@ -114,9 +114,3 @@ def rms_norm(
 ) -> Priced:
     """RMS norm over the last dimensions (no bias)."""
     return _norm("rms_norm", input, out, weight, None)
-
-
-@function("torch.nn.functional.local_response_norm")
-def local_response_norm(input: Tensor, size: int, *_: Any, out: Tensor, **__: Any) -> Priced:
-    """Local response norm over `size` neighbouring channels."""
-    return _norm("local_response_norm", input, out, None, None)

@@ -67,7 +67,6 @@ def adaptive_pool(input: Tensor, *_: Any, out: Any, **__: Any) -> Priced:
     return _pool(input, out, windows)
 
 
-@function(*(f"torch.nn.functional.lp_pool{d}d" for d in (1, 2, 3)))
 @aten(*(f"fractional_max_pool{d}d" for d in (2, 3)))
 def other_pool(input: Tensor, *_: Any, out: Any, **__: Any) -> Priced:
     """Pools whose windows no counter looks at."""

@@ -10,7 +10,7 @@ from math import prod
 import msgspec
 from packaging.version import Version
 
-from flopledger.counters.condition import Condition, as_aten, both, called_as, has, in_modules, lacks
+from flopledger.counters.condition import Condition, as_aten, both, by_way_of, called_as, has, in_modules, lacks
 from flopledger.counters.convention import Rule, Step, in_force, rule
 from flopledger.counters.formula import Case, Formula, quantity
 
@@ -97,12 +97,6 @@ def first_sample(case: Case) -> int:
 
 
 @quantity
-def queries(case: Case) -> int:
-    """Attention: queries of all samples and heads."""
-    return prod(case.call.facts["query"][:-1])
-
-
-@quantity
 def second_dimensions(case: Case) -> int:
     """Samples of a linear layer times the second dimensions of what goes in and what comes out."""
     into, out = case.call.facts["input"], case.call.facts["out"]
@@ -144,7 +138,7 @@ def _dimensions(d: int) -> Condition:
 
 _AFFINE_NORMS = in_modules(*(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in (1, 2, 3)), "GroupNorm")
 _RESAMPLES = ("torch.nn.functional.interpolate", "torch.nn.functional.upsample")
-_PATCHED = called_as(
+_PATCHED = by_way_of(
     *(f"torch.nn.functional.{name}" for name in ("relu", "prelu", "elu", "relu6", "gelu", "silu", "softmax")),
     *(f"torch.nn.functional.{a}{kind}_pool{d}d" for a in ("", "adaptive_") for kind in ("avg", "max")
       for d in (1, 2, 3)),
@@ -204,16 +198,16 @@ RULES = (
          _FUNCTIONAL, _PATCHED),
     rule("upsample", "outputs", "a patched function, one per output element",
          "_interpolate_functional_flops_hook",
-         called_as("torch.nn.functional.interpolate", "torch.nn.functional.upsample")),
-    rule("matmul", "macs", "a patched function, multiply-adds of the product",
+         by_way_of("torch.nn.functional.interpolate", "torch.nn.functional.upsample")),
+    rule("matmul attention", "macs", "a patched function, multiply-adds of the product",
          "_matmul_tensor_flops_hook",
-         called_as(*(f"torch.{t}{f}" for t in ("", "Tensor.") for f in ("matmul", "mm", "bmm")))),
-    rule("matmul", "macs + biases", "a patched function, the product and what is added to it",
+         by_way_of(*(f"torch.{t}{f}" for t in ("", "Tensor.") for f in ("matmul", "mm", "bmm")))),
+    rule("matmul attention", "macs + biases", "a patched function, the product and what is added to it",
          "_addmm_tensor_flops_hook",
-         called_as("torch.addmm", "torch.Tensor.addmm", "torch.baddbmm")),
+         by_way_of("torch.addmm", "torch.Tensor.addmm", "torch.baddbmm")),
     rule("add mul", "outputs", "a patched function, one per element",
          "_elementwise_tensor_flops_hook",
-         called_as("torch.add", "torch.Tensor.add", "torch.mul", "torch.Tensor.mul")),
+         by_way_of("torch.add", "torch.Tensor.add", "torch.mul", "torch.Tensor.mul")),
     rule("activation", "0", "neither a hook nor a patched function for it", NO_HOOK),
     rule("add mul", "0", "an operator like x + y reaches no patched function", "TENSOR_OPS_MAPPING"),
     rule("*", "0", "neither a hook nor a patched function for it", f"FUNCTIONAL_MAPPING {NO_HOOK}"),
@@ -245,8 +239,8 @@ STEPS = (
     # n samples of length l were l samples of length n. The ledger does not tell; `batch_first` is more usual.
     Step("0.6.7", (
         rule("attention", "inputs + 2·batch·inputs + batch·queries", "takes the samples for the sequence: both"
-             " products, one per score for the softmax and one per query element for scaling", "multihead_attention_counter_hook",
-             both(ATTENTION, has("scores"))),
+             " products, one per score for the softmax and one per query element for scaling",
+             "multihead_attention_counter_hook", both(ATTENTION, has("scores"))),
         rule("attention", "inputs + 2·batch·inputs", "takes the samples for the sequence: both products, and one"
              " per query element for scaling", "multihead_attention_counter_hook", ATTENTION),
         rule("softmax", "batch·rows - inputs - 2·batch·inputs", "takes the samples for the sequence, so a row"

@@ -8,7 +8,7 @@ from math import prod
 
 from packaging.version import Version
 
-from flopledger.counters.condition import Condition, as_aten, at_root, both, has, in_leaf, in_modules, lacks
+from flopledger.counters.condition import Condition, as_aten, at_root, both, has, in_leaf, in_modules, lacks, negated
 from flopledger.counters.convention import Rule, Step, in_force, rule
 from flopledger.counters.formula import Case, Formula, Monomial, quantity
 
@@ -35,6 +35,20 @@ def channel_macs(case: Case) -> int:
     """Outputs of a convolution times the input channels of a group: its MACs if the kernel were one tap."""
     weight, facts = case.call.facts["weight"], case.call.facts
     return int(prod(facts["out"]) * (weight[0] // facts["groups"] if facts["transposed"] else weight[1]))
+
+
+@quantity
+def averaged_adaptively(case: Case) -> int:
+    """Outputs of a pool times (in / out of each side, and 1), in float64 and rounded down, as thop multiplies."""
+    facts = case.call.facts
+    kernel = prod((i / o for i, o in zip(facts["input"][2:], facts["out"][2:], strict=True)), start=1.0)
+    return int((kernel + 1) * case.call.quantities["outputs"])
+
+
+@quantity
+def cut_off(case: Case) -> int:
+    """What thop's rounding takes from an adaptive pool: its inputs and outputs, less what it says."""
+    return case.call.quantities["inputs"] + case.call.quantities["outputs"] - averaged_adaptively(case)
 
 
 @quantity
@@ -160,6 +174,8 @@ RULES = (
          f"{HOOKS}:60 count_normalization", both(_NORMS, lacks("weights"))),
     rule("pool", "outputs", "one operation per output, whatever the window", f"{HOOKS}:106 count_avgpool", AVERAGE),
     rule("pool", "inputs + outputs", "adds every input up and divides every output",
+         f"{HOOKS}:114 count_adap_avgpool", both(ADAPTIVE, negated(has("cut_off")))),
+    rule("pool", "averaged_adaptively", "adds in / out of each side up for every output, and divides; rounded down",
          f"{HOOKS}:114 count_adap_avgpool", ADAPTIVE),
     rule("softmax", "3·outputs - rows", "exponential, sum and division of every vector",
          f"{HOOKS}:98 count_softmax", in_modules("Softmax")),

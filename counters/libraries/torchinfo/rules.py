@@ -66,13 +66,13 @@ RULES = (
          f"{MACS}:245 macs", in_leaf),
     rule("*", "samples·weights + samples·biases",
          "weight and bias elements, times the first dimension of the output",
-         f"{MACS}:242 macs", both(in_leaf, has("weights"))),
+         f"{MACS}:242 macs", both(in_leaf, has("weights"), has("own_params"))),
     rule("*", "0", "it has no parameters", f"{MACS}:233 named_parameters", in_leaf),
     rule("*", "0", "only leaf modules add to the total; this runs in a module that has children",
          "torchinfo/model_statistics.py:32 is_leaf_layer"),
 )  # fmt: skip
 
-_WEIGHTY = both(in_leaf, has("weights"))
+_WEIGHTY = both(in_leaf, has("weights"), has("own_params"))
 _CALLS = "; once more for each call of a module around it"
 _SIZES = "; and times the first two dimensions of the output of each module around it"
 STEPS = (
