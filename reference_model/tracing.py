@@ -357,6 +357,9 @@ def api_name(func: Any) -> str:
         name = resolve_name(func)
     except Exception:  # a function that torch.overrides does not list
         name = None
+    own = str(getattr(func, "__name__", ""))
+    if name is not None and not name.endswith(f".{own}") and getattr(torch, own, None) is func:
+        name = f"torch.{own}"  # torch.spmm is another name of torch.mm
     if name is None:
         name = f"{getattr(func, '__module__', None) or 'torch'}.{getattr(func, '__name__', '')}"
     return "" if name.endswith(("__get__", "__set__")) else str(name)

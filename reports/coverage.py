@@ -37,7 +37,9 @@ def coverage(side: Side, rows: Rows) -> Coverage:
     for i, ((entry, call), (_, amount)) in enumerate(zip(rows, side.rows, strict=True)):
         if macs := call.times * call.quantities.get("macs", 0):
             ops.setdefault(entry.op, []).append((macs, amount > 0 and i not in wrong))
-    return Coverage(_seen(found for op in ops.values() for found in op), {op: _seen(found) for op, found in ops.items()})
+    return Coverage(
+        _seen(found for op in ops.values() for found in op), {op: _seen(found) for op, found in ops.items()}
+    )
 
 
 def _seen(found: Iterable[tuple[int, bool]]) -> Seen:

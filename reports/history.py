@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from flopledger.counters import registry
+from flopledger.counters.engine.job import TIMEOUT
 from flopledger.counters.engine.overlays import OverlayError
 from flopledger.counters.engine.package_index import Listing, Release, published
 from flopledger.counters.engine.plan import count_all
-from flopledger.counters.engine.supervisor import TIMEOUT
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
@@ -22,6 +22,7 @@ from flopledger.reports.documents.history import KIND, Change, History, Row
 from flopledger.reports.documents.reading import FORMAT
 from flopledger.reports.documents.run import Model, environment
 from flopledger.reports.reconcile import reconcile
+
 
 def history(
     counter: str,
@@ -33,6 +34,7 @@ def history(
     ask: bool = False,
     timeout: float = TIMEOUT,
     jobs: int | None = None,
+    keep: bool = True,
     keep: bool = True,
     on_start: Callable[[int], None] = lambda releases: None,
     on_done: Callable[[str], None] = lambda name: None,
@@ -84,6 +86,7 @@ def history(
         spec,
         timeout=timeout,
         workers=jobs,
+        keep=keep,
         keep=keep,
         may_install=may_install,
         on_done=on_done,

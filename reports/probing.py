@@ -68,7 +68,7 @@ def probed(
     for spec, ledger, tallies in count_each([asked], list(specs), timeout=timeout, workers=jobs, keep=keep):
         probe = specs[spec]
         on_done(probe)
-        (tally,) = tallies or [None]
+        tally = tallies[0] if tallies else None
         if ledger is None or tally is None or tally.total is None:
             silent[probe] = (tally and tally.reason) or "the probe could not be traced"
             continue

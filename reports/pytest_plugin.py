@@ -49,10 +49,12 @@ class FlopSnapshot:
         from flopledger.counters import registry
         from flopledger.reports.compare import compare
         from flopledger.reports.documents.reading import RunError, encode
+        from flopledger.reports.documents.snapshot import decode, snapshot
         from flopledger.reports.documents.writing import write_whole
-        from flopledger.reports.drift import decode, drift, snapshot
+        from flopledger.reports.drift import drift
         from flopledger.reports.pages.drift_words import blocks
         from flopledger.reports.pages.terminal import shown
+        from flopledger.reports.verdict import wrong
 
         self._checks += 1
         place = self._place(name or ("" if self._checks == 1 else str(self._checks)))
@@ -72,7 +74,7 @@ class FlopSnapshot:
         if before is None:
             pytest.fail(f"there is no {place} yet; pytest --flop-update writes it", pytrace=False)
         found = drift(before, now)
-        if found.drifted:
+        if wrong(found):
             text = shown(blocks(found))
             pytest.fail(f"{text}\n\nIf this is meant, pytest --flop-update writes {place}", pytrace=False)
 

@@ -187,8 +187,9 @@ def _unit(left: Side, right: Side, lines: Sequence[Line]) -> Line:
 def _aside(name: str, left: Side, right: Side) -> Line:
     """An amount of the totals that belongs to no call."""
     a, b = ([aside for aside in side.asides if aside.name == name] for side in (left, right))
-    sums = (sum(aside.amount for aside in mine) for mine in (a, b))
-    return _line_of_no_site(name, left, right, *sums, *(_joined(aside.because for aside in mine) for mine in (a, b)))
+    sums = [sum(aside.amount for aside in mine) for mine in (a, b)]
+    because = [_joined(aside.because for aside in mine) for mine in (a, b)]
+    return _line_of_no_site(name, left, right, sums[0], sums[1], because[0], because[1])
 
 
 def _line_of_no_site(op: str, left: Side, right: Side, a: int, b: int, left_because: str, right_because: str) -> Line:

@@ -56,6 +56,7 @@ Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long each counter may take.")
 ]
 Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="How many run at once.  [default: one per core]")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Count again, whatever is kept of earlier runs.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes on stderr.")]
 Out = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the pages go.")]
 Left = Annotated[str, typer.Argument(help="A counter, or COUNTER==RELEASE.", autocompletion=complete_counters)]
@@ -64,15 +65,24 @@ DEFAULT = "mobilenet_v2"
 
 
 def compared(
-    model: str, inputs: list[str] | None, names: list[str] | None, timeout: float, jobs: int | None, quiet: bool
+    model: str,
+    inputs: list[str] | None,
+    names: list[str] | None,
+    timeout: float,
+    jobs: int | None,
+    quiet: bool,
+    no_cache: bool = False,
 ) -> Any:
+    """The report of a run, with a bar where somebody can see it; a usage error where it cannot be had."""
     from flopledger.counters import registry
     from flopledger.reports.compare import compare
 
     try:
         total = len(registry.usual() if names is None else dict.fromkeys(names)) + 1
         with progress(total, quiet) as (_, advance):
-            return compare(model, inputs, counters=names, timeout=timeout, jobs=jobs, on_done=advance)
+            return compare(
+                model, inputs, counters=names, timeout=timeout, jobs=jobs, keep=not no_cache, on_done=advance
+            )
     except ValueError as error:
         fail(str(error))
 

@@ -33,7 +33,9 @@ def parse(data: bytes, known: Mapping[str, type[Any]]) -> Any:
     if not isinstance(head, dict) or "format" not in head:
         raise RunError(f'it is JSON but not a {kinds} document (no "format")')
     if head["format"] == 1:
-        raise RunError(f"it has format 1, written by an older flopledger, and this one reads format {FORMAT}; count again")
+        raise RunError(
+            f"it has format 1, written by an older flopledger, and this one reads format {FORMAT}; count again"
+        )
     if head["format"] != FORMAT or isinstance(head["format"], bool):
         raise RunError(f"it has format {head['format']!r}; this flopledger reads format {FORMAT}")
     kind = head.get("kind", "run")

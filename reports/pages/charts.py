@@ -13,9 +13,9 @@ from importlib.metadata import version
 from typing import Any
 
 from flopledger.counters.engine import overlays as releases
+from flopledger.reports.documents.history import History
 from flopledger.reports.documents.run import Run
 from flopledger.reports.documents.writing import write_whole
-from flopledger.reports.documents.history import History
 from flopledger.reports.pages.words import amount, giga, number, op_word, signed, units, visible
 from flopledger.reports.reconcile import Line, Reconciliation
 

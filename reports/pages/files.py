@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from flopledger.reports.documents.history import History
+from flopledger.reports.documents.history import check as check_history
 from flopledger.reports.documents.reading import encode, parse
 from flopledger.reports.documents.run import Run
 from flopledger.reports.documents.run import check as check_run
-from flopledger.reports.documents.history import History
-from flopledger.reports.documents.history import check as check_history
 from flopledger.reports.pages import charts, history_markdown, history_words, html, markdown, words
 
 

@@ -13,8 +13,8 @@ import jinja2
 from markupsafe import Markup
 
 from flopledger.reference_model.ledger import meaning_of
-from flopledger.reports.documents.run import Run, TallyRecord
 from flopledger.reports.documents.history import History
+from flopledger.reports.documents.run import Run, TallyRecord
 from flopledger.reports.pages import charts, history_words, lines, words
 from flopledger.reports.pages.layers import layers
 from flopledger.reports.pages.pair_data import integer, pair_data

@@ -37,7 +37,9 @@ def pair_data(run: Run) -> dict[str, Any]:
     sites = {name: i for i, name in enumerate(sorted(_sites(run)))}
     ops = {name: i for i, name in enumerate(sorted(_ops(run)))}
     return {
-        "ops": [[text(words.op_word(op)), text(op), int(op in words.NOT_AN_OPERATION), int(op == "view")] for op in ops],
+        "ops": [
+            [text(words.op_word(op)), text(op), int(op in words.NOT_AN_OPERATION), int(op == "view")] for op in ops
+        ],
         "sites": [text(words.place(site)) for site in sites],
         "unit": ops["unit"],
         "rows": {

@@ -82,6 +82,14 @@ def giga(n: int) -> str:
     return number(n)
 
 
+def percent(share: Fraction | None) -> str:
+    """A share to a tenth of a percent, cut off: 100 % is all of it. A dash where there is nothing to share."""
+    if share is None:
+        return "–"
+    tenths = int(share * 1000)
+    return f"{tenths // 10}.{tenths % 10} %" if tenths % 10 else f"{tenths // 10} %"
+
+
 def amount(n: int, unit: str) -> str:
     """`giga` with its unit: `1.034 GMACs`, `12 MACs`."""
     short = giga(n)
@@ -262,8 +270,7 @@ def _residues(residues: Iterable[Residue]) -> list[str]:
     texts = []
     for counter, mine in by_counter.items():
         named = [
-            f"{whereabouts(r)} reports {number(r.reported)} "
-            f"where its formulas give {number(r.claimed)}"
+            f"{whereabouts(r)} reports {number(r.reported)} where its formulas give {number(r.claimed)}"
             for r in mine[:LISTED]
         ]
         more = [f"{number(len(mine) - LISTED)} more"] if len(mine) > LISTED else []
@@ -416,7 +423,8 @@ def matrix(run: Run) -> dict[str, dict[str, list[str]]]:
     for op in sorted(weight, key=lambda op: (-weight[op][0], -weight[op][1], op)):
         if op not in NOT_AN_OPERATION:
             rows[op] = {
-                tally.name: list(dict.fromkeys(line.formula for line in run.convention(tally) if line.op == op)) or ["0"]
+                tally.name: list(dict.fromkeys(line.formula for line in run.convention(tally) if line.op == op))
+                or ["0"]
                 for tally in run.counted()
             }
     return rows

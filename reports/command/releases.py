@@ -1,21 +1,21 @@
-"""The commands over time: `releases`, `snapshot` and `drift`."""
+"""`flopledger releases`: every published release of a counter, or whether there are newer ones."""
 
 from __future__ import annotations
 
-import errno
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from flopledger.reports.command.drift import read_baseline, show_drift
 from flopledger.reports.command.options import (
     DEFAULT,
-    Counters,
     Form,
     Inputs,
     Jobs,
     ModelArgument,
+    NoCache,
     Quiet,
     Timeout,
     app,
@@ -26,9 +26,8 @@ from flopledger.reports.command.options import (
     progress,
     writing_to,
 )
+from flopledger.reports.command.snapshot import BASELINE
 from flopledger.reports.pages.terminal import Format, show, show_json, show_text
-
-BASELINE = Path("baseline.json")
 
 
 @app.command()
@@ -59,6 +58,7 @@ def releases(
     form: Form = Format.table,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
+    no_cache: NoCache = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Every published release of a counter on one model: where the number moved, and why.
@@ -69,13 +69,14 @@ def releases(
     if every and (since or last):
         fail("--all and --since or --last contradict each other")
     if new:
-        _newer(counter, model, inputs, baseline, form, timeout, jobs, quiet)
+        _newer(counter, model, inputs, baseline, form, timeout, jobs, quiet, no_cache)
     if not counter:
         fail("name a counter, as `flopledger counters` lists them, or ask for --new")
     from flopledger.reports.documents.writing import check_writable, write_whole
     from flopledger.reports.history import history
     from flopledger.reports.pages.files import history_files
     from flopledger.reports.pages.history_words import blocks
+    from flopledger.reports.verdict import wrong
 
     if out:
         with writing_to(out):
@@ -83,7 +84,7 @@ def releases(
     try:
         with progress(None, quiet) as (start, advance):
             found = history(
-                counter, model, inputs, since=since, last=last, timeout=timeout, jobs=jobs,
+                counter, model, inputs, since=since, last=last, timeout=timeout, jobs=jobs, keep=not no_cache,
                 on_start=lambda count: start(count + 1), on_done=advance,
                 on_trouble=(lambda line: None) if quiet else note,
             )  # fmt: skip
@@ -101,101 +102,22 @@ def releases(
             written = write_whole(out, history_files(found))
         if not quiet:
             print("\n".join(f"wrote {path}" for path in written), file=sys.stderr)
-    raise typer.Exit(int(found.residual))
-
-
-@app.command()
-def snapshot(
-    model: ModelArgument = DEFAULT,
-    inputs: Inputs = None,
-    counters: Counters = None,
-    out: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where the baseline goes.")] = BASELINE,
-    timeout: Timeout = 300.0,
-    jobs: Jobs = None,
-    quiet: Quiet = False,
-) -> None:
-    """Keep what every counter says today as a baseline: a small JSON file to check in."""
-    from flopledger.reports.documents.reading import encode
-    from flopledger.reports.documents.writing import check_writable, write_whole
-    from flopledger.reports.drift import snapshot as pinned
-    from flopledger.reports.pages import words
-
-    with writing_to(out):
-        if out.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file, like baseline.json")
-        check_writable(out.parent)
-    run = compared(model, inputs, counters, timeout, jobs, quiet).run
-    with writing_to(out):
-        write_whole(out.parent, {out.name: encode(pinned(run))})
-    if not quiet:
-        show_text(words.totals(run), Format.table)
-        print(f"wrote {out}")
-
-
-@app.command()
-def drift(
-    baseline: Annotated[Path, typer.Argument(metavar="BASELINE.json", help="A snapshot, or a run document.")],
-    other: Annotated[
-        Path | None, typer.Argument(metavar="[OTHER.json]", help="What to compare with.  [default: count now]")
-    ] = None,
-    form: Form = Format.table,
-    timeout: Timeout = 300.0,
-    jobs: Jobs = None,
-    quiet: Quiet = False,
-) -> None:
-    """What has moved since the baseline, and the lines that moved it. Exit 1 if anything has."""
-    from flopledger.reference_model.subject import Spec
-    from flopledger.reports.drift import drift as compare_snapshots
-    from flopledger.reports.drift import snapshot as pinned
-
-    before = _read(baseline)
-    if other is not None:
-        after = _read(other)
-    else:
-        try:
-            Spec.parse(before.model.spec, before.model.inputs)
-        except ValueError as error:  # a live model's snapshot, or a file that is not here
-            fail(f"{baseline} cannot be counted again ({error}); name a second file to compare it with")
-        names = [tally.name for tally in before.tallies]
-        after = pinned(compared(before.model.spec, before.model.inputs, names, timeout, jobs, quiet).run)
-    found = compare_snapshots(before, after)
-    _show_drift(found, form)
-    raise typer.Exit(int(found.drifted))
-
-
-def _read(path: Path) -> Any:
-    from flopledger.reports.documents.reading import RunError
-    from flopledger.reports.drift import read
-
-    try:
-        return read(path)
-    except RunError as error:
-        fail(f"cannot read {path}: {error}")
-    except OSError as error:
-        fail(f"cannot read {path}: {error.strerror or error}")
-
-
-def _show_drift(found: Any, form: Format) -> None:
-    from flopledger.reports.pages.drift_words import blocks
-
-    if form is Format.json:
-        show_json(found)
-    else:
-        show(blocks(found), form)
+    raise typer.Exit(int(wrong(found)))
 
 
 def _newer(
     counter: str | None, model: str, inputs: list[str] | None, baseline: Path | None, form: Format,
-    timeout: float, jobs: int | None, quiet: bool,
+    timeout: float, jobs: int | None, quiet: bool, no_cache: bool,
 ) -> NoReturn:  # fmt: skip
     """`releases --new`: the baseline, or else what is installed, against the newest releases."""
+    from flopledger.reports.documents.snapshot import only
+    from flopledger.reports.documents.snapshot import snapshot as pinned
     from flopledger.reports.drift import drift as compare_snapshots
-    from flopledger.reports.drift import only
-    from flopledger.reports.drift import snapshot as pinned
+    from flopledger.reports.verdict import wrong
 
     if baseline is None and BASELINE.is_file():
         baseline = BASELINE
-    before = _read(baseline) if baseline is not None else None
+    before = read_baseline(baseline) if baseline is not None else None
     if before is not None:
         model, inputs = before.model.spec, before.model.inputs
         versions = {t.name: (t.counter, t.version) for t in before.tallies if t.status == "counted"}
@@ -214,11 +136,11 @@ def _newer(
             show_text(f"No counter has a newer release than {what}.", form)
         raise typer.Exit()
     if before is None:
-        before = pinned(compared(model, inputs, list(found), timeout, jobs, quiet).run)
-    after = pinned(compared(model, inputs, list(found.values()), timeout, jobs, quiet).run)
+        before = pinned(compared(model, inputs, list(found), timeout, jobs, quiet, no_cache).run)
+    after = pinned(compared(model, inputs, list(found.values()), timeout, jobs, quiet, no_cache).run)
     changes = compare_snapshots(only(before, set(found)), after)
-    _show_drift(changes, form)
-    raise typer.Exit(int(changes.drifted))
+    show_drift(changes, form)
+    raise typer.Exit(int(wrong(changes)))
 
 
 def _installed() -> dict[str, tuple[str, str | None]]:

@@ -1,0 +1,65 @@
+"""`flopledger explain`: why two counters differ."""
+
+from __future__ import annotations
+
+import typer
+
+from flopledger.reports.command.options import (
+    DEFAULT,
+    Form,
+    Inputs,
+    Jobs,
+    Left,
+    ModelArgument,
+    NoCache,
+    Quiet,
+    Right,
+    Timeout,
+    app,
+    compared,
+    fail,
+    note,
+)
+from flopledger.reports.pages.terminal import Column, Format, show, show_json, show_table, show_text
+
+
+@app.command()
+def explain(
+    left: Left,
+    right: Right,
+    model: ModelArgument = DEFAULT,
+    inputs: Inputs = None,
+    form: Form = Format.table,
+    timeout: Timeout = 300.0,
+    jobs: Jobs = None,
+    no_cache: NoCache = False,
+    quiet: Quiet = False,
+) -> None:
+    """Why two counters differ: the lines that add up to the difference, and what is left over."""
+    from flopledger.reports.pages import words
+    from flopledger.reports.pages.lines import of_pair
+    from flopledger.reports.verdict import wrong
+
+    if left == right:
+        fail(f"{left} and {right} are one counter; name two")
+    run = compared(model, inputs, [left, right], timeout, jobs, quiet, no_cache).run
+    for name in (left, right):
+        tally = run.tally(name)
+        if tally.status != "counted":
+            note(f"{name} has no number ({tally.status}): {tally.reason}")
+            raise typer.Exit(1)
+    found = run.between(left, right)
+    if form is Format.json:
+        show_json(found)
+        raise typer.Exit(int(wrong(run)))
+    a, b = run.tally(left), run.tally(right)
+    show_text(f"{run.model.spec} at {words.shapes(run)}, {words.number(run.model.params)} parameters", form)
+    rows = [[t.name, t.version or "", words.number(t.total or 0), t.unit] for t in (a, b)]
+    show_table([Column("counter"), Column("version"), Column("total", True), Column("unit")],
+               [*rows, ["difference", "", words.signed(found.difference), ""]], form)  # fmt: skip
+    show([of_pair(found)], form)
+    for sentence in words.sentences(found):
+        show_text(f"- {sentence}", form)
+    show_text(words.neither(found, run), form)
+    show_text(words.leftover(found), form)
+    raise typer.Exit(int(wrong(run)))

@@ -1,0 +1,62 @@
+"""`flopledger ledger`: the reference itself."""
+
+from __future__ import annotations
+
+import msgspec
+
+from flopledger.reports.command.options import (
+    DEFAULT,
+    Form,
+    Inputs,
+    ModelArgument,
+    NoCache,
+    Quiet,
+    Timeout,
+    app,
+    compared,
+)
+from flopledger.reports.pages.terminal import Column, Format, show_json, show_table, show_text
+
+
+@app.command()
+def ledger(
+    model: ModelArgument = DEFAULT,
+    inputs: Inputs = None,
+    form: Form = Format.table,
+    timeout: Timeout = 300.0,
+    no_cache: NoCache = False,
+    quiet: Quiet = False,
+) -> None:
+    """The reference itself: every kind of operation, and what could be charged for it."""
+    from flopledger.reference_model.ledger import Ledger
+    from flopledger.reports.pages import words
+
+    run = compared(model, inputs, [], timeout, None, quiet, no_cache).run
+    found = Ledger(
+        model=run.model.spec,
+        inputs=run.model.inputs,
+        params=run.model.params,
+        entries=run.ledger.entries,
+        device=run.model.device,
+        notes=run.ledger.notes,
+    )
+    if form is Format.json:
+        show_json({"model": run.model, **msgspec.to_builtins(run.ledger)})
+        return
+    quantities = ["sites", "calls", "macs", "bias_adds", "inputs", "outputs", "weights", "biases"]
+    rows = [
+        [words.op_word(op), *(words.number(values.get(q, 0)) for q in quantities)]
+        for op, values in found.by_op().items()
+    ]
+    total = found.totals()
+    rows.append(["sum", "", *(words.number(total.get(q, 0)) for q in quantities[1:])])
+    show_text(
+        f"{words.visible(found.model)} at {words.shapes(run)}, {words.number(found.params)} parameters, "
+        f"traced on {found.device}",
+        form,
+    )
+    show_table([Column("operation"), *(Column(q.replace("_", " "), True) for q in quantities)], rows, form)
+    for name, (calls, outputs) in found.unclassified().items():
+        show_text(f"no formula for {name}: {words.plural(calls, 'call')}, {words.plural(outputs, 'element')}", form)
+    for note in found.notes:
+        show_text(f"note: {words.visible(note)}", form)

@@ -1,0 +1,34 @@
+"""`flopledger render`: the pages of a document again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flopledger.reports.command.options import Out, Quiet, app, fail, writing_to
+
+
+@app.command()
+def render(
+    run: Annotated[Path, typer.Argument(metavar="RUN.json", help="A run document, or a history of `releases`.")],
+    out: Out = Path(),
+    quiet: Quiet = False,
+) -> None:
+    """Write the pages of a run again, without counting and without torch."""
+    from flopledger.reports.documents.reading import RunError
+    from flopledger.reports.documents.writing import check_writable, write_whole
+    from flopledger.reports.pages import files as pages
+
+    try:
+        files = pages.rendered(run.read_bytes())
+    except RunError as error:
+        fail(f"cannot read {run}: {error}")
+    except OSError as error:
+        fail(f"cannot read {run}: {error.strerror or error}")
+    with writing_to(out):
+        check_writable(out)
+        written = write_whole(out, files)
+    if not quiet:
+        print("\n".join(f"wrote {path}" for path in written))

@@ -1,0 +1,52 @@
+"""`flopledger report`: count with every counter, and write the pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from flopledger.reports.command.options import (
+    DEFAULT,
+    Counters,
+    Inputs,
+    Jobs,
+    ModelArgument,
+    NoCache,
+    Out,
+    Quiet,
+    Timeout,
+    app,
+    compared,
+    writing_to,
+)
+from flopledger.reports.pages.terminal import Format, show_text
+
+
+@app.command()
+def report(
+    model: ModelArgument = DEFAULT,
+    inputs: Inputs = None,
+    counters: Counters = None,
+    out: Out = Path(),
+    timeout: Timeout = 300.0,
+    jobs: Jobs = None,
+    no_cache: NoCache = False,
+    quiet: Quiet = False,
+) -> None:
+    """Count with every counter, reconcile every pair, and write report.md, report.html and run.json."""
+    from flopledger.reports.documents.writing import check_writable
+    from flopledger.reports.pages import words
+    from flopledger.reports.verdict import wrong
+
+    with writing_to(out):
+        check_writable(out)
+    found = compared(model, inputs, counters, timeout, jobs, quiet, no_cache)
+    with writing_to(out):
+        written = found.save(out)
+    if not quiet:
+        show_text(words.headline(found.run), Format.table)
+        show_text(words.totals(found.run), Format.table)
+        show_text(words.anything_left(found.run), Format.table)
+        print("\n".join(f"wrote {path}" for path in written))
+    raise typer.Exit(int(wrong(found.run)))
