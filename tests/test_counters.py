@@ -15,8 +15,8 @@ from flopledger.counters.engine.plan import count_all
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
-from flopledger.reports.documents.run import Environment, Run, assemble
 from flopledger.reports.align import align
+from flopledger.reports.documents.run import Environment, Run, assemble
 
 SEVEN = ["thop", "torchsummaryX", "ptflops-pytorch", "ptflops-aten", "fvcore", "torchinfo", "torch"]
 # shared/facts.md: MobileNetV2 1.0 at 1x3x416x416, keyed by release. None: any (torch's own formulas).
@@ -148,7 +148,6 @@ def test_sources_point_at_the_line_that_says_so(name: str) -> None:
         pytest.skip(f"lines are noted for another release than {version}")
     if name == "torch" and not str(version).startswith("2.14"):
         pytest.skip("lines are noted for torch 2.14")
-    ledger = Ledger(model="", inputs=["1x3x4x4"], params=0, entries=[])
     for rule in adapter.convention(version).rules:
         path, line, symbol = re.fullmatch(r"(\S+):(\d+) (\w+)", rule.source).groups()  # type: ignore[union-attr]
         file = metadata.distribution(adapter.distribution).locate_file(path)

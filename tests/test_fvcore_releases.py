@@ -126,11 +126,10 @@ def test_a_release_without_a_counter_says_so() -> None:
 def test_both_ways_of_counting_agree_on_the_installed_release() -> None:
     """The handles are observed where a release does not say where; today's does, so it can check them."""
     pytest.importorskip("fvcore")
-    from flopledger.counters.libraries.fvcore import _analysed
-    from flopledger.counters.libraries.fvcore_history import count_by_handle
+    from flopledger.counters.libraries.fvcore.count import _analysed, _counted_by_handle
 
     model, inputs = Spec.parse("mobilenet_v2", ["1x3x32x32"]).build("cpu")
-    here, there = count_by_handle(model.eval(), inputs), _analysed(model.eval(), inputs)
+    here, there = _counted_by_handle(model.eval(), inputs), _analysed(model.eval(), inputs)
     assert (there.total, there.uncounted, []) == (here.total, here.uncounted, here.warnings)
     assert {part.site: part.count for part in there.parts} == {part.site: part.count for part in here.parts}
 
@@ -138,10 +137,10 @@ def test_both_ways_of_counting_agree_on_the_installed_release() -> None:
 def test_billions_that_are_not_the_sum_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A total is taken from the handles, so it has to be what the release itself prints."""
     pytest.importorskip("fvcore")
-    from flopledger.counters.libraries.fvcore_history import count_by_handle
+    from flopledger.counters.libraries.fvcore.count import _counted_by_handle
 
     module = importlib.import_module("fvcore.nn.flop_count")
     genuine = module.flop_count
     monkeypatch.setattr(module, "flop_count", lambda *args: ({"conv": 1.5}, genuine(*args)[1]))
-    found = count_by_handle(nn.Conv2d(1, 2, 1), (torch.zeros(1, 1, 3, 3),))
+    found = _counted_by_handle(nn.Conv2d(1, 2, 1), (torch.zeros(1, 1, 3, 3),))
     assert ["it reports 1.5 GFLOPs; exactly, its handles count 18"] == found.warnings

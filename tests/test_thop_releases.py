@@ -12,8 +12,9 @@ from torch import nn
 
 from flopledger.counters.convention import Step
 from flopledger.counters.engine import overlays as releases
-from flopledger.counters.libraries import thop_history, ultralytics_thop
-from flopledger.counters.libraries.thop_history import uploaded
+from flopledger.counters.libraries import ultralytics_thop
+from flopledger.counters.libraries.thop import rules as thop_rules
+from flopledger.counters.libraries.thop.rules import uploaded
 
 # What the releases around each step reported for MobileNetV2 at 1x3x416x416, seen on 2026-11-25.
 MOBILENET_V2 = {
@@ -246,8 +247,8 @@ def test_releases_stand_in_the_order_of_their_upload() -> None:
     ]  # fmt: skip
     assert listed == sorted(listed, key=uploaded)
     assert uploaded("0.0.22.post421392844089") == uploaded("0.0.22")
-    assert [step.release for step in thop_history.STEPS] == sorted(
-        (step.release for step in thop_history.STEPS), key=uploaded
+    assert [step.release for step in thop_rules.STEPS] == sorted(
+        (step.release for step in thop_rules.STEPS), key=uploaded
     )
 
 
@@ -279,7 +280,7 @@ BEFORE = {
 @pytest.mark.parametrize(
     ("distribution", "step"),
     [
-        *(("thop", step) for step in thop_history.STEPS),
+        *(("thop", step) for step in thop_rules.STEPS),
         *(("ultralytics-thop", step) for step in ultralytics_thop.STEPS),
         ("ultralytics-thop", Step("today", ultralytics_thop.RULES)),
     ],

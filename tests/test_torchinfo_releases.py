@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from flopledger.counters import registry
-from flopledger.counters.libraries.torchinfo_history import uploaded
+from flopledger.counters.libraries.torchinfo.rules import uploaded
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reports.align import align

@@ -179,9 +179,8 @@ def _convention(run: Run, tally: TallyRecord) -> str:
         ]
         blocks.append(table(["operation", "formula", "because", "source", "sites", "count"], rows, 2))
     for f in tally.failures:
-        blocks.append(
-            f"- Its formulas fail at {escape(words.whereabouts(f))}: it reports {number(f.reported)}, they give {number(f.claimed)}.\n"
-        )
+        says = f"it reports {number(f.reported)}, they give {number(f.claimed)}"
+        blocks.append(f"- Its formulas fail at {escape(words.whereabouts(f))}: {says}.\n")
     if tally.uncounted:
         names = ", ".join(f"{escape(name)} ({number(calls)})" for name, calls in tally.uncounted.items())
         blocks.append(f"Says that it left out: {names}.\n")

@@ -48,7 +48,7 @@ def averaged_adaptively(case: Case) -> int:
 @quantity
 def cut_off(case: Case) -> int:
     """What thop's rounding takes from an adaptive pool: its inputs and outputs, less what it says."""
-    return case.call.quantities["inputs"] + case.call.quantities["outputs"] - averaged_adaptively(case)
+    return int(case.call.quantities["inputs"] + case.call.quantities["outputs"] - averaged_adaptively(case))
 
 
 @quantity
