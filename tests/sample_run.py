@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import count
 
 from msgspec.structs import replace
 
-from flopledger.counters.convention import Convention, Rule, in_modules, rule
+from flopledger.counters.condition import in_modules
+from flopledger.counters.convention import Convention, Rule, rule
 from flopledger.counters.tally import Part, Status, Tally
-from flopledger.reference_model.ledger import Entry, Ledger
+from flopledger.reference_model.ledger import Call, Entry, Ledger
 from flopledger.reports.documents.run import Environment, Run, assemble
 
 BLOCKS = (
@@ -34,6 +36,17 @@ HOSTILE = (
 )
 
 
+def calls(times: int = 1, **quantities: int) -> list[Call]:
+    """One call with these quantities, made so many times; those that are 0 are left out, as a trace does."""
+    return [Call(quantities={name: value for name, value in quantities.items() if value}, times=times)]
+
+
+def charge(convention: Convention, ledger: Ledger, entry: Entry) -> Fraction:
+    """What a convention charges for all calls of an entry."""
+    found = zip(ledger.rows(), convention.charges(ledger), strict=True)
+    return sum((amount or Fraction(0) for (mine, _), (_, amount) in found if mine is entry), Fraction(0))
+
+
 def mobilenet_entries(size: int = 416) -> list[Entry]:
     """MobileNetV2's ledger entries at 1×3×size×size, from its table of blocks."""
     entries: list[Entry] = []
@@ -47,7 +60,7 @@ def mobilenet_entries(size: int = 416) -> list[Entry]:
                 module=module,
                 api=api,
                 leaf=leaf,
-                quantities={"calls": 1, **quantities},
+                calls=calls(**quantities),
             )
         )
 
@@ -211,9 +224,8 @@ UNITS = {"thop": "MAC", "torchsummaryX": "MAC", "torchinfo": "MAC", "torch_flop_
 
 def tally_of(convention: Convention, ledger: Ledger, extra: tuple[Part, ...] = ()) -> Tally:
     """What a counter with exactly this convention would report, plus `extra` parts that nothing explains."""
-    parts = [
-        Part(entry.site, None, int(convention.charge(entry))) for entry in ledger.entries if convention.charge(entry)
-    ]
+    charged = zip(ledger.rows(), convention.charges(ledger), strict=True)
+    parts = [Part(entry.site, None, int(amount)) for (entry, _), (_, amount) in charged if amount]
     parts += extra
     return Tally(
         counter=convention.counter,
@@ -266,7 +278,7 @@ def hostile_run() -> Run:
         replace(entry, site=f"{HOSTILE[i % len(HOSTILE)]}.{i}") for i, entry in enumerate(mobilenet_entries(224))
     ]
     ledger_entries += [
-        Entry(site=name, op=name, aten=name, module=name, api=name, quantities={"calls": 1, "outputs": 7 + i})
+        Entry(site=name, op=name, aten=name, module=name, api=name, calls=calls(outputs=7 + i))
         for i, name in enumerate(HOSTILE)
     ]
     ledger = Ledger(model="".join(HOSTILE), inputs=["1x3x224x224"], params=1, entries=ledger_entries, notes=[*HOSTILE])
