@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from flopledger.reports import Report, compare
+from flopledger import Report, compare
 
 FAST = ["thop", "fvcore", "ptflops-pytorch", "torch"]
 
@@ -81,7 +81,7 @@ def test_a_script_without_a_main_guard_works(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "print('once')\n"
-        "from reports import compare\n"
+        "from flopledger import compare\n"
         "print(compare('mobilenet_v2', '1x3x64x64', counters=['torch']).frame().loc['torch', 'total'])\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)

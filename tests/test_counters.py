@@ -77,8 +77,8 @@ def check(run: Run) -> None:
         assert tally.failures == [], tally.counter
         assert tally.verified.sites == tally.verified.agree, tally.counter
         assert sum(part.count for part in tally.parts) == tally.total, tally.counter
-    assert [r.residual for r in run.reconciliations] == [0] * 21
-    for r in run.reconciliations:
+    assert [r.residual for r in list(run.pairs())] == [0] * 21
+    for r in list(run.pairs()):
         assert sum(line.difference for line in r.lines) == r.difference
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flopledger.reports import assert_macs
+from flopledger import assert_macs
 
 pytest_plugins = ["pytester"]
 
