@@ -69,12 +69,13 @@ class Convention(msgspec.Struct, frozen=True):
     def charges(self, ledger: Ledger) -> list[tuple[Rule, Fraction | None]]:
         """For each of `ledger.rows()` the rule that speaks of it and what that charges, all its times together.
 
-        None where a formula has no value: it divides by 0, or reads a fact that this call lacks.
+        None where that has no value: it divides by 0, or a quantity of the counter's own file fails.
         """
         found: list[tuple[Rule, Fraction | None]] = []
         for case in self.cases(ledger):
-            rule = self.rule_for(case)
+            rule = UNKNOWN
             try:
+                rule = self.rule_for(case)
                 found.append((rule, rule.formula.over_calls(case)))
             except (ArithmeticError, LookupError, TypeError, ValueError):
                 found.append((rule, None))

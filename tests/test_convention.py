@@ -36,6 +36,7 @@ from flopledger.counters.condition import (
 )
 from flopledger.counters.convention import Convention, Rule, rule
 from flopledger.counters.formula import OWN, Case, Formula, Monomial, meaning, quantity
+from flopledger.counters.libraries.thop import rules as _thop  # noqa: F401  (channel_macs is its own)
 from flopledger.reference_model.ledger import CIRCUMSTANCES, MEANING, OPS, Call, Entry, Ledger, name_quantity
 
 NAMES = sorted(MEANING)

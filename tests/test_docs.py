@@ -113,8 +113,8 @@ def test_the_example_adapter_is_whole(tmp_path: Path) -> None:
         "print(report.reconcile('mine:MyCounter', 'torch').residual)\n"
     )
     # Its distribution is not installed, which the report says; the script gives it none.
-    unavailable = run([sys.executable, "-c", "from flopledger import compare; print(compare('mobilenet_v2', '1x3x32x32',"
-                       "counters=['mine:MyCounter']).run.tallies[0].reason)"], tmp_path)  # fmt: skip
+    unavailable = run([sys.executable, "-c", "from flopledger import compare; "
+                       "print(compare('mobilenet_v2', '1x3x32x32', counters=['mine:MyCounter']).run.tallies[0].reason)"], tmp_path)  # fmt: skip
     assert "pip install mycounter" in unavailable
     code = code.replace('distribution = "mycounter"', 'distribution = ""')
     (tmp_path / "mine.py").write_text(code)

@@ -272,7 +272,8 @@ def test_rendering_is_byte_identical_and_needs_no_torch(run: Run, tmp_path: Path
     """`render` must reproduce a page elsewhere, later, without torch (issue 2, item 4)."""
     (tmp_path / "run.json").write_bytes(encode(run))
     code = (
-        "from pathlib import Path; from flopledger.reports.pages.files import pages; from flopledger.reports.documents.run import read\n"
+        "from pathlib import Path; from flopledger.reports.pages.files import pages\n"
+        "from flopledger.reports.documents.run import read\n"
         "run = read(Path('run.json')); pages(run)\n"
         "for name, text in pages(run).items(): Path(name).write_text(text, encoding='utf-8')\n"
         "sys.exit('torch is loaded' if 'torch' in sys.modules else 0)"
