@@ -141,7 +141,7 @@ def test_counters_lists_everyone_as_json() -> None:
         (["report", "-c", "FVCORE2"], "did you mean fvcore"),
         (["explain", "thop", "torchinf"], "did you mean torchinfo"),
         (["explain", "thop", "thop"], "name two"),
-        (["count", "-c", "nowhere:Counter"], "cannot be loaded"),
+        (["count", "-c", "nowhere:Counter"], "could not be loaded"),
         (["count", "mobilenet_v3"], "did you mean mobilenet_v2"),
         (["count", "resnet50"], "torchvision:resnet50"),
         (["count", "net.py:make"], "no file 'net.py'"),
@@ -198,9 +198,10 @@ def test_documents_that_cannot_be_read_are_one_line(document: Path, tmp_path: Pa
         "cut.json": (data[: len(data) // 2], "not whole JSON"),
         "empty.json": (b"", "not whole JSON"),
         "binary.json": (bytes(range(256)), "not whole JSON"),
-        "other.json": (data.replace(b'"format": 1', b'"format": 2', 1), "format 2"),
+        "other.json": (data.replace(b'"format": 2', b'"format": 3', 1), "format 3"),
+        "older.json": (data.replace(b'"format": 2', b'"format": 1', 1), "count again"),
         "package.json": (b'{"name": "left-pad"}', "not a run or history document"),
-        "shape.json": (b'{"format": 1}', "format 1"),
+        "shape.json": (b'{"format": 2}', "format 2"),
     }
     for name, (content, hint) in bad.items():
         (tmp_path / name).write_bytes(content)
@@ -238,7 +239,7 @@ def test_ledger_as_json_needs_no_counter() -> None:
     assert (0, "") == (done.returncode, done.stderr)
     ledger = json.loads(done.stdout)
     first = next(entry for entry in ledger["entries"] if entry["op"] == "conv")
-    assert ("features.0.0", 2 * 8 * 16 * 16 * 27) == (first["site"], first["quantities"]["macs"])
+    assert ("features.0.0", 2 * 8 * 16 * 16 * 27) == (first["site"], first["calls"][0]["quantities"]["macs"])
     assert ["2x3x32x32"] == ledger["model"]["inputs"]
 
 

@@ -17,7 +17,8 @@ from test_history import publish
 from flopledger.counters.engine.package_index import Listing, Release
 from flopledger.reports.documents.reading import RunError, encode
 from flopledger.reports.documents.run import ConventionLine
-from flopledger.reports.drift import Pinned, Row, Snapshot, decode, drift, moved, newest, snapshot
+from flopledger.reports.documents.snapshot import Pinned, Snapshot, decode, snapshot
+from flopledger.reports.drift import Row, drift, moved, newest
 from flopledger.reports.pages.drift_words import blocks
 from flopledger.reports.pages.terminal import shown
 
@@ -241,7 +242,7 @@ def test_drift_exits_1_and_prints_the_lines(files: tuple[Path, Path]) -> None:
     assert "residual" in other.stdout
     found = json.loads(run("drift", before, after, "--format", "json").stdout)
     assert ["moved"] == [row["mark"] for row in found["rows"] if row["mark"] != "same"]
-    assert "| operation | baseline |" in run("drift", before, after, "--format", "markdown").stdout
+    assert "| operation | charged then | charged now |" in run("drift", before, after, "--format", "markdown").stdout
 
 
 def test_a_baseline_is_taken_and_compared_with_today(tmp_path: Path) -> None:

@@ -20,14 +20,14 @@ from browsing import logs, wait
 from flopledger.counters.engine import kept as results
 from flopledger.counters.engine import overlays as releases
 from flopledger.counters.engine.package_index import Listing, Release
-from flopledger.counters.engine.plan import count_all
-from flopledger.reference_model.subject import Spec
+from flopledger.reports.documents.history import History, check
 from flopledger.reports.documents.reading import RunError
-from flopledger.reports.history import History, check, chosen, history
+from flopledger.reports.history import chosen, history
 from flopledger.reports.pages import history_markdown, html
 from flopledger.reports.pages.files import history_files, rendered
 from flopledger.reports.pages.history_words import blocks, headline, reasons, verdict
 from flopledger.reports.pages.terminal import shown
+from flopledger.reports.verdict import wrong
 
 MINI = "miniatures:Published"
 SMALL = ["1x3x32x32"]
@@ -95,7 +95,7 @@ def test_the_history_is_in_order_of_upload_and_every_step_has_its_reason(cache: 
         (line.op, line.right_formula, line.left_formula) for line in up.lines
     }
     assert all(row.sites == row.agree for row in found.counted)
-    assert not found.residual
+    assert not wrong(found)
     said = shown(blocks(found))
     assert "two per output since 2.0" in said
     assert "Every step is explained" in said
@@ -115,43 +115,6 @@ def test_what_is_finished_is_not_counted_again(cache: Path, monkeypatch: pytest.
     assert first.changes == second.changes
     with pytest.raises(AssertionError, match="a job was started"):
         history(MINI, "mobilenet_v2", ["1x3x33x33"])
-
-
-@pytest.mark.parametrize("what", ["inputs", "release", "adapter", "torch", "ledger"])
-def test_a_change_in_what_determines_a_result_is_a_fresh_run(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stale number would be explained with today's reasons."""
-    from flopledger.counters import registry
-
-    adapter = registry.get("thop")
-    spec = Spec.parse("mobilenet_v2", SMALL)
-    ledger, _ = count_all([], spec)
-    before = results.count_key("thop", "0.1.0", adapter, ledger, spec)
-    assert before == results.count_key("thop", "0.1.0", adapter, ledger, spec)
-    release = "0.1.0"
-    if what == "inputs":
-        spec = Spec.parse("mobilenet_v2", ["1x3x64x64"])
-    elif what == "release":
-        release = "0.1.1"
-    elif what == "adapter":
-        adapter = registry.get("fvcore")
-    elif what == "torch":
-        monkeypatch.setattr(results, "_here", lambda: ["another torch"])
-    else:
-        ledger = msgspec.structs.replace(ledger, entries=ledger.entries[:-1])
-    assert before != results.count_key("thop", release, adapter, ledger, spec)
-
-
-def test_the_source_of_an_adapter_takes_in_what_it_leans_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rules moved to a second file must not escape the digest."""
-    (tmp_path / "a.py").write_text("from counters.b import RULES\n")
-    (tmp_path / "b.py").write_text("from counters.a import Adapter\nRULES = 1\n")
-    monkeypatch.setattr(results.importlib.util, "find_spec", lambda name: type("Spec", (), {
-        "origin": str(tmp_path / f"{name.rpartition('.')[2]}.py")}))  # fmt: skip
-    fresh = results.source.__wrapped__
-    before = fresh("flopledger.counters.a")
-    assert before == fresh("flopledger.counters.a")
-    (tmp_path / "b.py").write_text("from counters.a import Adapter\nRULES = 2\n")
-    assert before != fresh("flopledger.counters.a")
 
 
 def command(*arguments: str) -> list[str]:
@@ -349,7 +312,7 @@ def test_a_residual_is_said_before_anything_else(found: History) -> None:
     """A release whose formulas fail must not hide in a table of two hundred rows."""
     rows = [msgspec.structs.replace(row, agree=row.sites - 1) if row.total else row for row in found.rows]
     bad = msgspec.structs.replace(found, rows=rows)
-    assert bad.residual
+    assert wrong(bad)
     assert verdict(bad).startswith("The residuals are 0. Formulas fail at sites of 1.0 (1 of")
     assert history_markdown.render(bad).index("Formulas fail") < history_markdown.render(bad).index("## ")
     assert "alarm" in html.history(bad)

@@ -166,6 +166,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 def convention_lines(tally: TallyRecord, rows: Rows) -> list[ConventionLine]:
     """What a tally's rules charged, op by op; rules of views that charge nothing are left out."""
+    if tally.total is None:
+        return []
     used: dict[tuple[str, int], list[int]] = {}
     for i, ((entry, _), (claim, amount)) in enumerate(zip(rows, tally.rows, strict=True)):
         if entry.op != "view" or amount:
