@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from fractions import Fraction
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from flopledger.counters.convention import Convention
 from flopledger.counters.engine.plan import Asked, count_each
 from flopledger.counters.formula import OWN, Case, value
-from flopledger.counters.tally import Tally
+from flopledger.counters.tally import Granularity, Tally
 from flopledger.reference_model import probes
 from flopledger.reference_model.ledger import MEANING, Ledger
 from flopledger.reference_model.subject import Spec
@@ -88,12 +88,10 @@ def findings(probe: str, tally: Tally, convention: Convention, ledger: Ledger) -
     places: dict[tuple[str, str | None], list[int]] = {}
     for i, case in enumerate(cases):
         if case.entry.op not in ("view", "fill"):
-            entry = case.entry
-            finer = any((entry.site, other) in failures for other in (entry.op,))
-            places.setdefault((entry.site, entry.op if finer else None), []).append(i)
+            places.setdefault(_place(case, side.granularity, failures), []).append(i)
     found = []
     for (site, op), rows in places.items():
-        failure = failures.pop((site, op), None) or failures.pop((site, None), None)
+        failure = failures.pop((site, op), None)
         claimed = sum(side.rows[i][1] for i in rows)
         reported = failure.reported if failure else claimed
         found.append(
@@ -115,6 +113,18 @@ def findings(probe: str, tally: Tally, convention: Convention, ledger: Ledger) -
                     reported=failure.reported)
         )  # fmt: skip
     return found
+
+
+def _place(
+    case: Case, granularity: Granularity, failures: Container[tuple[str, str | None]]
+) -> tuple[str, str | None]:
+    """Where a call is compared: as finely as the tally speaks, and a whole site unless one op of it fails alone."""
+    site, op = case.entry.site, case.entry.op
+    if granularity == "total":
+        return "", None
+    if granularity == "op":
+        return "", op
+    return (site, op) if (site, op) in failures else (site, None)
 
 
 def readings(reported: int, cases: list[Case]) -> list[str]:

@@ -67,7 +67,7 @@ def _blocks(found: Probed) -> list[Block]:
         columns = [Column("probe"), Column("site"), Column("operation"), Column("its rule gives"), Column("", True),
                    Column("it reported", True), Column("which is")]  # fmt: skip
         rows = [
-            [f.probe, place(f.site), listed([op_word(op) for op in f.ops]), " ".join(f.formulas) or "–",
+            [f.probe, place(f.site), listed([op_word(op) for op in f.ops]), " and ".join(f.formulas) or "–",
              number(f.claimed), number(f.reported), " or ".join(f.reads) or "no one quantity times a number"]
             for f in found.broken
         ]  # fmt: skip
