@@ -85,6 +85,8 @@ def findings(probe: str, tally: Tally, convention: Convention, ledger: Ledger) -
     side = align(tally, convention, ledger)
     failures = {(f.site, f.op): f for f in side.failures}
     cases = convention.cases(ledger)
+    own = sorted({name for rule in convention.rules for name in rule.formula.names} & OWN.keys())
+    names = ["outputs", *(name for name in MEANING if name != "outputs"), *own]
     places: dict[tuple[str, str | None], list[int]] = {}
     for i, case in enumerate(cases):
         if case.entry.op not in ("view", "fill"):
@@ -103,7 +105,7 @@ def findings(probe: str, tally: Tally, convention: Convention, ledger: Ledger) -
                 formulas=list(dict.fromkeys(side.claims[side.rows[i][0]].formula for i in rows)),
                 claimed=claimed,
                 reported=reported,
-                reads=readings(reported, [cases[i] for i in rows]) if failure else [],
+                reads=readings(reported, [cases[i] for i in rows], names) if failure else [],
             )
         )
     for (site, op), failure in failures.items():  # where the ledger has nothing
@@ -127,12 +129,12 @@ def _place(
     return (site, op) if (site, op) in failures else (site, None)
 
 
-def readings(reported: int, cases: list[Case]) -> list[str]:
+def readings(reported: int, cases: list[Case], names: list[str]) -> list[str]:
     """Formulas of one quantity, with a small factor, that give what was reported: a start for whoever mends a rule."""
     if not reported:
         return ["0"]
     found = []
-    for name in [*MEANING, *OWN]:
+    for name in names:
         try:
             amount = sum((Fraction(case.call.times) * value(name, case) for case in cases), Fraction(0))
         except (ArithmeticError, LookupError, TypeError, ValueError):
