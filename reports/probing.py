@@ -117,9 +117,7 @@ def findings(probe: str, tally: Tally, convention: Convention, ledger: Ledger) -
     return found
 
 
-def _place(
-    case: Case, granularity: Granularity, failures: Container[tuple[str, str | None]]
-) -> tuple[str, str | None]:
+def _place(case: Case, granularity: Granularity, failures: Container[tuple[str, str | None]]) -> tuple[str, str | None]:
     """Where a call is compared: as finely as the tally speaks, and a whole site unless one op of it fails alone."""
     site, op = case.entry.site, case.entry.op
     if granularity == "total":

@@ -125,7 +125,9 @@ def test_the_example_counter_reconciles_with_every_other(example: Path, model: s
     """Rules that were found on tiny models must hold on whole networks."""
     if ":" in model:
         pytest.importorskip("torchvision")
-    counters = "torchprofile_counter.py:Torchprofile thop fvcore torchinfo torch ptflops-pytorch ptflops-aten torchsummaryX"
+    counters = (
+        "torchprofile_counter.py:Torchprofile thop fvcore torchinfo torch ptflops-pytorch ptflops-aten torchsummaryX"
+    )
     asked = " ".join(f"-c {name}" for name in counters.split())
     said = run(f"{BIN}/flopledger report {model} -i 1x3x224x224 {asked} -o out", example.parent)
     assert "residual 0 in all 28 pairs, and every convention agrees at every site" in " ".join(said.split())
