@@ -13,7 +13,6 @@ import msgspec
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
 
 Phase = Literal["forward", "backward"]
 
@@ -200,10 +199,3 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
-
-
-def trace(model: nn.Module, inputs: tuple[Any, ...], **options: Any) -> Ledger:
-    """Trace `model(*inputs)`; see `flopledger.reference_model.tracing.trace`, which this imports when called."""
-    from flopledger.reference_model.tracing import trace as run
-
-    return run(model, inputs, **options)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flopledger.reports.command.options import Form, Jobs, Quiet, Timeout, app, complete_counters, fail, progress
-from flopledger.reports.pages.terminal import Block, Column, Format, Table, show, show_json
+from flopledger.reports.pages.blocks import Block, Column, Table
+from flopledger.reports.pages.terminal import Format, show, show_json
 
 if TYPE_CHECKING:
     from flopledger.reports.probing import Probed

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from flopledger.reports.command.options import Form, app, complete_counters, fail
-from flopledger.reports.pages.terminal import Block, Column, Format, Table, show, show_json
+from flopledger.reports.pages.blocks import Block, Column, Table
+from flopledger.reports.pages.terminal import Format, show, show_json
 
 
 @app.command()

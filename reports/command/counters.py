@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from flopledger.reports.command.options import Form, app
-from flopledger.reports.pages.terminal import Column, Format, show_json, show_table
+from flopledger.reports.pages.blocks import Column
+from flopledger.reports.pages.terminal import Format, show_json, show_table
 
 
 @app.command()

@@ -20,7 +20,8 @@ from flopledger.reports.command.options import (
     fail,
     note,
 )
-from flopledger.reports.pages.terminal import Column, Format, show, show_json, show_table, show_text
+from flopledger.reports.pages.blocks import Column
+from flopledger.reports.pages.terminal import Format, show, show_json, show_table, show_text
 
 
 @app.command()

@@ -15,7 +15,8 @@ from flopledger.reports.command.options import (
     app,
     compared,
 )
-from flopledger.reports.pages.terminal import Column, Format, show_json, show_table, show_text
+from flopledger.reports.pages.blocks import Column
+from flopledger.reports.pages.terminal import Format, show_json, show_table, show_text
 
 
 @app.command()

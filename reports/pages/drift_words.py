@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flopledger.reports.drift import Drift, Row
 from flopledger.reports.pages import words
+from flopledger.reports.pages.blocks import Block, Column, Table
 from flopledger.reports.pages.lines import of_drift
-from flopledger.reports.pages.terminal import Block, Column, Table
 from flopledger.reports.pages.words import op_word, signed, visible
 from flopledger.reports.verdict import wrong
 

@@ -7,8 +7,8 @@ import re
 from flopledger.reports import verdict as verdicts
 from flopledger.reports.documents.history import Change, History, Row
 from flopledger.reports.pages import words
+from flopledger.reports.pages.blocks import Block, Column, Table
 from flopledger.reports.pages.lines import of_step
-from flopledger.reports.pages.terminal import Block, Column, Table
 from flopledger.reports.pages.words import number, op_word, plural, signed, visible
 from flopledger.reports.reconcile import Line
 

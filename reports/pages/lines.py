@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from flopledger.reports.drift import Row
-from flopledger.reports.pages.terminal import Column, Kind, Table
+from flopledger.reports.pages.blocks import Column, Kind, Table
 from flopledger.reports.pages.words import contributing, equal, number, op_word, signed, verified, visible
 from flopledger.reports.reconcile import Reconciliation
 

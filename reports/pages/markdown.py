@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from flopledger.reference_model.ledger import meaning_of
 from flopledger.reports.documents.run import Run, TallyRecord
 from flopledger.reports.pages import words
+from flopledger.reports.pages.blocks import Table
 from flopledger.reports.pages.layers import Layer, layers
 from flopledger.reports.pages.lines import of_pair
-from flopledger.reports.pages.terminal import Table
 from flopledger.reports.pages.words import number, op_word, place, signed
 from flopledger.reports.reconcile import Reconciliation
 from flopledger.reports.verdict import wrong

@@ -7,9 +7,11 @@ import shutil
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
+
+from flopledger.reports.pages.blocks import Block, Column, Table
 
 
 class Format(StrEnum):
@@ -18,29 +20,6 @@ class Format(StrEnum):
     table = "table"
     json = "json"
     markdown = "markdown"
-
-
-class Column(msgspec.Struct, frozen=True):
-    """A heading; numbers go to the right."""
-
-    heading: str
-    numeric: bool = False
-
-
-# What a row of a table of lines is: one that makes up the difference, one that is charged alike, what no formula
-# explains (or that this is nothing), the sum.
-Kind = Literal["on", "same", "residual", "nothing", "sum"]
-
-
-class Table(msgspec.Struct, frozen=True):
-    """Rows of text under columns; `kinds` says what each row of a table of lines is."""
-
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[str]]
-    kinds: Sequence[Kind] = ()
-
-
-Block = str | Table
 
 
 def show(blocks: Sequence[Block], form: Format) -> None:
