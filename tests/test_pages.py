@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,35 @@ def test_exchanging_the_pair_turns_every_sign(browser: Any, run: Run, tmp_path: 
     wait(page, "return document.getElementById('pair-lines').textContent.includes('+1,034,212,576')")
     choose(page, "right", "torch_flop_counter")
     wait(page, "return document.getElementById('pair-lines').textContent.includes('−1,034,212,576')")
+
+
+UNEXPLAINED = {"thop": (LEFT_OVER,), "torchinfo": (Part("features.18.0", None, 5), Part("nowhere", None, 7))}
+
+
+@pytest.mark.parametrize("which", ["plain", "hostile", "unexplained"])
+def test_the_page_says_of_every_pair_what_the_terminal_says(
+    browser: Any, run: Run, hostile: Run, tmp_path: Path, which: str
+) -> None:
+    """The page computes its pairs itself; two reconcilers that drift apart would be worse than none."""
+    from flopledger.reports.pages.lines import of_pair
+
+    chosen = {"plain": run, "hostile": hostile, "unexplained": sample_run(extra=UNEXPLAINED)}[which]
+    page = opened(browser, chosen, tmp_path)
+    counted = chosen.counted()
+    script = """
+        document.getElementById('left').value = arguments[0];
+        document.getElementById('right').value = arguments[1];
+        document.getElementById('left').dispatchEvent(new Event('change'));
+        const texts = (selector) => [...document.querySelectorAll(selector)].map((found) => found.textContent);
+        return [texts('#pair-reasons p, #pair-reasons li'), texts('#pair-lines th, #pair-lines td')];
+    """
+    for (i, left), (j, right) in permutations(enumerate(counted), 2):
+        said, cells = page.execute_script(script, str(i), str(j))
+        found = chosen.between(left.name, right.name)
+        table = of_pair(found)
+        assert [column.heading for column in table.columns] + [c for row in table.rows for c in row] == cells
+        reasons = words.sentences(found) or ["No line contributes: the two totals are made of the same amounts."]
+        assert [words.leftover(found), words.neither(found, chosen), *reasons] == said
 
 
 def column(browser: Any, field: str) -> list[str]:

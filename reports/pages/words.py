@@ -323,7 +323,7 @@ def _uncharged(op: str, lines: list[Line], reconciliation: Reconciliation, run: 
     kinds = _modules(op, reconciliation, run)
     if len(kinds) == 1:
         name = next(iter(kinds))
-        return f"{op_word(op)} ({'' if name == op else f'{name}; '}{size})"
+        return f"{op_word(op)} ({'' if name == visible(op) else f'{name}; '}{size})"
     names = [f"{name} {number(count)}" for name, count in kinds.most_common(LISTED)]
     more = [f"{len(kinds) - LISTED} more kinds"] if len(kinds) > LISTED else []
     return f"{op_word(op)} ({size}{': ' if names else ''}{', '.join(names + more)})"
