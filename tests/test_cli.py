@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +129,74 @@ def test_counters_lists_everyone_as_json() -> None:
     units = {found["counter"]: found["unit"] for found in json.loads(done.stdout)}
     assert {"thop", "torchsummaryX", "fvcore", "torchinfo"} <= units.keys()
     assert {"MAC", "FLOP"} >= {unit for name, unit in units.items() if name in ("thop", "torchsummaryX")}
+
+
+def test_conventions_need_neither_a_model_nor_torch() -> None:
+    """What a counter claims is known before anything is counted; with a model's shapes in it, it would not be."""
+    done = flopledger("conventions", "thop", "ptflops-pytorch==0.6.9", torch=False)
+    assert (0, "") == (done.returncode, done.stderr)
+    for fact in ("4·outputs", "macs + scores + inputs", "thop/vision/basic_hooks.py:60", "two operations to normalise"):
+        assert fact in done.stdout
+    found = json.loads(flopledger("conventions", "--format", "json", torch=False).stdout)
+    assert {"thop", "torchsummaryX", "ptflops-pytorch", "fvcore", "torchinfo", "torch"} <= {c["counter"] for c in found}
+    for claim in (claim for counter in found for claim in counter["rules"]):
+        assert claim["because"] and claim["source"]
+        numbers = [
+            int(n) for n in re.findall(r"(?<![a-z_])\d+", f"{claim['formula']} {json.dumps(claim['condition'])}")
+        ]
+        assert max(numbers, default=0) <= 259, claim  # thop's price of a bicubic output is the largest number
+
+
+def test_two_releases_side_by_side_show_what_changed() -> None:
+    """What came and what went is the question; forty rules twice are not the answer."""
+    done = flopledger("conventions", "thop==0.0.5.post2206100352", "thop==0.1.0", "--format", "markdown", torch=False)
+    assert (0, "") == (done.returncode, done.stderr)
+    rows = [line for line in done.stdout.splitlines() if line.startswith(("| − |", "| + |"))]
+    assert rows
+    assert any("batch norm" in row and "2·outputs" in row for row in rows)
+    same = flopledger("conventions", "thop==0.1.0", "thop==0.1.0", torch=False).stdout
+    assert "charge alike" in same
+
+
+def test_check_finds_the_place_where_a_rule_is_broken(tmp_path: Path) -> None:
+    """Whoever writes a convention asks this first; a check that cannot fail would send them on with a wrong one."""
+    for exponent, status in ((1, 0), (2, 1)):
+        (tmp_path / "mine.py").write_text(COUNTER.replace("RULE", f'"{exponent}·macs"'))
+        done = flopledger("check", "mine.py:Mine", "--format", "json", "-q", cwd=tmp_path)
+        assert (status, "") == (done.returncode, done.stderr), done.stdout
+        findings = json.loads(done.stdout)["findings"]
+        assert len(findings) > 90
+        broken = [found for found in findings if not found["holds"]]
+        assert bool(status) == bool(broken)
+        assert {op for found in broken for op in found["ops"]} <= {"linear"}
+        assert all("macs" in found["reads"] for found in broken)
+
+
+COUNTER = """
+from flopledger.counters.convention import Convention, rule
+from flopledger.counters.tally import Count, Part
+
+class Mine:
+    distribution, unit, device, about = "", "MAC", "meta", "linear layers"
+
+    def count(self, model, inputs):
+        from torch.nn import Linear
+        from torch.nn.modules.module import register_module_forward_hook
+
+        parts, names = [], {module: name for name, module in model.named_modules()}
+        def hook(module, args, out):
+            if type(module) is Linear and module in names:
+                parts.append(Part(names[module], None, out.numel() * module.in_features))
+        handle = register_module_forward_hook(hook)
+        model(*inputs)
+        handle.remove()
+        return Count(total=sum(part.count for part in parts), parts=parts)
+
+    def convention(self, version):
+        from flopledger.counters.condition import in_modules
+
+        return Convention("mine", (rule("linear", RULE, "it says so", "mine.py:1 Mine", in_modules("Linear")),))
+"""
 
 
 # --- bad input ------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def _side_by_side(before: Any, after: Any) -> list[Block]:
         return [f"{said} charge alike: {len(new)} rules."]
     same = len([key for key in new if key in old])
     columns = [Column(c) for c in ("", "operation", "formula", "because", "source")]
-    return [f"{said}; {same} rules are the same", Table(columns, rows)]
+    return [f"{said}; {same} rules, which come after these, are the same", Table(columns, rows)]
 
 
 def _names(convention: Any) -> set[str]:
