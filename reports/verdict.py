@@ -1,12 +1,12 @@
 """What "something is wrong" means: for the exit status of every command and the first paragraph of every page.
 
-- A **run** (`report`, `explain`, `count`, `snapshot`; report.md and report.html) is wrong if a counter's stated
-  formulas fail anywhere. Every residual comes from such a failure, and so do failures that cancel.
+- A **run** (`report`, `explain`, `count`, `snapshot`, `render`; report.md and report.html) is wrong if a counter's
+  stated formulas fail anywhere. Every residual comes from such a failure, and so do failures that cancel.
 - It is also wrong if there is no number where one was asked for: from a counter that was asked for by name
   (`-c NAME`, `explain A B`, `counters=[…]`), or from any counter at all where none was named. A counter that
   is not installed, cannot count the model, crashes or is too slow in a run that names nobody is said, and wrong
   only if no other counted either.
-- A **history** (`releases`) is wrong if a step leaves a residual, if formulas fail at any release, or if no
+- A **history** (`releases`, `render`) is wrong if a step leaves a residual, if formulas fail at any release, or if no
   release has a number.
 - A **drift** (`drift`, `releases --new`, the pytest plugin) is wrong if anything moved, failed or began to count.
   What was wrong in the baseline and is wrong alike now has not drifted.

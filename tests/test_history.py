@@ -24,7 +24,7 @@ from flopledger.reports.documents.history import History, check
 from flopledger.reports.documents.reading import RunError
 from flopledger.reports.history import chosen, history
 from flopledger.reports.pages import history_markdown, html
-from flopledger.reports.pages.files import history_files, rendered
+from flopledger.reports.pages.files import history_files, read, rendered
 from flopledger.reports.pages.history_words import blocks, headline, reasons, verdict
 from flopledger.reports.pages.terminal import shown
 from flopledger.reports.verdict import wrong
@@ -272,7 +272,7 @@ def test_the_pages_are_rendered_again_from_the_document(found: History, tmp_path
     """Rendering never counts, and gives the same bytes."""
     files = history_files(found)
     assert {"releases-miniatures_Published." + end for end in ("md", "html", "svg", "json")} == set(files)
-    assert files == rendered(files["releases-miniatures_Published.json"])
+    assert files == rendered(read(files["releases-miniatures_Published.json"]))
 
 
 def test_a_history_that_was_changed_by_hand_is_refused(found: History) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flopledger.reports.command.options import Out, Quiet, app, fail, writing_to
+from flopledger.reports.command.options import Out, Quiet, app, fail, note, writing_to
 
 
 @app.command()
@@ -16,19 +16,23 @@ def render(
     out: Out = Path(),
     quiet: Quiet = False,
 ) -> None:
-    """Write the pages of a run again, without counting and without torch."""
+    """Write the pages of a run again, without counting and without torch. Exit 1 if something is wrong with it."""
     from flopledger.reports.documents.reading import RunError
     from flopledger.reports.documents.writing import check_writable, write_whole
     from flopledger.reports.pages import files as pages
+    from flopledger.reports.verdict import wrong
 
     try:
-        files = pages.rendered(run.read_bytes())
+        found = pages.read(run.read_bytes())
     except RunError as error:
         fail(f"cannot read {run}: {error}")
     except OSError as error:
         fail(f"cannot read {run}: {error.strerror or error}")
     with writing_to(out):
         check_writable(out)
-        written = write_whole(out, files)
+        written = write_whole(out, pages.rendered(found))
     if not quiet:
         print("\n".join(f"wrote {path}" for path in written))
+    if wrong(found):
+        note(pages.verdict(found))
+    raise typer.Exit(int(wrong(found)))

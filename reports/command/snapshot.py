@@ -19,6 +19,7 @@ from flopledger.reports.command.options import (
     Timeout,
     app,
     compared,
+    note,
     writing_to,
 )
 from flopledger.reports.pages.terminal import Format, show_text
@@ -42,6 +43,7 @@ def snapshot(
     from flopledger.reports.documents.snapshot import snapshot as pinned
     from flopledger.reports.documents.writing import check_writable, write_whole
     from flopledger.reports.pages import words
+    from flopledger.reports.verdict import wrong
 
     with writing_to(out):
         if out.is_dir():
@@ -53,4 +55,6 @@ def snapshot(
     if not quiet:
         show_text(words.totals(run), Format.table)
         print(f"wrote {out}")
-    raise typer.Exit(int(not run.counted()))
+    if wrong(run):
+        note(words.anything_left(run))
+    raise typer.Exit(int(wrong(run)))

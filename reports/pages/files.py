@@ -33,16 +33,24 @@ def history_pages(found: History) -> dict[str, str]:
     return files
 
 
-def rendered(document: bytes) -> dict[str, bytes]:
-    """The files of a run or a history document, itself among them.
+def read(document: bytes) -> Run | History:
+    """A run or a history document.
 
     Raises:
         RunError: it cannot be read, or does not add up.
     """
     found: Run | History = parse(document, {"run": Run, "history": History})
-    if isinstance(found, History):
-        return history_files(check_history(found))
-    return run_files(check_run(found))
+    return check_history(found) if isinstance(found, History) else check_run(found)
+
+
+def rendered(found: Run | History) -> dict[str, bytes]:
+    """The pages of a document, and itself."""
+    return history_files(found) if isinstance(found, History) else run_files(found)
+
+
+def verdict(found: Run | History) -> str:
+    """Whether anything is wrong with it, in words."""
+    return history_words.verdict(found) if isinstance(found, History) else words.anything_left(found)
 
 
 def run_files(run: Run) -> dict[str, bytes]:

@@ -1,0 +1,77 @@
+"""One definition of "something is wrong", and how much of a model a counter saw."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from sample_run import sample_run
+
+from flopledger.counters.tally import Part
+from flopledger.reports.coverage import coverage
+from flopledger.reports.documents.reading import encode
+from flopledger.reports.documents.run import Run
+from flopledger.reports.documents.snapshot import snapshot
+from flopledger.reports.drift import drift
+from flopledger.reports.pages import words
+from flopledger.reports.pages.files import pages
+from flopledger.reports.verdict import wrong
+
+LEFT_OVER = Part("features.0.0", None, 77)
+COMMAND = Path(sys.executable).with_name("flopledger")
+RUNS = {
+    "all explained": (sample_run(), False),
+    "a residual": (sample_run(extra={"thop": (LEFT_OVER,)}), True),
+    "errors that cancel": (sample_run(extra={"thop": (LEFT_OVER,), "torchsummaryX": (LEFT_OVER,)}), True),
+    "one counter whose formulas fail": (sample_run(counters=1, extra={"thop": (LEFT_OVER,)}), True),
+    "no number, not asked for": (sample_run(counters=1), False),
+    "no number where one was asked for": (replace(sample_run(), asked=["thop", "fvcore"]), True),
+    "numbers of all that were asked for": (replace(sample_run(), asked=["thop", "torchinfo"]), False),
+    "no number at all": (sample_run(counters=0), True),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_status_and_pages_say_the_same(name: str, tmp_path: Path) -> None:
+    """A CI job looks at the status, a reader at the first paragraph; they must not disagree."""
+    run, bad = RUNS[name]
+    assert bad == wrong(run)
+    document = tmp_path / "run.json"
+    document.write_bytes(encode(run))
+    done = subprocess.run([COMMAND, "render", document, "-o", tmp_path], capture_output=True, text=True)
+    assert int(bad) == done.returncode, done.stderr
+    loud = words.anything_left(run)
+    shouted = [loud in done.stderr, loud in first_paragraph(run, "md"), 'class="alarm"' in first_paragraph(run, "html")]
+    assert [bad] * 3 == shouted
+
+
+def first_paragraph(run: Run, kind: str) -> str:
+    page = pages(run)[f"report.{kind}"]
+    if kind == "html":
+        return page.split('<p class="lead">', 1)[1].split("</p>", 1)[0]
+    return page.split("\n\n")[1].replace("\\", "").replace("**", "")
+
+
+def test_what_was_wrong_and_still_is_has_not_drifted() -> None:
+    """A baseline guards against change; whoever accepted a residual knows of it."""
+    bad, good = (snapshot(RUNS[name][0]) for name in ("a residual", "all explained"))
+    assert not wrong(drift(bad, bad))
+    assert wrong(drift(good, bad))
+
+
+def test_coverage_is_what_was_charged_for_where_the_formulas_hold() -> None:
+    """A total that leaves half of the model out is no small number; it is half a number."""
+    run = sample_run()
+    assert {Fraction(1)} == {coverage(tally, run.rows).total.share for tally in run.counted()}
+    odd = sample_run(extra={"thop": (LEFT_OVER,)})
+    seen = coverage(odd.tally("thop"), odd.rows)
+    first = next(call.quantities["macs"] for entry, call in odd.rows if entry.site == "features.0.0")
+    assert seen.total.of - first == seen.total.macs
+    assert Fraction(1) == seen.ops["linear"].share
+    blind = replace(run.tally("torchsummaryX"), rows=[(claim, 0) for claim, _ in run.tally("torchsummaryX").rows])
+    assert 0 == coverage(blind, run.rows).total.share
+    assert coverage(replace(blind, rows=[]), []).total.share is None
