@@ -107,8 +107,8 @@ for _mode in ("nearest", "bilinear", "bicubic"):
     _layer(f"upsample_{_mode}", "2x6x11x13", "Upsample", scale_factor=2, mode=_mode)
 _layer("pixel_shuffle", "2x8x5x7", "PixelShuffle", 2)
 for _kind in ("RNN", "GRU", "LSTM"):
-    _layer(_kind.lower(), "4x3x7", _kind, 7, 5, num_layers=2)
-    _layer(f"{_kind.lower()}_plain", "4x3x7", _kind, 7, 5, bias=False)
+    _layer(_kind.lower(), "6x4x7", _kind, 7, 5, num_layers=2)
+    _layer(f"{_kind.lower()}_plain", "6x4x7", _kind, 7, 5, bias=False)
     _layer(f"{_kind.lower()}_cell", "3x7", f"{_kind}Cell", 7, 5)
 _call("function_linear", "nn.functional.linear", "3x4x7", "5x7", "5")
 _call("function_conv2d", "nn.functional.conv2d", "2x6x11x13", "10x6x3x3")
@@ -121,6 +121,10 @@ _call("addmm", "addmm", "5", "4x7", "7x5")
 _call("baddbmm", "baddbmm", "3x4x5", "3x4x7", "3x7x5")
 _call("add", "add", "3x4x7", "3x4x7")
 _call("mul", "mul", "3x4x7", "3x4x7")
+_call("sub", "sub", "3x4x7", "3x4x7")
+_call("div", "div", "3x4x7", "3x4x7")
+_call("bilinear", "nn.functional.bilinear", "3x4", "3x7", "5x4x7")
+_call("grid_sample", "nn.functional.grid_sample", "2x6x11x13", "2x5x7x2")
 
 
 @probe("3x4x7")

@@ -15,6 +15,8 @@ HERE = Path(__file__).parent
 # Miniature counters are named `miniatures:Class`, in this process and in the workers.
 sys.path.insert(0, str(HERE))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+# Which processes of this machine are of this test run: all that it starts inherit the mark.
+os.environ["FLOPLEDGER_TEST_RUN"] = str(os.getpid())
 
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "

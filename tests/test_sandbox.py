@@ -153,11 +153,13 @@ def test_a_job_does_not_run_the_callers_script_again(tmp_path: Path) -> None:
 
 
 def _workers() -> set[str]:
-    """Process ids of the fork server, of what it forked, and of what that forked (all share its name)."""
+    """Process ids of this run's fork server, of what it forked, and of what that forked (all share its name)."""
+    mark = f"FLOPLEDGER_TEST_RUN={os.environ['FLOPLEDGER_TEST_RUN']}\0".encode()
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if b"forkserver" in (folder / "cmdline").read_bytes():
+            mine = mark in (folder / "environ").read_bytes()
+            if mine and b"forkserver" in (folder / "cmdline").read_bytes():
                 found.add(folder.name)
         except OSError:
             continue
