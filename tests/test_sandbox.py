@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -86,6 +87,7 @@ def test_a_hanging_counter_leaves_no_process_behind() -> None:
     """A counter's own children must go with it, or a CI machine fills up."""
     count_all([HONEST], SPEC, keep=False)  # the server is up
     before = _workers()
+    assert before
     start = time.monotonic()
     count_all(["miniatures:SleepsForEver"], SPEC, timeout=5, keep=False)
     assert time.monotonic() - start < 60
