@@ -123,7 +123,8 @@ def run_on_meta(model: nn.Module, inputs: tuple[Any, ...], recorder: Recorder) -
 def in_eval(model: nn.Module) -> Iterator[None]:
     """Every module in eval mode, and each one's own flag back afterwards."""
     training = [module for module in model.modules() if module.training]
-    model.eval()
+    if training:
+        model.eval()
     try:
         yield
     finally:
@@ -166,11 +167,8 @@ class Recorder:
     """Collects entries while it is active. Not reentrant; one recorder is one pass."""
 
     def __init__(self, model: nn.Module):
-        self.names = {id(module): name for name, module in model.named_modules()}
-        self.kinds = {name: class_name(module) for name, module in model.named_modules()}
-        self.bases = {name: base_name(module) for name, module in model.named_modules()}
-        self.params = {name: _own_params(module) for name, module in model.named_modules()}
-        self.leaves = {name for name, module in model.named_modules() if not module._modules}
+        self.found = dict(model.named_modules())
+        self.names = {id(module): name for name, module in self.found.items()}
         self.site = [""]
         self.frames: list[Frame] = []
         self.rows: dict[tuple[str, str, str, tuple[str, ...]], dict[bytes, Call]] = {}
@@ -195,7 +193,8 @@ class Recorder:
         site = self.site.pop()
         if id(module) in self.names:
             tensor, before = first_tensor(output), self.modules.get(site, Calls(0, 0))
-            size = prod(tensor.shape[:2]) if tensor is not None else 0
+            with torch._C.DisableTorchFunction():  # a shape that we read is no function of the model's
+                size = prod(tensor.shape[:2]) if tensor is not None else 0
             self.modules[site] = Calls(before.calls + 1, before.size + size)
 
     def add(
@@ -221,18 +220,16 @@ class Recorder:
         calls[key] = Call(quantities=quantities, facts=facts, times=before.times + 1 if before else 1)
 
     def ledger_entries(self) -> list[Entry]:
+        about = {site: about_module(self.found[site]) for site in {site for site, *_ in self.rows}}
         return [
             Entry(
                 site=site,
                 op=op,
                 aten=aten,
                 calls=list(calls.values()),
-                module=self.kinds[site],
-                leaf=site in self.leaves,
                 api=apis[0] if apis else "",
                 inside=list(apis[1:]),
-                base=self.bases[site],
-                params=self.params[site],
+                **about[site],
             )
             for (site, op, aten, apis), calls in self.rows.items()
         ]
@@ -245,6 +242,7 @@ class _Names(TorchFunctionMode):
         super().__init__()
         self.recorder = recorder
         self.known: dict[Any, str] = {}
+        self.bodies: dict[Any, FunctionType | None] = {}
         self.globals = [_unchecked(sys.modules[name]) for name in _OPENED]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -263,8 +261,9 @@ class _Names(TorchFunctionMode):
         frame = Frame(func, name, pricer)
         frames.append(frame)
         try:
-            body = self._opened(func) if pricer is None else None
-            if body is not None:
+            if pricer is None and func not in self.bodies:
+                self.bodies[func] = self._opened(func)
+            if pricer is None and (body := self.bodies[func]) is not None:
                 with self:
                     return body(*args, **kwargs)
             out = func(*args, **kwargs)
@@ -275,7 +274,7 @@ class _Names(TorchFunctionMode):
         finally:
             frames.pop()
 
-    def _opened(self, func: Any) -> Any:
+    def _opened(self, func: Any) -> FunctionType | None:
         """A Python function's own code without its question whether a mode is on, so that the calls in it are seen."""
         if not isinstance(func, FunctionType):
             return None
@@ -394,8 +393,14 @@ def is_operator(frame: FrameType, method: str) -> bool:
     return dis.opname[opcodes[frame.f_lasti]].startswith(("BINARY_", "INPLACE_"))
 
 
-def _own_params(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters(recurse=False))
+def about_module(module: nn.Module) -> dict[str, Any]:
+    """What an entry says of the module at its site."""
+    return {
+        "module": class_name(module),
+        "base": base_name(module),
+        "leaf": not module._modules,
+        "params": sum(parameter.numel() for parameter in module.parameters(recurse=False)),
+    }
 
 
 def class_name(module: nn.Module) -> str:

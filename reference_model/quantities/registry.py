@@ -76,7 +76,7 @@ def facts_of(pricer: Pricer, args: tuple[Any, ...], kwargs: dict[str, Any], out:
 
 def _fact(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return tuple(map(int, value.shape))
+        return tuple(value.shape)
     if isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (tuple, list)):
