@@ -52,7 +52,7 @@ def count(
             t.version or "",
             "" if t.total is None else words.number(t.total),
             t.unit if t.status == "counted" else "",
-            words.percent(seen[t.name].share) if t.name in seen else "",
+            words.seen(run, t) if t.status == "counted" else "",
             "" if t.params is None else words.number(t.params),
             t.status if not t.reason else f"{t.status}: {words.visible(t.reason)}",
         ]

@@ -83,13 +83,14 @@ def _totals(run: Run) -> str:
     for tally in run.tallies:
         if tally.status == "counted":
             total, unit = number(tally.total or 0), escape(tally.unit)
-            agree = words.agreement(tally)
+            seen, agree = words.seen(run, tally), words.agreement(tally)
         else:
-            total, unit, agree = "–", f"{tally.status}: {escape(tally.reason or 'no reason given')}", "–"
-        rows.append([escape(tally.name), escape(tally.version or "–"), unit, total, agree])
+            unit = f"{tally.status}: {escape(tally.reason or 'no reason given')}"
+            total, seen, agree = "–", "–", "–"
+        rows.append([escape(tally.name), escape(tally.version or "–"), unit, total, seen, agree])
     chart = "\n![Totals by counter, split by operation](totals.svg)\n" if run.counted() else ""
-    head = ["counter", "version", "unit", "total", "sites that agree"]
-    return f"## What does each counter say?\n\n{table(head, rows, 2)}{chart}"
+    head = ["counter", "version", "unit", "total", "MACs seen", "sites that agree"]
+    return f"## What does each counter say?\n\n{table(head, rows, 3)}{chart}"
 
 
 def _measure(run: Run) -> str:

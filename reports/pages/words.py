@@ -16,6 +16,7 @@ from typing import NamedTuple
 from flopledger.reference_model.ledger import Entry
 from flopledger.reports import verdict
 from flopledger.reports.align import Failure
+from flopledger.reports.coverage import coverage
 from flopledger.reports.documents.run import Run, TallyRecord
 from flopledger.reports.reconcile import UNIT, Line, Reconciliation, Residue, elements, keys
 
@@ -239,6 +240,11 @@ def agreement(tally: TallyRecord) -> str:
     said = f"{number(tally.verified.agree)} of {number(tally.verified.sites)}"
     noun = NOUNS.get(tally.granularity, "")
     return f"{said} {noun}{'s' if tally.verified.sites != 1 else ''}" if noun else said
+
+
+def seen(run: Run, tally: TallyRecord) -> str:
+    """The share of the ledger's MACs that a counter saw: `100 %`."""
+    return percent(coverage(tally, run.rows).total.share)
 
 
 def whereabouts(found: Residue | Failure) -> str:
