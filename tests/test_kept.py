@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from flopledger.counters import registry
-from flopledger.counters.engine import kept, plan
+from flopledger.counters.engine import kept, plan, sources
 from flopledger.counters.engine.job import LEDGER, Answer, Job
 from flopledger.counters.engine.plan import count_all
 from flopledger.counters.tally import Tally
@@ -258,3 +258,28 @@ def test_what_is_kept_is_found_without_torch(shop: Workshop) -> None:
             for _ in range(2)]  # fmt: skip
     assert ["False", "None"] == said[1].stdout.split()
     assert "None" not in said[0].stdout
+
+
+def test_an_installed_counter_leans_on_its_own_package_only(tmp_path: Path) -> None:
+    """In site-packages everybody is everybody's neighbour; torch is no part of a counter that imports it."""
+    package = tmp_path / "site-packages" / "theirs"
+    package.mkdir(parents=True)
+    for name in ("__init__", "helper"):
+        (package / f"{name}.py").write_text("")
+    (package.parent / "torch.py").write_text("import numpy\n")
+    (package.parent / "alone.py").write_text("import torch, theirs\n")
+    (package / "counter.py").write_text(
+        "import torch, numpy\nimport theirs.helper\nfrom flopledger.counters import tally\n"
+    )
+    found = {path.name for path in sources._followed(package / "counter.py")}
+    assert found == {"__init__.py", "helper.py", "tally.py"}
+    assert () == sources._followed(package.parent / "alone.py")
+
+
+def test_a_file_too_deep_for_a_syntax_tree_is_digested_as_text(tmp_path: Path) -> None:
+    """Tables that a program wrote nest a thousand sums; a traceback of six thousand lines helps nobody."""
+    path = tmp_path / "table.py"
+    path.write_text("X = " + "+".join(["1"] * 3000))
+    before = sources._stamped(path)
+    path.write_text("X = " + "+".join(["1"] * 3001))
+    assert before != sources._stamped(path)

@@ -19,6 +19,7 @@ from typing import Any
 from flopledger import reference_model
 from flopledger.reference_model import subject
 
+_INSTALLED = ("site-packages", "dist-packages")
 _STATING = {"rule", "Step", "Convention"}  # calls that state what a counter charges, and count nothing
 # Files that state conventions, or that belong to the ledger or to us and have no part in a counter's number.
 _STATES = re.compile(r"(convention|condition|formula|registry|ledger|tracing|\w*rules\w*|\w*history\w*)")
@@ -78,14 +79,21 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=256)
 def _counting(path: Path, *_: int) -> str:
-    return _digest([path.name, ast.dump(_Bare().visit(_tree(path)))])
+    try:
+        return _digest([path.name, ast.dump(_Bare().visit(_tree(path)))])
+    except RecursionError:  # a table of a thousand sums that a program wrote
+        return _digest([path.name, path.read_bytes().hex()])
 
 
 @lru_cache(maxsize=256)
 def _followed(path: Path, *_: int) -> tuple[Path, ...]:
     """The files that a file imports of flopledger, of its own folder, and of the package that it is part of."""
     names = {name for node in ast.walk(_tree(path)) for name in _imported(node, path)}
-    roots = [path.parent, subject.root(path)]
+    roots = [path.parent, root := subject.root(path)]
+    if root.name in _INSTALLED:  # its neighbours are everybody's packages
+        own = path.relative_to(root).parts[0].removesuffix(".py")
+        roots = [root]
+        names = {name for name in names if isinstance(name, Path) or name.partition(".")[0] in (own, "flopledger")}
     return tuple(sorted({found for name in names for found in _placed(name, roots)} - {path}))
 
 
