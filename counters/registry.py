@@ -158,6 +158,25 @@ def get(name: str) -> Counter:
         raise UnknownCounter(f"{what} cannot be made: {type(error).__name__}: {error}".splitlines()[0]) from error
 
 
+def claimed(name: str, version: str | None) -> Convention:
+    """What the counter called `name` says that it charges, at a version.
+
+    Raises:
+        UnknownCounter: there is none, or it cannot say.
+    """
+    try:
+        found = get(name).convention(version)
+    except UnknownCounter:
+        raise
+    except Exception as error:
+        raise UnknownCounter(
+            f"counter {name!r} cannot state its convention: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(found, Convention):
+        raise UnknownCounter(f"counter {name!r} cannot state its convention: it is no Convention but {found!r}")
+    return found
+
+
 def version_of(distribution: str) -> str | None:
     """The installed version as the package index writes it, or None; a counter may have no distribution ("")."""
     if not distribution:

@@ -7,10 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from flopledger.counters import registry
+from flopledger.counters.convention import Convention
 from flopledger.counters.engine import sources
 from flopledger.counters.engine.job import TIMEOUT, Live
 from flopledger.counters.engine.plan import count_all
+from flopledger.counters.tally import Tally
 from flopledger.reference_model.subject import Spec
 from flopledger.reports.documents import run as documents
 from flopledger.reports.documents.run import Run
@@ -68,12 +72,20 @@ def compare(
             environment=documents.environment(),
             spec=spec.model,
             ledger=ledger,
-            tallies=[(t, registry.get(t.counter).convention(t.version)) for t in tallies],
+            tallies=[_with_convention(tally) for tally in tallies],
             source=sources.reference(),
             adapters={t.counter: sources.source(type(registry.get(t.counter)).__module__) for t in tallies},
             asked=names if counters is not None else [],
         )
     )
+
+
+def _with_convention(tally: Tally) -> tuple[Tally, Convention]:
+    """A tally and what its counter claims; one that cannot say claims nothing, so all of it is left over."""
+    try:
+        return tally, registry.claimed(tally.counter, tally.version)
+    except registry.UnknownCounter as error:
+        return replace(tally, warnings=[*tally.warnings, str(error)]), Convention(tally.counter, ())
 
 
 def _on_cpu(live: Live) -> Live:

@@ -131,7 +131,7 @@ def told(
             status = tally.status if tally else "unavailable"
             rows.append(Row(**about, status=status, reason=tally.reason if tally else release.obstacle))
             continue
-        side = align(tally, adapter.convention(tally.version), ledger)
+        side = align(tally, registry.claimed(tally.counter, tally.version), ledger)
         row = Row(
             **about,
             status=tally.status,

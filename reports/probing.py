@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import msgspec
 
+from flopledger.counters import registry
 from flopledger.counters.convention import Convention
 from flopledger.counters.engine.plan import Asked, count_each
 from flopledger.counters.formula import OWN, Case, value
@@ -74,7 +75,7 @@ def probed(
             continue
         version = tally.version
         if version not in conventions:
-            conventions[version] = asked.adapter.convention(version)
+            conventions[version] = registry.claimed(asked.counter, version)
         found[probe] = findings(probe, tally, conventions[version], ledger)
     ordered = [finding for probe in chosen for finding in found.get(probe, [])]
     return Probed(counter=name, version=version, findings=ordered, silent={p: silent[p] for p in chosen if p in silent})

@@ -172,6 +172,22 @@ def test_check_finds_the_place_where_a_rule_is_broken(tmp_path: Path) -> None:
         assert all("macs" in found["reads"] for found in broken)
 
 
+def test_a_counter_that_cannot_state_its_convention_changes_nobody_elses(tmp_path: Path) -> None:
+    """A broken file of one author must not take the others' numbers away, nor look like a crash of ours."""
+    (tmp_path / "mine.py").write_text(COUNTER.replace("convention(self, version)", "convention(self, version, ledger)"))
+    line = refused("check", "mine.py:Mine", "-q", cwd=tmp_path)
+    assert "cannot state its convention: TypeError" in line
+    assert line == refused("conventions", "mine.py:Mine", cwd=tmp_path)
+    asked = ["-c", "mine.py:Mine", "-c", "torch", "-o", "out", "-q"]
+    done = flopledger("report", "mobilenet_v2?width_mult=0.1", "-i", "1x3x32x32", *asked, cwd=tmp_path)
+    assert (1, "") == (done.returncode, done.stderr)
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    mine, torch = run["tallies"]
+    assert ["counted", "counted"] == [mine["status"], torch["status"]]
+    assert "cannot state its convention" in mine["warnings"][0]
+    assert not torch["warnings"]
+
+
 COUNTER = """
 from flopledger.counters.convention import Convention, rule
 from flopledger.counters.tally import Count, Part

@@ -34,7 +34,7 @@ def conventions(
             counter, release = overlays.split(name)
             adapter = registry.get(counter)
             version = release or registry.version_of(adapter.distribution)
-            found.append((counter, version, adapter.unit, adapter.convention(version)))
+            found.append((counter, version, adapter.unit, registry.claimed(counter, version)))
     except ValueError as error:
         fail(str(error))
     if form is Format.json:
