@@ -103,6 +103,7 @@ for _kind in ("Softmax", "LogSoftmax", "Softmin"):
     _layer(_kind.lower(), "3x4x7", _kind, -1)
 _layer("dropout", "2x6x11x13", "Dropout")
 _layer("embedding", "3x4:int64", "Embedding", 11, 7)
+_layer("embedding_bag", "3x4:int64", "EmbeddingBag", 11, 7)
 for _mode in ("nearest", "bilinear", "bicubic"):
     _layer(f"upsample_{_mode}", "2x6x11x13", "Upsample", scale_factor=2, mode=_mode)
 _layer("pixel_shuffle", "2x8x5x7", "PixelShuffle", 2)
@@ -124,6 +125,7 @@ _call("mul", "mul", "3x4x7", "3x4x7")
 _call("sub", "sub", "3x4x7", "3x4x7")
 _call("div", "div", "3x4x7", "3x4x7")
 _call("bilinear", "nn.functional.bilinear", "3x4", "3x7", "5x4x7")
+_call("one_hot", "nn.functional.one_hot", "3x4:int64")
 _call("grid_sample", "nn.functional.grid_sample", "2x6x11x13", "2x5x7x2")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from test_counters import CASES
 from torch import Tensor, nn
 
@@ -76,3 +77,33 @@ def test_torchvision(name: str) -> None:
     shape = f"1x3x{size}x{size}" if size else CLIPS[name]
     model, inputs = Spec.parse(f"torchvision:{name}", [shape]).build("cpu")
     both(model, inputs)
+
+
+class Elsewhere(nn.Module):
+    """Makes tensors on the CPU by name and brings them to its input, as torchvision's RAFT does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        grid = torch.arange(x.shape[-1], device="cpu").to(x.device)
+        return x + grid.to(x.dtype) * torch.tensor(2.0, device=x.device)
+
+
+class LooksUp(nn.Module):
+    """Look-ups whose kernels are others on each device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(10, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bag(x).sum() + torch.nn.functional.one_hot(x, 10).sum()
+
+
+def test_what_a_kernel_does_beside_its_answer_is_no_operation() -> None:
+    """Buffers of counts and searches for the largest index depend on the device, not on the model."""
+    both(LooksUp(), (torch.randint(0, 10, (3, 4)),))
+
+
+def test_where_tensors_come_from_is_no_operation() -> None:
+    """A copy from one device to another is of the machine, not of the model."""
+    both(Elsewhere(), (torch.rand(2, 3),))
+    assert {"move"} == {entry.op for entry in trace(Elsewhere(), (torch.rand(2, 3),)) if "copy" in entry.aten}

@@ -38,6 +38,18 @@ def embedding(weight: Tensor, indices: Tensor, *_: Any, out: Any, **__: Any) -> 
     return "embedding", {"inputs": indices.numel(), "outputs": elements(out), **parameters_of(out, weight, None)}
 
 
+@function("torch.nn.functional.embedding_bag")
+def embedding_bag(input: Tensor, weight: Tensor, *_: Any, out: Tensor, **__: Any) -> Priced:
+    """The same in bags; what a kernel puts out beside it is the device's."""
+    return "embedding", {"inputs": input.numel(), "outputs": out.numel(), **parameters_of(out, weight, None)}
+
+
+@function("torch.nn.functional.one_hot")
+def one_hot(input: Tensor, num_classes: int = -1, *, out: Tensor) -> Priced:
+    """A one for each index, among zeros; how torch does it is the device's."""
+    return "move", {"inputs": input.numel(), "outputs": out.numel()}
+
+
 @function("torch.Tensor.__setitem__")
 def written(self: Tensor, key: Any, value: Any, *, out: Any) -> Priced:
     """`x[key] = value`: the elements of what is written, before it is broadcast; how torch does it is the device's."""
