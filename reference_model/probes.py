@@ -106,6 +106,7 @@ _layer("embedding", "3x4:int64", "Embedding", 11, 7)
 _layer("embedding_bag", "3x4:int64", "EmbeddingBag", 11, 7)
 for _mode in ("nearest", "bilinear", "bicubic"):
     _layer(f"upsample_{_mode}", "2x6x11x13", "Upsample", scale_factor=2, mode=_mode)
+_layer("upsample_linear", "2x6x23", "Upsample", scale_factor=2, mode="linear")
 _layer("pixel_shuffle", "2x8x5x7", "PixelShuffle", 2)
 for _kind in ("RNN", "GRU", "LSTM"):
     _layer(_kind.lower(), "6x4x7", _kind, 7, 5, num_layers=2)
@@ -125,7 +126,6 @@ _call("mul", "mul", "3x4x7", "3x4x7")
 _call("sub", "sub", "3x4x7", "3x4x7")
 _call("div", "div", "3x4x7", "3x4x7")
 _call("bilinear", "nn.functional.bilinear", "3x4", "3x7", "5x4x7")
-_call("one_hot", "nn.functional.one_hot", "3x4:int64")
 _call("grid_sample", "nn.functional.grid_sample", "2x6x11x13", "2x5x7x2")
 
 
@@ -139,6 +139,18 @@ def mean() -> Any:
             return x.mean(-1)
 
     return Mean()
+
+
+@probe("3x4:int64")
+def one_hot() -> Any:
+    """Indices as ones among zeros."""
+    from torch import nn
+
+    class OneHot(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return nn.functional.one_hot(x, 11)
+
+    return OneHot()
 
 
 @probe("3x4x7", "3x7x5")

@@ -8,7 +8,7 @@ from fractions import Fraction
 import msgspec
 
 from flopledger.counters import registry
-from flopledger.counters.convention import Convention
+from flopledger.counters.convention import Convention, Rule
 from flopledger.counters.engine.plan import Asked, count_each
 from flopledger.counters.formula import OWN, Case, value
 from flopledger.counters.tally import Granularity, Tally
@@ -32,12 +32,17 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Probed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a counter says of all probes; `silent` are those that it has no number for, with the reason."""
+    """What a counter says of all probes.
+
+    `silent` are those that it has no number for, with the reason; `idle` are the rules that spoke of nothing in any
+    probe: a function or a fact in their condition may be misspelt.
+    """
 
     counter: str
     version: str | None
     findings: list[Finding]
     silent: dict[str, str]
+    idle: list[Rule] = []
 
     @property
     def broken(self) -> list[Finding]:
@@ -66,6 +71,7 @@ def probed(
     silent: dict[str, str] = {}
     version = None
     conventions: dict[str | None, Convention] = {}
+    spoke: set[int] = set()
     for spec, ledger, tallies in count_each([asked], list(specs), timeout=timeout, workers=jobs, keep=keep):
         probe = specs[spec]
         on_done(probe)
@@ -77,8 +83,15 @@ def probed(
         if version not in conventions:
             conventions[version] = registry.claimed(asked.counter, version)
         found[probe] = findings(probe, tally, conventions[version], ledger)
+        spoke |= {id(rule) for rule, _ in conventions[version].charges(ledger)}
     ordered = [finding for probe in chosen for finding in found.get(probe, [])]
-    return Probed(counter=name, version=version, findings=ordered, silent={p: silent[p] for p in chosen if p in silent})
+    return Probed(
+        counter=name,
+        version=version,
+        findings=ordered,
+        silent={p: silent[p] for p in chosen if p in silent},
+        idle=[rule for convention in conventions.values() for rule in convention.rules if id(rule) not in spoke],
+    )
 
 
 def findings(probe: str, tally: Tally, convention: Convention, ledger: Ledger) -> list[Finding]:

@@ -170,6 +170,8 @@ def test_check_finds_the_place_where_a_rule_is_broken(tmp_path: Path) -> None:
         assert bool(status) == bool(broken)
         assert {op for found in broken for op in found["ops"]} <= {"linear"}
         assert all("macs" in found["reads"] for found in broken)
+        (idle,) = json.loads(done.stdout)["idle"]
+        assert "called as nn.functional.lineer" == idle["when"]
 
 
 def test_a_counter_that_cannot_state_its_convention_changes_nobody_elses(tmp_path: Path) -> None:
@@ -209,9 +211,12 @@ class Mine:
         return Count(total=sum(part.count for part in parts), parts=parts)
 
     def convention(self, version):
-        from flopledger.counters.condition import in_modules
+        from flopledger.counters.condition import called_as, in_modules
 
-        return Convention("mine", (rule("linear", RULE, "it says so", "mine.py:1 Mine", in_modules("Linear")),))
+        return Convention("mine", (
+            rule("linear", "5·macs", "a typing error", "mine.py:1 Mine", called_as("torch.nn.functional.lineer")),
+            rule("linear", RULE, "it says so", "mine.py:1 Mine", in_modules("Linear")),
+        ))
 """
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flopledger.reports.command.conventions import plain
 from flopledger.reports.command.options import Form, Jobs, Quiet, Timeout, app, complete_counters, fail, progress
 from flopledger.reports.pages.blocks import Block, Column, Table
 from flopledger.reports.pages.terminal import Format, show, show_json
@@ -41,7 +42,7 @@ def check(
         fail(str(error))
     if form is Format.json:
         show_json({"counter": found.counter, "version": found.version, "findings": found.findings,
-                   "silent": found.silent})  # fmt: skip
+                   "silent": found.silent, "idle": [plain(rule) for rule in found.idle]})  # fmt: skip
     else:
         show(_blocks(found), form)
     raise typer.Exit(int(bool(found.broken) or not found.findings))
@@ -73,6 +74,9 @@ def _blocks(found: Probed) -> list[Block]:
             for f in found.broken
         ]  # fmt: skip
         said.append(Table(columns, rows))
+    for rule in found.idle:
+        kinds = listed([op_word(op) for op in rule.ops]) or "everything"
+        said.append(f"- spoke of no probe: {kinds}{f' ({rule.condition})' if rule.condition else ''}, {rule.formula}")
     for probe, reason in found.silent.items():
         said.append(f"- no number for {probe}: {visible(reason)}")
     if not found.findings:

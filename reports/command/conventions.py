@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flopledger.reports.command.options import Form, app, complete_counters, fail
 from flopledger.reports.pages.blocks import Block, Column, Table
 from flopledger.reports.pages.terminal import Format, show, show_json
+
+if TYPE_CHECKING:
+    from flopledger.counters.convention import Rule
 
 
 @app.command()
@@ -92,6 +95,12 @@ def _meanings(found: list[Any]) -> list[Block]:
     return [Table([Column("quantity"), Column("meaning")], [[name, meaning(name)] for name in names])]
 
 
+def plain(rule: Rule) -> dict[str, Any]:
+    """A rule for a program to read."""
+    return {"ops": rule.ops, "when": rule.condition, "condition": rule.when, "formula": str(rule.formula),
+            "because": rule.because, "source": rule.source}  # fmt: skip
+
+
 def _plain(counter: str, version: str | None, unit: str, convention: Any) -> dict[str, Any]:
     from flopledger.counters.formula import meaning
 
@@ -99,10 +108,6 @@ def _plain(counter: str, version: str | None, unit: str, convention: Any) -> dic
         "counter": counter,
         "version": version,
         "unit": unit,
-        "rules": [
-            {"ops": rule.ops, "when": rule.condition, "condition": rule.when, "formula": str(rule.formula),
-             "because": rule.because, "source": rule.source}
-            for rule in convention.rules
-        ],
+        "rules": [plain(rule) for rule in convention.rules],
         "quantities": {name: meaning(name) for name in sorted(_names(convention))},
     }  # fmt: skip
