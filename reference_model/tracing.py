@@ -193,7 +193,7 @@ class Recorder:
         site = self.site.pop()
         if id(module) in self.names:
             tensor, before = first_tensor(output), self.modules.get(site, Calls(0, 0))
-            with torch._C.DisableTorchFunction():  # a shape that we read is no function of the model's
+            with torch._C.DisableTorchFunction():
                 size = prod(tensor.shape[:2]) if tensor is not None else 0
             self.modules[site] = Calls(before.calls + 1, before.size + size)
 
@@ -209,7 +209,8 @@ class Recorder:
     ) -> None:
         """Write down one operation, at the site and in the functions that are running; `beside` are more facts."""
         site, apis = self.site[-1], tuple(frame.name for frame in self.frames)
-        op, quantities, facts = price(pricer, kind, args, kwargs, out)
+        with torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
+            op, quantities, facts = price(pricer, kind, args, kwargs, out)
         facts.update(beside or {})
         if op == "matmul" and _ATTENTION in apis:
             op = "attention"  # its projections are linear functions, so what is left are the products of its heads
@@ -350,7 +351,7 @@ def price(
     """
     if pricer is not None:
         try:
-            options = {name: value for name, value in kwargs.items() if name != "out"}
+            options = {name: value for name, value in kwargs.items() if name != "out"} if kwargs else kwargs
             facts = facts_of(pricer, args, options, out)
             return (*pricer(*args, out=out, **options), facts)
         except (TypeError, AttributeError, IndexError, ValueError, RuntimeError):

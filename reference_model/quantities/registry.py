@@ -75,6 +75,8 @@ def facts_of(pricer: Pricer, args: tuple[Any, ...], kwargs: dict[str, Any], out:
 
 
 def _fact(value: Any) -> Any:
+    if value is None or type(value) in (bool, int, float, str):  # most are
+        return value
     if isinstance(value, Tensor):
         return tuple(value.shape)
     if isinstance(value, (bool, int, float, str)):
