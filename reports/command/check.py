@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flopledger.reports.command.conventions import plain
-from flopledger.reports.command.options import Form, Jobs, Quiet, Timeout, app, complete_counters, fail, progress
+from flopledger.reports.command.options import (
+    Form,
+    Jobs,
+    NoCache,
+    Quiet,
+    Timeout,
+    app,
+    complete_counters,
+    fail,
+    progress,
+)
 from flopledger.reports.pages.blocks import Block, Column, Table
 from flopledger.reports.pages.terminal import Format, show, show_json
 
@@ -25,6 +35,7 @@ def check(
     form: Form = Format.table,
     timeout: Timeout = 60.0,
     jobs: Jobs = None,
+    no_cache: NoCache = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Does a counter's convention hold? Runs it on some hundred tiny models, each with one operation.
@@ -37,7 +48,7 @@ def check(
 
     try:
         with progress(len(PROBES), quiet) as (_, advance):
-            found = probed(counter, timeout=timeout, jobs=jobs, on_done=advance)
+            found = probed(counter, timeout=timeout, jobs=jobs, keep=not no_cache, on_done=advance)
     except ValueError as error:
         fail(str(error))
     if form is Format.json:
