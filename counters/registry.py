@@ -7,8 +7,10 @@ nothing but these small files, never a counter library.
 from __future__ import annotations
 
 import difflib
+import re
 from functools import lru_cache
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from packaging.version import InvalidVersion, Version
@@ -175,6 +177,28 @@ def claimed(name: str, version: str | None) -> Convention:
     if not isinstance(found, Convention):
         raise UnknownCounter(f"counter {name!r} cannot state its convention: it is no Convention but {found!r}")
     return found
+
+
+def modules_of(distribution: str) -> dict[str, Path]:
+    """The top-level modules of an installed distribution, and where they lie; empty where that is not told."""
+    try:
+        found = metadata.distribution(distribution)
+    except (metadata.PackageNotFoundError, ValueError):  # ValueError: a counter of no distribution
+        return {}
+    if is_editable(found):
+        return {}
+    tops = (found.read_text("top_level.txt") or "").split()
+    if not tops:
+        parts = [file.parts for file in found.files or () if ".." not in file.parts]
+        tops = [p[0] for p in parts if (len(p) > 1 or p[0].endswith(".py")) and not p[0].endswith(".dist-info")]
+    named = {top.removesuffix(".py"): Path(str(found.locate_file(top.removesuffix(".py")))) for top in tops}
+    places = {name: place if place.is_dir() else place.with_name(f"{name}.py") for name, place in named.items()}
+    return {name: place.resolve() for name, place in places.items() if place.exists()}
+
+
+def is_editable(found: metadata.Distribution) -> bool:
+    """Whether a distribution is installed from a folder in which somebody works."""
+    return bool(re.search(r'"editable":\s*true', found.read_text("direct_url.json") or ""))
 
 
 def version_of(distribution: str) -> str | None:

@@ -163,7 +163,7 @@ def split(model: str) -> tuple[str, str, dict[str, Any]]:
             hint = f"did you mean {', '.join(known[n] for n in close)}?" if close else f"there is {DEFAULT_MODEL}"
             raise SpecError(f"no model {name!r}; {hint}")
     if source.endswith(".py") and not Path(source).is_file():
-        raise SpecError(f"no file {source!r} (looked in {Path.cwd()})")
+        raise SpecError(f"no file {source!r} (looked in {working_directory() or 'a folder that is gone'})")
     return source, attribute if colon else name, options
 
 
@@ -192,7 +192,7 @@ def named(source: str, name: str) -> Any:
         SpecError: there is no such file, module or name, or its code raised; what is said follows upon "X ".
     """
     if source.endswith(".py") and not Path(source).is_file():
-        raise SpecError(f"is not there: no file {source!r} (looked in {Path.cwd()})")
+        raise SpecError(f"is not there: no file {source!r} (looked in {working_directory() or 'a folder that is gone'})")
     try:
         found: Any = _loaded(source)
     except (Exception, SystemExit) as error:
@@ -321,6 +321,14 @@ def _torchvision_names() -> list[str]:
     except Exception:  # missing, or built for another torch: then there is nothing to suggest
         return []
     return list(models.list_models())
+
+
+def working_directory() -> str:
+    """Where this process works, "" where that folder is gone."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
 
 
 def nearest(name: str, known: list[str]) -> str:

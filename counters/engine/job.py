@@ -12,6 +12,7 @@ from flopledger.reference_model.subject import Spec
 
 LEDGER = "@ledger"  # the job that traces the reference; no counter can have this name
 TIMEOUT = 300.0
+LONGEST = 7 * 86400.0  # seconds that a time limit may have; the system's own timers take no more than a few weeks
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +22,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     spec: Spec
     device: str = "meta"
     release: str | None = None
+    distribution: str = ""
 
     @property
     def name(self) -> str:

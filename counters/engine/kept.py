@@ -26,7 +26,7 @@ from flopledger.counters.engine import sources
 from flopledger.counters.engine.job import LEDGER, Answer
 from flopledger.counters.engine.overlays import OverlayError, cache, write_file
 from flopledger.counters.engine.sources import reference, source
-from flopledger.counters.registry import Counter, version_of
+from flopledger.counters.registry import Counter, is_editable, version_of
 from flopledger.reference_model import subject
 from flopledger.reference_model.subject import Spec
 
@@ -144,7 +144,7 @@ def _files_of(distribution: str) -> str | None:
     except metadata.PackageNotFoundError:
         return None
     record = found.read_text("RECORD")
-    if record is None or re.search(r'"editable":\s*true', found.read_text("direct_url.json") or ""):
+    if record is None or is_editable(found):
         return None
     names = [row[0] for row in csv.reader(record.splitlines()) if row]
     if distribution in _HUGE:

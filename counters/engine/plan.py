@@ -158,7 +158,8 @@ def answers(
             if not asked.release and (clash := registry.overwritten(asked.adapter)):
                 yield Answered(spec=spec, name=asked.name, answer=Answer(status="unsupported", reason=clash))
                 continue
-            job = Job(counter=asked.counter, spec=spec, device=asked.adapter.device, release=asked.release)
+            job = Job(counter=asked.counter, spec=spec, device=asked.adapter.device, release=asked.release,
+                      distribution=asked.adapter.distribution)  # fmt: skip
             if asked.release and not ledger:
                 waiting.setdefault(spec, []).append(job)
             elif refused := _refused(job, asked, may_install):

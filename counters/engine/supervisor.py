@@ -3,8 +3,8 @@
 This is the side of the command; `flopledger.counters.engine.worker` is what runs in the job's process.
 A job is forked from a small server that has torch imported and nothing else, so it starts in
 milliseconds and no counter sees what another one did. A live model, which lives in the caller's
-memory, is forked from the caller instead: the child works on its copy. The answer is a file of
-JSON; nothing that a job sends is ever unpickled.
+memory, is forked from the caller instead: the child works on its copy. The answer is a file
+without a name, in JSON; nothing that a job sends is ever unpickled.
 """
 
 from __future__ import annotations
@@ -12,36 +12,57 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver, spawn
-from multiprocessing.connection import wait
+from multiprocessing import forkserver, spawn, util
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from flopledger.counters import registry
 from flopledger.counters.engine import overlays, worker
-from flopledger.counters.engine.job import TIMEOUT, Answer, Job, Live
+from flopledger.counters.engine.guard import end_below
+from flopledger.counters.engine.job import LONGEST, TIMEOUT, Answer, Job, Live
 
 _MOST_READ = 1 << 28
+_LONGEST_TMPDIR = 60  # bytes; the address of a socket may have 107, and multiprocessing adds some forty
+_PATIENCE = 5.0  # seconds for a guard to end when its job has
 _STARTING = threading.Lock()
 
 
 def warm() -> None:
     """Start the fork server, if it does not run yet, and come back at once: it imports torch meanwhile.
 
-    It is a `python -c`, which without a safe path would take torch and json from the working directory.
+    It is a `python -c`, which without a safe path would take torch and json from the working directory. Its
+    warnings are not errors, whatever this process was started with.
     """
-    safe = {"PYTHONSAFEPATH": "1", "FLOPLEDGER_FORKS_FOR": str(os.getpid())}
+    safe = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "", "FLOPLEDGER_FORKS_FOR": str(os.getpid())}
     with _prepared("sys_path"), _environment(**safe):
-        forkserver.set_forkserver_preload(["flopledger.counters.engine.preload"])
-        forkserver.ensure_running()
+        told, sys.warnoptions[:] = [*sys.warnoptions], []
+        try:
+            _place_for_sockets()
+            forkserver.set_forkserver_preload(["flopledger.counters.engine.preload"])
+            forkserver.ensure_running()
+        finally:
+            sys.warnoptions[:] = told
+
+
+def _place_for_sockets() -> None:
+    """Have multiprocessing make its folder where the address of a socket in it is not too long."""
+    before = tempfile.gettempdir()
+    if len(os.fsencode(before)) < _LONGEST_TMPDIR:
+        return
+    tempfile.tempdir = "/tmp"
+    try:
+        util.get_temp_dir()  # it is made once, and removed at exit
+    finally:
+        tempfile.tempdir = before
 
 
 def run(
@@ -58,7 +79,8 @@ def run(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = max(1, workers or cores)
     threads = 1 if live else max(1, cores // workers)
-    started: dict[Any, tuple[Job, Path, float, Any]] = {}
+    timeout = min(timeout, LONGEST)
+    started: dict[Any, tuple[Job, Any, float, Any]] = {}
     taken = 0
     with tempfile.TemporaryDirectory(prefix="flopledger-", ignore_cleanup_errors=True) as top:
         try:
@@ -66,27 +88,41 @@ def run(
                 while jobs and len(started) < workers:
                     job, folder = jobs.popleft(), Path(top, str(taken))
                     folder.mkdir()
-                    process = _started(job, folder, threads, live)
-                    started[process.sentinel] = (job, folder, time.monotonic() + _limit(job, timeout), process)
                     taken += 1
+                    paper = tempfile.TemporaryFile(dir=top)  # noqa: SIM115  (it has no name: nobody replaces it)
+                    try:
+                        process = _started(job, paper, folder, threads, live)
+                    except (OSError, EOFError) as error:
+                        yield job, Answer(status="failed", reason=_not_started(error), passing=True)
+                        continue
+                    started[process.sentinel] = (job, paper, time.monotonic() + _limit(job, timeout), process)
+                if not started:
+                    continue
                 soonest = min(deadline for _, _, deadline, _ in started.values())
                 ended = wait(list(started), timeout=max(0.0, soonest - time.monotonic()))
                 late = [s for s, (_, _, deadline, _) in started.items() if deadline <= time.monotonic()]
                 for sentinel in {*ended, *late}:
-                    job, folder, _, process = started[sentinel]
-                    timed_out = sentinel not in ended
-                    _kill(process)
+                    job, paper, _, process = started[sentinel]
+                    _end(process)
                     del started[sentinel]
-                    yield job, _answer(process, folder, timeout if timed_out else None)
+                    yield job, _answer(process, paper, None if sentinel in ended else timeout)
         finally:
             for _, _, _, process in started.values():
-                _kill(process)
+                _end(process)
 
 
-def _started(job: Job, folder: Path, threads: int, live: Live | None) -> Any:
-    """The running process of a job."""
+def _started(job: Job, paper: Any, folder: Path, threads: int, live: Live | None) -> Any:
+    """The running process of a job. What it leaves in its folder for temporary files goes with the command.
+
+    Raises:
+        OSError, EOFError: no process can be had, or the fork server has ended.
+    """
     context: Any = multiprocessing.get_context("fork" if live else "forkserver")
-    arguments = (msgspec.json.encode(job), str(folder), threads, dict(os.environ), live)
+    environment = {**os.environ, "TMPDIR": str(folder), "FLOPLEDGER_CACHE": str(overlays.cache())}
+    for name in ("TEMP", "TMP", "PYTHONWARNINGS"):
+        environment.pop(name, None)
+    sheet = Connection(os.dup(paper.fileno()), readable=False)
+    arguments = (msgspec.json.encode(job), sheet, threads, environment, live)
     process = context.Process(target=worker.work, args=arguments, daemon=False)
     if live:
         process.start()
@@ -95,6 +131,11 @@ def _started(job: Job, folder: Path, threads: int, live: Live | None) -> Any:
     with _prepared():
         process.start()
     return process
+
+
+def _not_started(error: Exception) -> str:
+    why = f" ({error})" if str(error) else ""
+    return f"no process could be started for it{why}: a limit on memory, processes, files or CPU time is in the way"
 
 
 @contextmanager
@@ -138,33 +179,34 @@ def _environment(**values: str) -> Iterator[None]:
 
 def _limit(job: Job, timeout: float) -> float:
     """The seconds that a job may take: longer where pip has to install a release first."""
-    if not job.release or overlays.where(registry.get(job.counter).distribution, job.release).is_dir():
+    if not job.release or overlays.where(job.distribution, job.release).is_dir():
         return timeout
     return timeout + overlays.INSTALL_TIMEOUT
 
 
-def _kill(process: Any) -> None:
-    """End a job and everything it started (it leads a process group of its own)."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        if process.is_alive():
-            process.kill()
-    process.join()
+def _end(process: Any) -> None:
+    """End a job and everything it started; its guard, which is `process`, ends by itself then."""
+    if process.exitcode is None:
+        end_below(process.pid)
+        process.join(_PATIENCE)
+    if process.exitcode is None:  # the job has stopped its guard
+        process.kill()
+        process.join()
 
 
-def _answer(process: Any, folder: Path, late_after: float | None) -> Answer:
+def _answer(process: Any, paper: Any, late_after: float | None) -> Answer:
     """The job's answer, or what its process's end tells."""
     if late_after is not None:
         return Answer(status="timeout", reason=f"gave no answer within {late_after:g} s", passing=True)
-    result = folder / "answer.json"
-    try:
-        if result.stat().st_size > _MOST_READ:
-            return Answer(status="failed", reason="its answer is larger than 256 MB")
-        return msgspec.json.decode(result.read_bytes(), type=Answer)
-    except OSError:
+    size = os.fstat(paper.fileno()).st_size
+    if size > _MOST_READ:
+        return Answer(status="failed", reason="its answer is larger than 256 MB")
+    if not size:
         return Answer(status="failed", reason=_how_it_ended(process.exitcode), passing=True)
-    except msgspec.MsgspecError as error:
+    paper.seek(0)
+    try:
+        return msgspec.json.decode(paper.read(), type=Answer)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return Answer(status="failed", reason=f"its answer makes no sense: {error}", passing=True)
 
 

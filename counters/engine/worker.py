@@ -1,61 +1,85 @@
-"""What runs in the process of a job: whatever happens there, at most one file of JSON is left behind.
+"""What runs in the process of a job: whatever happens there, at most one answer in JSON is left behind.
 
-`flopledger.counters.engine.supervisor` starts it, keeps the time limit and reads the file.
+`flopledger.counters.engine.supervisor` starts it, keeps the time limit and reads the answer.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
+import re
+import resource
 import sys
 import sysconfig
-import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
 from flopledger.counters import registry
 from flopledger.counters.engine import overlays, sources
+from flopledger.counters.engine.guard import guarded
 from flopledger.counters.engine.job import LEDGER, Answer, Job, Live
-from flopledger.counters.tally import Unsupported, checked
+from flopledger.counters.tally import Count, Unsupported, checked, exact
 from flopledger.reference_model import subject
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec, SpecError
 
-_MOST_WRITTEN = 1 << 28  # bytes a job may write to one file; a counter that prints for ever meets it
+_MOST_WRITTEN = 1 << 28  # bytes a job may write to one file
+LARGEST = 2**62  # so that the difference of two is an integer of JSON everywhere
 
 
 class NotNow(Unsupported):
     """What may be possible another time, or on another machine."""
 
 
-def work(encoded: bytes, folder: str, threads: int, environment: dict[str, str], live: Live | None) -> None:
-    """The job's process, from its first line to its last."""
-    os.setsid()
+def work(
+    encoded: bytes, paper: Connection, threads: int, environment: dict[str, str], live: Live | None
+) -> None:
+    """The job's process, from its first line to its last. The answer goes to `paper`, a file without a name."""
     os.environ.clear()  # the fork server has that of the first command it served
     os.environ.update(environment)
-    sys.path[:] = safe_path()
-    _end_with_the_command()
-    try:
-        _redirect(Path(folder, "output"))
-    except OSError:  # the command was interrupted and has cleared up already
-        os._exit(1)
     job = msgspec.json.decode(encoded, type=Job)
-    with _opened() as files:
-        answer = _attempt(job, threads, live)
-    if live is None and not answer.passing:
-        answer = msgspec.structs.replace(answer, sources=_sources(job, files))
-    whole = Path(folder, "answer.json")
-    part = whole.with_suffix(".part")
-    part.write_bytes(msgspec.json.encode(answer))
-    part.replace(whole)
-    os._exit(0)  # not through atexit: a library's own farewell may hang
+    guarded(lambda: write(paper, _answered(job, threads, live)))
+
+
+def write(paper: Connection, answer: Any) -> NoReturn:
+    """Leave an answer behind, and end: not through atexit, as a library's own farewell may hang."""
+    try:
+        written = msgspec.json.encode(answer)
+    except UnicodeEncodeError:  # a lone surrogate, in the name of a module or a file
+        written = msgspec.json.encode(_printable(msgspec.to_builtins(answer)))
+    with open(paper.fileno(), "wb", closefd=False) as file:
+        file.write(written)
+    os._exit(0)
+
+
+def _printable(value: Any) -> Any:
+    """The same, with an escape for what UTF-8 cannot hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [_printable(each) for each in value]
+    if isinstance(value, dict):
+        return {_printable(key): _printable(each) for key, each in value.items()}
+    return value
+
+
+def _answered(job: Job, threads: int, live: Live | None) -> Answer:
+    try:
+        sys.path[:] = safe_path()
+        be_quiet()
+        with _opened() as files:
+            answer = _attempt(job, threads, live)
+        if live is None and not answer.passing:
+            answer = msgspec.structs.replace(answer, sources=_sources(job, files))
+        return answer
+    except BaseException as error:  # around the job rather than in it
+        return Answer(status="failed", reason=_reason(error), passing=True)
 
 
 def safe_path() -> list[str]:
@@ -65,7 +89,7 @@ def safe_path() -> list[str]:
     the standard library, so that a model's folder can lie between the two, as that of a script does.
     """
     preload = sys.modules.get("flopledger.counters.engine.preload")
-    here = ("", ".", str(Path.cwd()))
+    here = ("", ".", subject.working_directory())
     first = getattr(preload, "PATH", None) or [entry for entry in sys.path if entry not in here]
     whole = dict.fromkeys([*first, *filter(None, sys.path)])
     return sorted(whole, key=lambda entry: entry not in subject.STANDARD)
@@ -79,11 +103,11 @@ def _attempt(job: Job, threads: int, live: Live | None) -> Answer:
         torch.set_num_threads(threads)
         return _perform(job, live)
     except Unsupported as error:
-        return Answer(status="unsupported", reason=str(error), passing=isinstance(error, NotNow))
+        return Answer(status="unsupported", reason=said(error), passing=isinstance(error, NotNow))
     except overlays.OverlayError as error:
-        return Answer(status="unavailable", reason=str(error), passing=isinstance(error, overlays.Unreachable))
+        return Answer(status="unavailable", reason=said(error), passing=isinstance(error, overlays.Unreachable))
     except SpecError as error:
-        return Answer(status="rejected", reason=str(error), passing=_of_the_moment(error))
+        return Answer(status="rejected", reason=said(error), passing=_of_the_moment(error))
     except SystemExit as error:
         return Answer(status="failed", reason=f"called sys.exit({error.code!r})")
     except BaseException as error:  # a counter may raise anything at all; its process ends here
@@ -99,7 +123,9 @@ def _perform(job: Job, live: Live | None) -> Answer:
     if overlay:
         overlays.put_first(overlay)
     model, inputs = _made(job, live)
-    count = checked(adapter.count(model.eval(), inputs))
+    _check_origin(adapter.distribution, overlay)
+    count = checked(_plain(adapter.count(model.eval(), inputs)))
+    _check_origin(adapter.distribution, overlay)
     if overlay and not overlays.came_from(overlay):
         raise RuntimeError(f"{job.name} was counted by a package from elsewhere than its overlay")
     return Answer(
@@ -108,6 +134,55 @@ def _perform(job: Job, live: Live | None) -> Answer:
         version=registry.version_of(adapter.distribution),
         seconds=time.perf_counter() - start,
     )
+
+
+def _check_origin(distribution: str, overlay: str | None) -> None:
+    """Check that what this process has of an installed counter is what is installed.
+
+    A folder of the same name beside the model, or in the script that calls, would be counted with and go by the
+    installed version.
+
+    Raises:
+        RuntimeError: it is something else.
+    """
+    if overlay or distribution == "torch":  # of which every process of ours has one only
+        return
+    installed = registry.modules_of(distribution)
+    for name, module in [*sys.modules.items()]:
+        file = getattr(module, "__file__", None)
+        place = installed.get(name.partition(".")[0])
+        if place and file and not Path(file).resolve().is_relative_to(place):
+            raise RuntimeError(f"{name} is {file} here, and not that of the installed {distribution} ({place})")
+
+
+def _plain(count: Any) -> Count:
+    """A count with numbers of Python's own: a library may add up NumPy's, or tensors.
+
+    Raises:
+        ValueError: what is no whole number, or is no `Count` at all.
+    """
+    if not isinstance(count, Count):
+        raise ValueError(f"its `count` gave a {type(count).__name__}, not a Count")
+    return msgspec.structs.replace(
+        count,
+        total=_whole(count.total),
+        parts=[msgspec.structs.replace(part, count=_whole(part.count)) for part in count.parts],
+        asides=[msgspec.structs.replace(aside, amount=_whole(aside.amount)) for aside in count.asides],
+        params=None if count.params is None else _whole(count.params),
+        uncounted={name: _whole(calls) for name, calls in count.uncounted.items()},
+    )
+
+
+def _whole(value: Any) -> int:
+    """Of either sign, as asides have. Raises ValueError."""
+    try:
+        negative = bool(value < 0)
+    except (TypeError, ValueError, RuntimeError):
+        negative = False
+    size = exact(-value if negative else value)
+    if size > LARGEST:
+        raise ValueError(f"a count of {len(str(size))} digits is more than anything takes")
+    return -size if negative else size
 
 
 def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
@@ -226,44 +301,44 @@ def _versioned() -> set[Path]:
     return {Path(place).resolve() for place in places}
 
 
-def _end_with_the_command() -> None:
-    """Where the command is killed outright, nobody is left to keep the time limit: end, with all that was started."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    sentinel = parent.sentinel
-
-    def watch() -> None:
-        wait([sentinel])
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _redirect(output: Path) -> None:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_MOST_WRITTEN, _MOST_WRITTEN))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    null, file = os.open(os.devnull, os.O_RDONLY), os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(null, 0)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+def be_quiet() -> None:
+    """Let nothing that is printed, warned or written without end reach anybody."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    most = _MOST_WRITTEN if hard == resource.RLIM_INFINITY else min(hard, _MOST_WRITTEN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
     # A caller may have put something of its own in these places (Jupyter, pytest).
     sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    warnings.resetwarnings()  # of one that is an error somebody's number would depend
+
+
+_MOMENT = re.compile(
+    "allocate|out of memory|not enough memory|bad_alloc|cannot map|failed to map|no space left|disk quota|"
+    "too many open files|start new thread|resource temporarily unavailable|timed out|connection|unreachable",
+    re.IGNORECASE,
+)
 
 
 def _of_the_moment(error: BaseException | None) -> bool:
     """Whether an error, or what it comes from, may be gone the next time: memory, the disk, the network."""
     while error is not None:
-        if isinstance(error, (MemoryError, OSError)) or "can't allocate memory" in str(error):
+        if isinstance(error, (MemoryError, OSError, KeyboardInterrupt, Warning)) or _MOMENT.search(said(error)):
             return True
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
     return False
 
 
+def said(error: BaseException) -> str:
+    """What an error says of itself; some cannot even do that."""
+    try:
+        return str(error)
+    except BaseException:
+        return "(its own message raised an error)"
+
+
 def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in said(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}"[:2000] if lines else type(error).__name__
