@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ class Case(NamedTuple):
 
 Quantity = Callable[[Case], int | Fraction]
 OWN: dict[str, Quantity] = {}  # quantities that the files of counters brought with them
+_ELSEWHERE: dict[str, str] = {}  # those of them that are computed in another process, and what they are
 
 
 def quantity(function: Quantity) -> Quantity:
@@ -37,16 +38,28 @@ def quantity(function: Quantity) -> Quantity:
         ValueError: the name is taken.
     """
     name = function.__name__
-    before = OWN.get(name)
+    before = None if name in _ELSEWHERE else OWN.get(name)
     if name in MEANING or name in CIRCUMSTANCES or (before and before.__code__.co_code != function.__code__.co_code):
         raise ValueError(f"there is a quantity {name!r} already: {meaning(name)}")
     OWN[name] = function
+    _ELSEWHERE.pop(name, None)
     return function
+
+
+def known_elsewhere(meanings: Mapping[str, str]) -> None:
+    """Name quantities of a counter that runs in another process: they can be spoken of here, and not computed."""
+
+    def elsewhere(case: Case) -> int:
+        raise LookupError("this quantity is computed where its counter runs")
+
+    for name, said in meanings.items():
+        if name not in OWN:
+            OWN[name], _ELSEWHERE[name] = elsewhere, said
 
 
 def meaning(name: str) -> str:
     """What a quantity is, "" where nobody says."""
-    own = (OWN[name].__doc__ or "") if name in OWN else ""
+    own = _ELSEWHERE.get(name) or (OWN[name].__doc__ if name in OWN else "") or ""
     return meaning_of(name) or own.strip().partition("\n")[0].rstrip(".")
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 GROUP = "flopledger.counters"
+_NAME = re.compile(r"\w[\w.+-]*")
 TABLE = {
     "thop": "flopledger.counters.libraries.thop.count:Thop",
     "ultralytics-thop": "flopledger.counters.libraries.ultralytics_thop:UltralyticsThop",
@@ -59,22 +60,44 @@ class Counter(Protocol):
         """What this version charges. Must not import the library."""
 
 
+class Named(Protocol):
+    """What has a distribution: an adapter, or what is known of one."""
+
+    @property
+    def distribution(self) -> str: ...
+
+
 class UnknownCounter(ValueError):
     """No such counter; the message suggests the nearest names."""
 
 
 @lru_cache(maxsize=1)
 def table() -> dict[str, str]:
-    """name → "module:Class", our own and those of installed packages.
+    """name → "module:Class", our own and those of installed packages; without those in `left_out`."""
+    return {**TABLE, **{name: targets[0] for name, targets in _offered().items() if name not in left_out()}}
 
-    Raises:
-        ValueError: two packages offer a counter of one name.
-    """
-    found = dict(TABLE)
+
+@lru_cache(maxsize=1)
+def left_out() -> dict[str, str]:
+    """Names that installed packages offer and that cannot be used, with the reason: they concern nobody else."""
+    reasons = {}
+    for name, targets in _offered().items():
+        if name in TABLE:
+            reasons[name] = f"{', '.join(targets)} has the name of a counter that is part of flopledger"
+        elif len(targets) > 1:
+            reasons[name] = f"more than one counter is called {name!r}: {', '.join(targets)}"
+        elif not _NAME.fullmatch(name):
+            reasons[name] = f"no counter can be called {name!r}: letters, digits, '.', '_', '-' and '+' make a name"
+    return reasons
+
+
+def _offered() -> dict[str, list[str]]:
+    """What installed packages offer: name → targets, mostly one."""
+    found: dict[str, list[str]] = {}
     for point in metadata.entry_points(group=GROUP):
-        if found.get(point.name, point.value) != point.value:
-            raise ValueError(f"two counters are called {point.name!r}: {found[point.name]} and {point.value}")
-        found[point.name] = point.value
+        targets = found.setdefault(point.name, [])
+        if point.value not in targets:
+            targets.append(point.value)
     return found
 
 
@@ -83,52 +106,21 @@ def names() -> list[str]:
     return list(table())
 
 
-def usual() -> list[str]:
-    """The counters of a run that names none: all, less those that would overwrite an installed one."""
-    found = []
-    for name in names():
-        adapter = get(name)
-        if not stands_in_for(adapter) or is_here(adapter):
-            found.append(name)
-    return found
-
-
-def at_hand() -> list[str]:
-    """The counters that are installed."""
-    return [name for name in names() if is_here(get(name))]
-
-
-def is_here(adapter: Counter) -> bool:
+def is_here(adapter: Named) -> bool:
     """Whether a counter can run without an overlay: its distribution is installed, or it has none."""
     return not adapter.distribution or version_of(adapter.distribution) is not None
 
 
-def stands_in_for(adapter: Counter) -> str:
+def stands_in_for(adapter: Named) -> str:
     """The distribution whose import name this one shares (`instead_of`), "" for most."""
     return str(getattr(adapter, "instead_of", ""))
 
 
-def remedy(adapter: Counter) -> str:
+def remedy(adapter: Named) -> str:
     """What to do about a counter that is not installed."""
     if other := stands_in_for(adapter):
         return f"it would overwrite {other}; run a release of it: {adapter.distribution}==RELEASE"
     return f"pip install {adapter.distribution}"
-
-
-def overwritten(adapter: Counter) -> str | None:
-    """What is wrong where two distributions of one import name are both installed."""
-    for name in names():
-        try:
-            other = get(name)
-        except UnknownCounter:  # a broken one is no reason against this one
-            continue
-        pair = {other.distribution, stands_in_for(other)}
-        if stands_in_for(other) and adapter.distribution in pair and all(map(version_of, pair)):
-            return (
-                f"{' and '.join(sorted(pair))} are both installed and overwrite each other's files; "
-                f"uninstall one, or name a release of each, like {other.distribution}==RELEASE"
-            )
-    return None
 
 
 def get(name: str) -> Counter:
@@ -138,6 +130,8 @@ def get(name: str) -> Counter:
         UnknownCounter: there is none.
     """
     target = TABLE.get(name) or table().get(name) or (name if ":" in name else None)
+    if target is None and name in left_out():
+        raise UnknownCounter(left_out()[name])
     if target is None:
         lowered = {known.lower(): known for known in table()}
         close = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)

@@ -98,6 +98,8 @@ class Spec(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, model: str = DEFAULT_MODEL, inputs: list[str] | None = None) -> Spec:
         """Check what can be checked without torch. Raises SpecError."""
+        if not model.isascii() and model.encode("utf-8", "replace").decode() != model:
+            raise SpecError(f"{model!r} is not text")
         split(model)
         return cls(model, tuple(Input.parse(text) for text in inputs or [DEFAULT_INPUT]))
 
@@ -151,7 +153,7 @@ def split(model: str) -> tuple[str, str, dict[str, Any]]:
             raise SpecError(f"{model!r}: {pair!r} is not key=value")
         try:
             options[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             options[key] = value
     if not colon:
         from_file = name.endswith(".py")
@@ -162,9 +164,21 @@ def split(model: str) -> tuple[str, str, dict[str, Any]]:
             close = [name] if name in known else difflib.get_close_matches(name, known, n=3, cutoff=0.6)
             hint = f"did you mean {', '.join(known[n] for n in close)}?" if close else f"there is {DEFAULT_MODEL}"
             raise SpecError(f"no model {name!r}; {hint}")
-    if source.endswith(".py") and not Path(source).is_file():
-        raise SpecError(f"no file {source!r} (looked in {working_directory() or 'a folder that is gone'})")
+    if source.endswith(".py") and not _is_file(source):
+        raise SpecError(f"no file {source!r} (looked in {working_directory()})")
     return source, attribute if colon else name, options
+
+
+def is_ours(model: str) -> bool:
+    """Whether a spec names a model that is built in, or torchvision's; any other runs somebody's code."""
+    return split(model)[0] in ("", "torchvision")
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def resolve(model: str) -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -191,8 +205,8 @@ def named(source: str, name: str) -> Any:
     Raises:
         SpecError: there is no such file, module or name, or its code raised; what is said follows upon "X ".
     """
-    if source.endswith(".py") and not Path(source).is_file():
-        raise SpecError(f"is not there: no file {source!r} (looked in {working_directory() or 'a folder that is gone'})")
+    if source.endswith(".py") and not _is_file(source):
+        raise SpecError(f"is not there: no file {source!r} (looked in {working_directory()})")
     try:
         found: Any = _loaded(source)
     except (Exception, SystemExit) as error:
@@ -284,8 +298,11 @@ def beside(source: str) -> Iterator[None]:
 
 
 def _said(error: BaseException) -> str:
-    """An error in one line."""
-    text = str(error).strip().splitlines()
+    """An error in one line; some cannot even say what they are."""
+    try:
+        text = str(error).strip().splitlines()
+    except BaseException:
+        text = []
     return f"{type(error).__name__}: {text[0] if text else ''}"
 
 
@@ -304,7 +321,9 @@ def _torchvision(name: str, options: dict[str, Any]) -> Callable[..., Any]:
         raise SpecError(f"torchvision has no model {name!r}{nearest(name, known)}")
     if name in ("inception_v3", "googlenet"):
         options.setdefault("init_weights", False)
-    fixed: dict[str, Any] = {"weights": None}  # nothing is downloaded
+    if asked := [key for key in ("weights", "weights_backbone") if options.get(key) is not None]:
+        raise SpecError(f"models are built with random weights and nothing is downloaded; leave out {asked[0]}")
+    fixed: dict[str, Any] = {"weights": None}
     if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
         fixed["weights_backbone"] = None
     return functools.partial(models.get_model, name, **fixed)
@@ -324,11 +343,11 @@ def _torchvision_names() -> list[str]:
 
 
 def working_directory() -> str:
-    """Where this process works, "" where that folder is gone."""
+    """Where this process works."""
     try:
         return str(Path.cwd())
     except OSError:
-        return ""
+        return "a folder that is gone"
 
 
 def nearest(name: str, known: list[str]) -> str:

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from flopledger.counters import registry
 from flopledger.counters.convention import Convention
-from flopledger.counters.engine import sources
+from flopledger.counters.engine import adapters, plan, sources
 from flopledger.counters.engine.job import TIMEOUT, Live
-from flopledger.counters.engine.plan import count_all
 from flopledger.counters.tally import Tally
+from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
 from flopledger.reports.documents import run as documents
 from flopledger.reports.documents.run import Run
@@ -54,7 +54,7 @@ def compare(
     Raises:
         ValueError: an unknown counter or model, a release or shape that is none, inputs that the model rejects.
     """
-    names = list(dict.fromkeys(counters)) if counters is not None else registry.usual()
+    names = plan.distinct(counters) if counters is not None else adapters.usual()
     live = None
     if isinstance(model, str):
         spec = Spec.parse(model, [inputs] if isinstance(inputs, str) else inputs)
@@ -64,7 +64,7 @@ def compare(
         arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
         live = _on_cpu(Live(model, arguments, type(model).__name__))
         spec = Spec(model=live.label, inputs=())
-    ledger, tallies = count_all(names, spec, live=live, timeout=timeout, workers=jobs, keep=keep, on_done=on_done)
+    ledger, tallies = plan.count_all(names, spec, live=live, timeout=timeout, workers=jobs, keep=keep, on_done=on_done)
     return Report(
         documents.assemble(
             flopledger=registry.version_of("flopledger") or "unknown",
@@ -72,18 +72,20 @@ def compare(
             environment=documents.environment(),
             spec=spec.model,
             ledger=ledger,
-            tallies=[_with_convention(tally) for tally in tallies],
+            tallies=[_with_convention(tally, ledger) for tally in tallies],
             source=sources.reference(),
-            adapters={t.counter: sources.source(type(registry.get(t.counter)).__module__) for t in tallies},
+            adapters={t.counter: adapters.about(t.counter).code for t in tallies},
             asked=names if counters is not None else [],
         )
     )
 
 
-def _with_convention(tally: Tally) -> tuple[Tally, Convention]:
+def _with_convention(tally: Tally, ledger: Ledger) -> tuple[Tally, Convention]:
     """A tally and what its counter claims; one that cannot say claims nothing, so all of it is left over."""
+    if tally.total is None:
+        return tally, Convention(tally.counter, ())
     try:
-        return tally, registry.claimed(tally.counter, tally.version)
+        return tally, adapters.claimed(tally.counter, tally.version, ledger)
     except registry.UnknownCounter as error:
         return replace(tally, warnings=[*tally.warnings, str(error)]), Convention(tally.counter, ())
 

@@ -8,8 +8,10 @@ from functools import cache
 from typing import Any
 
 import msgspec
+from packaging.version import InvalidVersion, Version
 
 from flopledger.counters import registry
+from flopledger.counters.engine import adapters
 from flopledger.counters.engine.job import TIMEOUT
 from flopledger.counters.engine.overlays import OverlayError
 from flopledger.counters.engine.package_index import Listing, Release, published
@@ -55,7 +57,7 @@ def history(
         ValueError: an unknown counter, model or `since`, or a package index that cannot be asked.
     """
     spec = Spec.parse(model, inputs)
-    adapter = registry.get(counter)
+    adapter = adapters.about(counter)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     listing = published(adapter.distribution, ask=ask)
     releases = chosen(listing, since, last)
@@ -98,13 +100,20 @@ def chosen(listing: Listing, since: str | None, last: int | None) -> list[Releas
     """The releases from `since` on, or the `last` ones. Raises ValueError where `since` is neither date nor release."""
     found = listing.releases
     if since is not None:
-        start = next((i for i, release in enumerate(found) if release.version == since), None)
+        start = next((i for i, release in enumerate(found) if _is_version(since, release.version)), None)
         if start is None:
             if not _is_date(since):
                 raise ValueError(f"{since!r} is neither a date like 2021-10 nor a release of {listing.distribution}")
             start = next((i for i, release in enumerate(found) if release.uploaded >= since), len(found))
         found = found[start:]
     return found[-last:] if last else found
+
+
+def _is_version(text: str, version: str) -> bool:
+    try:
+        return Version(text) == Version(version)
+    except InvalidVersion:
+        return False
 
 
 def _is_date(text: str) -> bool:
@@ -121,7 +130,7 @@ def told(
     counter: str, spec: Spec, listing: Listing, found: Sequence[tuple[Release, Tally | None]], ledger: Ledger
 ) -> History:
     """The history that these tallies tell. Releases without one say why they could not run."""
-    adapter = registry.get(counter)
+    adapter = adapters.about(counter)
     rows: list[Row] = []
     changes: list[Change] = []
     previous: tuple[str, Aligned] | None = None
@@ -131,7 +140,7 @@ def told(
             status = tally.status if tally else "unavailable"
             rows.append(Row(**about, status=status, reason=tally.reason if tally else release.obstacle))
             continue
-        side = align(tally, registry.claimed(tally.counter, tally.version), ledger)
+        side = align(tally, adapters.claimed(tally.counter, tally.version, ledger), ledger)
         row = Row(
             **about,
             status=tally.status,

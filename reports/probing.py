@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from fractions import Fraction
 
 import msgspec
 
 from flopledger.counters import registry
 from flopledger.counters.convention import Convention, Rule
+from flopledger.counters.engine import adapters
 from flopledger.counters.engine.plan import Asked, count_each
 from flopledger.counters.formula import OWN, Case, value
 from flopledger.counters.tally import Granularity, Tally
@@ -65,32 +66,54 @@ def probed(
         ValueError: no such counter, or what follows `==` is no version.
     """
     asked = Asked.parse(name)
+    if asked.adapter.trouble:
+        raise ValueError(asked.adapter.trouble)
     chosen = list(probes.PROBES) if only is None else list(only)
     specs = {Spec.parse(probes.spec(probe), list(probes.PROBES[probe])): probe for probe in chosen}
-    found: dict[str, list[Finding]] = {}
+    counted: dict[str, tuple[Tally, Ledger]] = {}
     silent: dict[str, str] = {}
-    version = None
-    conventions: dict[str | None, Convention] = {}
-    spoke: set[int] = set()
     for spec, ledger, tallies in count_each([asked], list(specs), timeout=timeout, workers=jobs, keep=keep):
         probe = specs[spec]
         on_done(probe)
         tally = tallies[0] if tallies else None
         if ledger is None or tally is None or tally.total is None:
             silent[probe] = (tally and tally.reason) or "the probe could not be traced"
-            continue
-        version = tally.version
-        if version not in conventions:
-            conventions[version] = registry.claimed(asked.counter, version)
-        found[probe] = findings(probe, tally, conventions[version], ledger)
-        spoke |= {id(rule) for rule, _ in conventions[version].charges(ledger)}
-    ordered = [finding for probe in chosen for finding in found.get(probe, [])]
+        else:
+            counted[probe] = tally, ledger
+    ordered = {probe: counted[probe] for probe in chosen if probe in counted}
+    judged = adapters.ask(asked.counter, lambda: _judged(asked.counter, ordered), Judged)
     return Probed(
         counter=name,
-        version=version,
-        findings=ordered,
+        version=next((tally.version for tally, _ in reversed(ordered.values())), None),
+        findings=judged.findings,
         silent={p: silent[p] for p in chosen if p in silent},
-        idle=[rule for convention in conventions.values() for rule in convention.rules if id(rule) not in spoke],
+        idle=[adapters.claimed(asked.counter, version).rules[at] for version, at in judged.idle],
+    )
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """Every finding, and the rules that spoke of no probe: the version, and the index among its rules."""
+
+    findings: list[Finding]
+    idle: list[tuple[str | None, int]]
+
+
+def _judged(counter: str, counted: Mapping[str, tuple[Tally, Ledger]]) -> Judged:
+    """The counter's own convention on what it said; this runs its code."""
+    conventions = {version: registry.claimed(counter, version) for version in {t.version for t, _ in counted.values()}}
+    spoke = {id(rule) for tally, ledger in counted.values() for rule, _ in conventions[tally.version].charges(ledger)}
+    return Judged(
+        findings=[
+            finding
+            for probe, (tally, ledger) in counted.items()
+            for finding in findings(probe, tally, conventions[tally.version], ledger)
+        ],
+        idle=[
+            (version, at)
+            for version, convention in conventions.items()
+            for at, rule in enumerate(convention.rules)
+            if id(rule) not in spoke
+        ],
     )
 
 

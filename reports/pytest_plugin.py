@@ -46,7 +46,7 @@ class FlopSnapshot:
                 reconciliation, operation by operation.
         """
         __tracebackhide__ = True
-        from flopledger.counters import registry
+        from flopledger.counters.engine.adapters import at_hand
         from flopledger.reports.compare import compare
         from flopledger.reports.documents.reading import RunError, encode
         from flopledger.reports.documents.snapshot import decode, snapshot
@@ -58,7 +58,7 @@ class FlopSnapshot:
 
         self._checks += 1
         place = self._place(name or ("" if self._checks == 1 else str(self._checks)))
-        now = snapshot(compare(model, inputs, counters=registry.at_hand() if counters is None else counters).run)
+        now = snapshot(compare(model, inputs, counters=at_hand() if counters is None else counters).run)
         try:
             before = decode(place.read_bytes())
         except FileNotFoundError:

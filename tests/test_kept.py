@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from flopledger.counters import registry
 from flopledger.counters.engine import kept, plan, sources
+from flopledger.counters.engine.adapters import about
 from flopledger.counters.engine.job import LEDGER, Answer, Job
 from flopledger.counters.engine.plan import count_all
 from flopledger.counters.tally import Tally
@@ -130,7 +130,7 @@ def test_a_file_of_the_installed_distribution_that_is_touched_is_counted_again(s
 
 def test_each_part_of_a_key_makes_another(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stale number would be explained with today's reasons."""
-    mini, other = (registry.get(f"{shop.counter(name)}:Counts") for name in ("mini", "other"))
+    mini, other = (about(f"{shop.counter(name)}:Counts") for name in ("mini", "other"))
     larger = Spec.parse("mobilenet_v2", ["1x3x64x64"])
     narrow = Spec.parse("mobilenet_v2?width_mult=0.5", ["1x3x32x32"])
     asked = [(mini, None, SPEC), (other, None, SPEC), (mini, "1.0", SPEC), (mini, "1.1", SPEC), (mini, None, larger),

@@ -31,6 +31,8 @@ def guarded(work: Callable[[], None]) -> NoReturn:
     Both lead sessions of their own: a counter that kills its group does not kill its guard.
     """
     os.setsid()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):  # the command has handlers of its own
+        signal.signal(number, signal.SIG_DFL)
     _prctl(_SUBREAPER, 1)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)

@@ -4,15 +4,18 @@ What determines it: the model and its inputs; the counter's release, or the file
 Python, torch and the libraries that counting leans on; and the digest of the code that counts. A change in any of
 these finds nothing, so it is counted again. A model of somebody's own also depends on the files it was made from:
 which they are is known when it has been made, so they are filed with the answer, and looked at when it is found.
-What a failure depends on is not known, so it holds for just this set of installed packages.
+What a failure depends on is not known, so it holds for just this set of installed packages, these limits on
+resources and this environment; what passes (no memory, no network, a full disk, a time-out) is not filed at all.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import platform
 import re
+import resource
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
@@ -22,11 +25,12 @@ from typing import Any
 
 import msgspec
 
-from flopledger.counters.engine import sources
+from flopledger.counters.engine.adapters import About
 from flopledger.counters.engine.job import LEDGER, Answer
 from flopledger.counters.engine.overlays import OverlayError, cache, write_file
 from flopledger.counters.engine.sources import reference, source
-from flopledger.counters.registry import Counter, is_editable, version_of
+from flopledger.counters.registry import is_editable, version_of
+from flopledger.counters.tally import checked
 from flopledger.reference_model import subject
 from flopledger.reference_model.subject import Spec
 
@@ -44,17 +48,15 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     answer: Answer
     sources: dict[str, str] = {}
-    installed: str = ""
+    circumstances: str = ""
 
 
-def key(adapter: Counter, release: str | None, spec: Spec) -> str | None:
+def key(adapter: About, release: str | None, spec: Spec) -> str | None:
     """What a count depends on; None where it cannot be told, as for an editable install."""
-    module = type(adapter).__module__
     library = f"=={release}" if release else _files_of(adapter.distribution)
-    code = source(module)
-    if library is None or not sources.files(module)[0]:
+    if library is None or not adapter.files:
         return None
-    return _digest([f"{module}:{type(adapter).__qualname__}", library, code, _subject(spec), _here()])
+    return _digest([adapter.identity, library, adapter.code, _subject(spec), _here()])
 
 
 def ledger_key(spec: Spec) -> str | None:
@@ -82,13 +84,21 @@ def _plain(name: str) -> str:
 
 
 def find(name: str, key: str) -> Kept | None:
-    """What is kept under this key, None where that is nothing, nothing whole, or not so any more."""
+    """What is kept under this key, None where that is nothing, nothing whole, or not so any more.
+
+    A file in a cache is anybody's: it is taken for what was filed only if its digest fits and its sums hold.
+    """
     try:
-        kept = msgspec.json.decode(_place(name, key).read_bytes(), type=Kept)
-    except (OSError, msgspec.MsgspecError):
+        seal, _, content = _place(name, key).read_bytes().partition(b"\n")
+        if seal.decode() != _seal(content):
+            return None
+        kept = msgspec.json.decode(content, type=Kept)
+        if kept.answer.count is not None:
+            checked(kept.answer.count)
+    except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
         return None
     failed = kept.answer.status != "counted"
-    if kept.name != name or (failed and kept.installed != _installed()):
+    if kept.name != name or (failed and kept.circumstances != _circumstances()):
         return None
     return kept if kept.sources == _contents(kept.sources) else None
 
@@ -97,12 +107,18 @@ def file(name: str, key: str, device: str, answer: Answer) -> str | None:
     """File an answer; where the disk does not take it, say so in one line and go on."""
     contents = _contents(answer.sources)
     lean = msgspec.structs.replace(answer, sources=[])
-    kept = Kept(name=name, device=device, answer=lean, sources=contents, installed=_installed())
+    kept = Kept(name=name, device=device, answer=lean, sources=contents, circumstances=_circumstances())
+    content = msgspec.json.encode(kept)
     try:
-        write_file(_place(name, key), msgspec.json.encode(kept))
+        write_file(_place(name, key), _seal(content).encode() + b"\n" + content)
     except OverlayError as error:
         return f"results are not kept: {error}"
     return None
+
+
+def _seal(content: bytes) -> str:
+    """Tells what was written by us, and is whole, from what somebody or something has changed since."""
+    return hashlib.sha256(b"flopledger result " + content).hexdigest()
 
 
 def _place(name: str, key: str) -> Path:
@@ -164,7 +180,24 @@ def _stat(path: str) -> list[int]:
 @lru_cache(maxsize=1)  # torch does not change under a process that lives
 def _here() -> list[Any]:
     leaned_on = [[version_of(name), _files_of(name) if name in _HUGE else None] for name in LEANED_ON]
-    return [platform.python_version(), platform.machine(), leaned_on]
+    return [platform.python_version(), sys.flags.optimize, platform.machine(), leaned_on]
+
+
+_HEEDED = ("PYTHON", "LD_", "TORCH", "PYTORCH", "OMP_", "MKL_", "MALLOC_", "CUDA_")  # how variables begin that matter
+
+
+def _circumstances() -> str:
+    """What a failure may come from beside the counter and the model: packages, limits, and what the environment says.
+
+    What it does come from nobody knows, so it holds for just these.
+    """
+    limits = [getattr(resource, name) for name in sorted(dir(resource)) if name.startswith("RLIMIT_")]
+    said = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(_HEEDED))
+    return _digest([_installed(), [resource.getrlimit(limit) for limit in limits], _printable(said)])
+
+
+def _printable(texts: list[str]) -> list[str]:
+    return [text.encode("utf-8", "backslashreplace").decode() for text in texts]
 
 
 def _installed() -> str:

@@ -6,15 +6,17 @@ The jobs themselves run in `flopledger.counters.engine.supervisor`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
 import msgspec
+from packaging.version import Version
 
 from flopledger.counters import registry
 from flopledger.counters.engine import kept as results
 from flopledger.counters.engine import overlays, supervisor
+from flopledger.counters.engine.adapters import About, about, overwritten
 from flopledger.counters.engine.job import LEDGER, TIMEOUT, Answer, Job, Live
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.ledger import Ledger
@@ -26,18 +28,39 @@ class Rejected(ValueError):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """A counter as it is asked for: by its name, perhaps with a release."""
+    """A counter as it is asked for: by its name, perhaps with a release, which is spelt as the index spells it."""
 
-    name: str
     counter: str
     release: str | None
-    adapter: Any
+    adapter: About
+
+    @property
+    def name(self) -> str:
+        return f"{self.counter}=={self.release}" if self.release else self.counter
 
     @classmethod
     def parse(cls, name: str) -> Asked:
         """Raises UnknownCounter, and OverlayError where what follows `==` is no version."""
         counter, release = overlays.split(name)
-        return cls(name=name, counter=counter, release=release, adapter=registry.get(counter))
+        return cls(counter=counter, release=release, adapter=about(counter))
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is something to run here: an installed counter, or a release of one."""
+        return not self.adapter.trouble and bool(self.release or registry.is_here(self.adapter))
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """The names as they are filed, each counter and release once: two spellings of a version are one release.
+
+    Raises:
+        OverlayError: what follows `==` is no version.
+    """
+    found: dict[tuple[str, Version | None], str] = {}
+    for counter, release in map(overlays.split, names):
+        key = counter, Version(release) if release else None
+        found.setdefault(key, f"{counter}=={release}" if release else counter)
+    return list(found.values())
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +126,7 @@ def count_each(
     A subject that cannot be traced has no ledger and no tallies.
     """
     found: dict[Spec, dict[str, Answered]] = {}
-    expected = {LEDGER, *(a.name for a in counters if a.release or registry.is_here(a.adapter))}
+    expected = {LEDGER, *(asked.name for asked in counters if asked.runs)}
     for done in answers(subjects, counters, timeout=timeout, workers=workers, keep=keep):
         mine = found.setdefault(done.spec, {})
         mine[done.name] = done
@@ -128,7 +151,7 @@ def answers(
 
     A counter that is not installed has no answer. Of a subject that has no ledger, that is the last one.
     """
-    here = {asked.name: asked for asked in counters if asked.release or registry.is_here(asked.adapter)}
+    here = {asked.name: asked for asked in counters if asked.runs}
     if not live and (not keep or results.unseen([LEDGER, *here])):
         supervisor.warm()
     # The slow ones first, the ledger before all: it says whether there is anything to count.
@@ -155,7 +178,7 @@ def answers(
             if found := kept(spec, asked.name, key):
                 yield found
                 continue
-            if not asked.release and (clash := registry.overwritten(asked.adapter)):
+            if not asked.release and (clash := overwritten(asked.adapter)):
                 yield Answered(spec=spec, name=asked.name, answer=Answer(status="unsupported", reason=clash))
                 continue
             job = Job(counter=asked.counter, spec=spec, device=asked.adapter.device, release=asked.release,
@@ -212,6 +235,8 @@ def _tally(asked: Asked, answered: Answered | None) -> Tally:
         "distribution": adapter.distribution,
         "unit": adapter.unit,
     }
+    if adapter.trouble:
+        return Tally(**common, version=None, status="failed", reason=adapter.trouble)
     if answered is None:
         return Tally(
             **common,

@@ -10,7 +10,7 @@ import ast
 import hashlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,7 +33,12 @@ def reference() -> str:
 
 def source(module: str) -> str:
     """The code that counts in a counter's module, and in the modules of its own that it leans on."""
-    return _digest(_stamped(path) for path in sorted(files(module)[0]))
+    return digest(files(module)[0])
+
+
+def digest(counting: Iterable[Path]) -> str:
+    """The code in these files."""
+    return _digest(_stamped(path) for path in sorted(counting) if path.is_file())
 
 
 def files(module: str) -> tuple[set[Path], set[Path]]:

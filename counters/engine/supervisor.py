@@ -17,12 +17,12 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, spawn, util
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,6 +30,8 @@ from flopledger.counters.engine import overlays, worker
 from flopledger.counters.engine.guard import end_below
 from flopledger.counters.engine.job import LONGEST, TIMEOUT, Answer, Job, Live
 
+T = TypeVar("T")
+LIMIT = 20.0  # seconds that an adapter may take to say what it is; some import torch first
 _MOST_READ = 1 << 28
 _LONGEST_TMPDIR = 60  # bytes; the address of a socket may have 107, and multiprocessing adds some forty
 _PATIENCE = 5.0  # seconds for a guard to end when its job has
@@ -43,24 +45,26 @@ def warm() -> None:
     warnings are not errors, whatever this process was started with.
     """
     safe = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "", "FLOPLEDGER_FORKS_FOR": str(os.getpid())}
-    with _prepared("sys_path"), _environment(**safe):
+    with _prepared("sys_path"), _environment(**safe, TMPDIR=_place_for_sockets()):
         told, sys.warnoptions[:] = [*sys.warnoptions], []
         try:
-            _place_for_sockets()
             forkserver.set_forkserver_preload(["flopledger.counters.engine.preload"])
             forkserver.ensure_running()
         finally:
             sys.warnoptions[:] = told
 
 
-def _place_for_sockets() -> None:
-    """Have multiprocessing make its folder where the address of a socket in it is not too long."""
+def _place_for_sockets() -> str:
+    """The folder that multiprocessing removes at exit, made where the address of a socket in it is not too long.
+
+    Torch puts a folder where temporary files go, so the server's go there too.
+    """
     before = tempfile.gettempdir()
     if len(os.fsencode(before)) < _LONGEST_TMPDIR:
-        return
+        return util.get_temp_dir()
     tempfile.tempdir = "/tmp"
     try:
-        util.get_temp_dir()  # it is made once, and removed at exit
+        return util.get_temp_dir()
     finally:
         tempfile.tempdir = before
 
@@ -93,6 +97,7 @@ def run(
                     try:
                         process = _started(job, paper, folder, threads, live)
                     except (OSError, EOFError) as error:
+                        paper.close()
                         yield job, Answer(status="failed", reason=_not_started(error), passing=True)
                         continue
                     started[process.sentinel] = (job, paper, time.monotonic() + _limit(job, timeout), process)
@@ -102,13 +107,15 @@ def run(
                 ended = wait(list(started), timeout=max(0.0, soonest - time.monotonic()))
                 late = [s for s, (_, _, deadline, _) in started.items() if deadline <= time.monotonic()]
                 for sentinel in {*ended, *late}:
-                    job, paper, _, process = started[sentinel]
-                    _end(process)
-                    del started[sentinel]
-                    yield job, _answer(process, paper, None if sentinel in ended else timeout)
+                    job, paper, _, process = started.pop(sentinel)
+                    with paper:
+                        _end(process)
+                        answer = _answer(process, paper, None if sentinel in ended else timeout)
+                    yield job, answer
         finally:
-            for _, _, _, process in started.values():
-                _end(process)
+            for _, paper, _, process in started.values():
+                with paper:
+                    _end(process)
 
 
 def _started(job: Job, paper: Any, folder: Path, threads: int, live: Live | None) -> Any:
@@ -136,6 +143,36 @@ def _started(job: Job, paper: Any, folder: Path, threads: int, live: Live | None
 def _not_started(error: Exception) -> str:
     why = f" ({error})" if str(error) else ""
     return f"no process could be started for it{why}: a limit on memory, processes, files or CPU time is in the way"
+
+
+def apart(question: Callable[[], T], kind: type[T]) -> T:
+    """What a function returns that may do anything: it runs in a forked copy of this process, for some seconds.
+
+    Raises:
+        ValueError: it raised, took too long, ended its process or returned something else than a `kind`.
+    """
+    try:
+        with tempfile.TemporaryFile() as paper:
+            sheet = Connection(os.dup(paper.fileno()), readable=False)
+            process = multiprocessing.get_context("fork").Process(target=worker.reply, args=(sheet, question))
+            process.start()
+            late = not wait([process.sentinel], timeout=LIMIT)
+            _end(process)
+            if late:
+                raise ValueError(f"gave no answer within {LIMIT:g} s")
+            paper.seek(0)
+            data = paper.read(_MOST_READ)
+    except OSError as error:
+        raise ValueError(_not_started(error)) from None
+    if not data:
+        raise ValueError(f"gave no answer: {_how_it_ended(process.exitcode)}")
+    try:
+        said: Any = msgspec.json.decode(data, type=worker.Said)
+        if said.trouble is not None:
+            raise ValueError(said.trouble)
+        return msgspec.json.decode(said.answer, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"gave an answer that makes no sense: {error}") from None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import sys
 import sysconfig
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,14 +37,34 @@ class NotNow(Unsupported):
     """What may be possible another time, or on another machine."""
 
 
-def work(
-    encoded: bytes, paper: Connection, threads: int, environment: dict[str, str], live: Live | None
-) -> None:
+def work(encoded: bytes, paper: Connection, threads: int, environment: dict[str, str], live: Live | None) -> None:
     """The job's process, from its first line to its last. The answer goes to `paper`, a file without a name."""
     os.environ.clear()  # the fork server has that of the first command it served
     os.environ.update(environment)
     job = msgspec.json.decode(encoded, type=Job)
     guarded(lambda: write(paper, _answered(job, threads, live)))
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What `reply` leaves behind: an answer in JSON, or why there is none."""
+
+    answer: msgspec.Raw = msgspec.Raw(b"null")
+    trouble: str | None = None
+
+
+def reply(paper: Connection, question: Callable[[], Any]) -> None:
+    """Answer a question that runs somebody else's code, in this process that is there for nothing else."""
+    guarded(lambda: write(paper, _said_to(question)))
+
+
+def _said_to(question: Callable[[], Any]) -> Said:
+    try:
+        be_quiet()
+        return Said(answer=msgspec.Raw(msgspec.json.encode(question())))
+    except registry.UnknownCounter as error:
+        return Said(trouble=said(error))
+    except BaseException as error:
+        return Said(trouble=f"cannot say what it is: {_reason(error)}")
 
 
 def write(paper: Connection, answer: Any) -> NoReturn:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flopledger.reports.command.options import Form, app, complete_counters, fail
+from flopledger.reports.command.options import Form, app, complete_counters, fail, note
 from flopledger.reports.pages.blocks import Block, Column, Table
 from flopledger.reports.pages.terminal import Format, show, show_json
 
@@ -29,15 +29,18 @@ def conventions(
     """
     from flopledger.counters import registry
     from flopledger.counters.convention import Convention
-    from flopledger.counters.engine import overlays
+    from flopledger.counters.engine import adapters, overlays
 
     found: list[tuple[str, str | None, str, Convention]] = []
     try:
         for name in counters or registry.names():
             counter, release = overlays.split(name)
-            adapter = registry.get(counter)
+            adapter = adapters.about(counter)
+            if adapter.trouble and not counters:
+                note(adapter.trouble)
+                continue
             version = release or registry.version_of(adapter.distribution)
-            found.append((counter, version, adapter.unit, registry.claimed(counter, version)))
+            found.append((counter, version, adapter.unit, adapters.claimed(counter, version)))
     except ValueError as error:
         fail(str(error))
     if form is Format.json:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flopledger.reports.command.options import Form, Jobs, NoCache, Quiet, Timeout, app, compared, fail
+from flopledger.reports.command.options import Form, Jobs, NoCache, Quiet, Timeout, Trust, app, compared, fail
 from flopledger.reports.pages.terminal import Format, show, show_json
 
 
@@ -21,9 +21,13 @@ def drift(
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:
-    """What has moved since the baseline, and the lines that moved it. Exit 1 if anything has."""
+    """What has moved since the baseline, and the lines that moved it. Exit 1 if anything has.
+
+    A baseline is data: a model or a counter that is not part of flopledger runs only if you say --trust.
+    """
     from flopledger.reference_model.subject import Spec
     from flopledger.reports.documents.snapshot import snapshot as pinned
     from flopledger.reports.drift import drift as compare_snapshots
@@ -37,11 +41,31 @@ def drift(
             Spec.parse(before.model.spec, before.model.inputs)
         except ValueError as error:  # a live model's snapshot, or a file that is not here
             fail(f"{baseline} cannot be counted again ({error}); name a second file to compare it with")
+        check_trust(before, baseline, trust)
         names = [tally.name for tally in before.tallies]
         after = pinned(compared(before.model.spec, before.model.inputs, names, timeout, jobs, quiet, no_cache).run)
     found = compare_snapshots(before, after)
     show_drift(found, form)
     raise typer.Exit(int(wrong(found)))
+
+
+def check_trust(found: Any, path: Path, trust: bool, model: str | None = None) -> None:
+    """A usage error where running a baseline again would run somebody's code that only the baseline names.
+
+    What is built in or registered may be named by a document; `model` is what was named on the command line.
+    """
+    from flopledger.counters import registry
+    from flopledger.reference_model import subject
+
+    named = [tally.counter for tally in found.tallies if tally.counter not in registry.table()]
+    try:
+        if not subject.is_ours(found.model.spec) and found.model.spec != model:
+            named.append(found.model.spec)
+    except ValueError as error:
+        fail(f"{path} cannot be counted again: {error}")
+    if named and not trust:
+        fail(f"{path} names code that is not part of flopledger: {', '.join(dict.fromkeys(named))}; "
+             "if you know it and want it to run, say --trust")  # fmt: skip
 
 
 def read_baseline(path: Path) -> Any:

@@ -37,12 +37,18 @@ def explain(
     quiet: Quiet = False,
 ) -> None:
     """Why two counters differ: the lines that add up to the difference, and what is left over."""
+    from flopledger.counters.engine.plan import distinct
     from flopledger.reports.pages import words
     from flopledger.reports.pages.lines import of_pair
     from flopledger.reports.verdict import wrong
 
-    if left == right:
+    try:
+        names = distinct([left, right])
+    except ValueError as error:
+        fail(str(error))
+    if len(names) == 1:
         fail(f"{left} and {right} are one counter; name two")
+    left, right = names
     run = compared(model, inputs, [left, right], timeout, jobs, quiet, no_cache).run
     for name in (left, right):
         tally = run.tally(name)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -18,6 +20,8 @@ from flopledger.reports.command import releases, snapshot, drift, conventions, c
 
 # isort: on
 from flopledger.reports.command.options import app
+
+TRACEBACK = "FLOPLEDGER_TRACEBACK"
 
 
 def _version(wanted: bool) -> None:
@@ -40,8 +44,30 @@ def _main(
         print(context.get_help())
 
 
+def _end_cleanly() -> None:
+    """Have the signals that end a program end it as Ctrl-C does: jobs and temporary folders go first."""
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` has it ignored
+            signal.signal(number, end)
+
+
+def _fault(error: Exception) -> str:
+    """A fault of ours in one line, with the place."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"flopledger: a fault of its own, {type(error).__name__}: {' '.join(str(error).split())} "
+        f"({at.filename}:{at.lineno}); with {TRACEBACK}=1 all of it is shown"
+    )
+
+
 def main() -> None:
     """Entry point: usage errors are one line and status 2, a closed pipe and Ctrl-C are quiet."""
+    _end_cleanly()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without `·` gets an escape, not a traceback
@@ -58,6 +84,11 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        print(_fault(error), file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,14 @@ def _models(incomplete: str) -> list[str]:
     return [name for name in known if name.startswith(incomplete)]
 
 
+def _time_limit(seconds: float) -> float:
+    from flopledger.counters.engine.job import LONGEST
+
+    if not 0.1 <= seconds <= LONGEST:  # nor is NaN
+        raise typer.BadParameter(f"{seconds:g} is not between 0.1 and {LONGEST:.0f} seconds, which is a week")
+    return seconds
+
+
 ModelArgument = Annotated[
     str,
     typer.Argument(
@@ -53,10 +62,15 @@ Counters = Annotated[
 ]  # fmt: skip
 Form = Annotated[Format, typer.Option("--format", help="How to print.", case_sensitive=False)]
 Timeout = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long each counter may take.")
+    float,
+    typer.Option("--timeout", metavar="SECONDS", callback=_time_limit, help="How long each counter may take."),
 ]
 Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="How many run at once.  [default: one per core]")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Count again, whatever is kept of earlier runs.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run what only the baseline names: a model of somebody's own, or such a counter."),
+]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes on stderr.")]
 Out = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where the pages go.")]
 Left = Annotated[str, typer.Argument(help="A counter, or COUNTER==RELEASE.", autocompletion=complete_counters)]
@@ -74,17 +88,27 @@ def compared(
     no_cache: bool = False,
 ) -> Any:
     """The report of a run, with a bar where somebody can see it; a usage error where it cannot be had."""
-    from flopledger.counters import registry
+    from flopledger.counters.engine import adapters
     from flopledger.reports.compare import compare
 
     try:
-        total = len(registry.usual() if names is None else dict.fromkeys(names)) + 1
+        total = len(adapters.usual() if names is None else dict.fromkeys(names)) + 1
         with progress(total, quiet) as (_, advance):
             return compare(
                 model, inputs, counters=names, timeout=timeout, jobs=jobs, keep=not no_cache, on_done=advance
             )
     except ValueError as error:
         fail(str(error))
+    except OSError as error:
+        fail(_cannot_work(error))
+
+
+def _cannot_work(error: OSError) -> str:
+    try:
+        Path.cwd()
+    except OSError:
+        return "the working directory is gone; change into one that is there"
+    return f"cannot work in {tempfile.tempdir or 'a temporary folder'}: {error.strerror or error}"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from flopledger.reports.command.drift import read_baseline, show_drift
+from flopledger.reports.command.drift import check_trust, read_baseline, show_drift
 from flopledger.reports.command.options import (
     DEFAULT,
     Form,
@@ -18,6 +18,7 @@ from flopledger.reports.command.options import (
     NoCache,
     Quiet,
     Timeout,
+    Trust,
     app,
     compared,
     complete_counters,
@@ -59,6 +60,7 @@ def releases(
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Every published release of a counter on one model: where the number moved, and why.
@@ -69,7 +71,7 @@ def releases(
     if every and (since or last):
         fail("--all and --since or --last contradict each other")
     if new:
-        _newer(counter, model, inputs, baseline, form, timeout, jobs, quiet, no_cache)
+        _newer(counter, model, inputs, baseline, form, timeout, jobs, quiet, no_cache, trust)
     if not counter:
         fail("name a counter, as `flopledger counters` lists them, or ask for --new")
     from flopledger.reports.documents.writing import check_writable, write_whole
@@ -107,7 +109,7 @@ def releases(
 
 def _newer(
     counter: str | None, model: str, inputs: list[str] | None, baseline: Path | None, form: Format,
-    timeout: float, jobs: int | None, quiet: bool, no_cache: bool,
+    timeout: float, jobs: int | None, quiet: bool, no_cache: bool, trust: bool,
 ) -> NoReturn:  # fmt: skip
     """`releases --new`: the baseline, or else what is installed, against the newest releases."""
     from flopledger.reports.documents.snapshot import only
@@ -118,12 +120,14 @@ def _newer(
     if baseline is None and BASELINE.is_file():
         baseline = BASELINE
     before = read_baseline(baseline) if baseline is not None else None
-    if before is not None:
+    if before is not None and baseline is not None:
+        check_trust(before, baseline, trust, model)
         model, inputs = before.model.spec, before.model.inputs
         versions = {t.name: (t.counter, t.version) for t in before.tallies if t.status == "counted"}
     else:
         versions = _installed()
     if counter is not None:
+        counter = _canonical(counter)
         versions = {name: about for name, about in versions.items() if counter in (name, about[0])}
         if not versions:
             fail(f"there is no {counter} in {baseline or 'what is installed'}")
@@ -143,15 +147,25 @@ def _newer(
     raise typer.Exit(int(wrong(changes)))
 
 
+def _canonical(counter: str) -> str:
+    from flopledger.counters.engine.plan import distinct
+
+    try:
+        return distinct([counter])[0]
+    except ValueError as error:
+        fail(str(error))
+
+
 def _installed() -> dict[str, tuple[str, str | None]]:
     from flopledger.counters import registry
+    from flopledger.counters.engine.adapters import about, at_hand
 
-    return {name: (name, registry.version_of(registry.get(name).distribution)) for name in registry.at_hand()}
+    return {name: (name, registry.version_of(about(name).distribution)) for name in at_hand()}
 
 
 def _newest(versions: dict[str, tuple[str, str | None]], quiet: bool) -> dict[str, str]:
     """Name → the newest release of its counter, of those that have one that is newer."""
-    from flopledger.counters import registry
+    from flopledger.counters.engine.adapters import about
     from flopledger.counters.engine.package_index import published
     from flopledger.reports.drift import newest
 
@@ -159,7 +173,7 @@ def _newest(versions: dict[str, tuple[str, str | None]], quiet: bool) -> dict[st
     troubles: dict[str, None] = {}
     for name, (counter, version) in versions.items():
         try:
-            distribution = registry.get(counter).distribution
+            distribution = about(counter).distribution
             if distribution in ("", "torch"):
                 continue
             listing = published(distribution, ask=True)
