@@ -1,4 +1,4 @@
-"""What a counter does to its process, its files or its numbers stays its own; nothing of it is left, and no limit fails."""
+"""What a counter does to its process, its files or its numbers stays its own, and nothing of it is left."""
 
 from __future__ import annotations
 

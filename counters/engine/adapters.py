@@ -140,7 +140,7 @@ def at_hand() -> list[str]:
 
 def overwritten(adapter: About) -> str | None:
     """What is wrong where two distributions of one import name are both installed."""
-    for other in map(about, registry.names()):
+    for other in [adapter, *map(about, registry.TABLE)]:
         pair = {other.distribution, other.instead_of}
         if other.instead_of and adapter.distribution in pair and all(map(registry.version_of, pair)):
             return (

@@ -8,6 +8,7 @@ again. No counter library is touched.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import os
 import sys
@@ -16,13 +17,13 @@ import warnings
 gc.disable()  # it would look through all that is imported again and again: a fifth of the time
 PATH = [entry for entry in sys.path if entry]  # as Python made it: nothing of a caller's, or of a job's
 
-import torch  # noqa: E402
-
-from flopledger.counters.engine import worker  # noqa: E402, F401  (forked jobs find them loaded)
-from flopledger.reference_model import mobilenet_v2, tracing  # noqa: E402, F401
-
 
 def _once_through() -> None:
+    import torch
+
+    from flopledger.counters.engine import worker  # noqa: F401  (forked jobs find them loaded)
+    from flopledger.reference_model import mobilenet_v2, tracing  # noqa: F401
+
     with warnings.catch_warnings(), torch.device("meta"), torch.no_grad():
         warnings.simplefilter("ignore")
         x = torch.zeros(1, 2, 4, 4)
@@ -42,7 +43,8 @@ def _let_go_of_the_terminal() -> None:
     atexit.register(os._exit, 0)
 
 
-_once_through()
+with contextlib.suppress(Exception):  # of a torch that cannot be imported every job says why
+    _once_through()
 gc.freeze()  # nor shall jobs look through what they share
 gc.enable()
 if os.environ.get("FLOPLEDGER_FORKS_FOR") == str(os.getppid()):  # we are that server, and nobody's import

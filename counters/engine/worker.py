@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import re
 import resource
@@ -332,6 +333,7 @@ def be_quiet() -> None:
     # A caller may have put something of its own in these places (Jupyter, pytest).
     sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    faulthandler.disable()
     warnings.resetwarnings()  # of one that is an error somebody's number would depend
 
 

@@ -1,0 +1,88 @@
+"""What a document names is data: nothing of it runs on a document's word alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from sample_run import sample_run
+
+from flopledger.reports.documents.reading import encode
+from flopledger.reports.documents.snapshot import snapshot
+
+RUNS = "os:system?command=touch ran"
+
+
+def flopledger(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "flopledger.reports.command.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+def baseline(folder: Path, spec: str, counter: str = "thop") -> Path:
+    """A baseline that names this model and this counter, as if it had been taken of them."""
+    found = snapshot(sample_run())
+    tally = next(t for t in found.tallies if t.status == "counted")
+    found = msgspec.structs.replace(
+        found,
+        model=msgspec.structs.replace(found.model, spec=spec, inputs=["1x4"]),
+        tallies=[msgspec.structs.replace(tally, counter=counter, distribution="", version="0.1")],
+    )
+    place = folder / "baseline.json"
+    place.write_bytes(encode(found))
+    return place
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A model file and a counter file that leave a trace when they are run."""
+    trace = f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n"
+    (tmp_path / "mine.py").write_text(f"{trace}import torch\n\ndef make():\n    return torch.nn.Linear(4, 8)\n")
+    (tmp_path / "counter.py").write_text(f"{trace}from miniatures import Honest\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [["drift", "baseline.json"], ["releases", "--new"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("spec", "counter"),
+    [
+        (RUNS, "thop"),
+        ("subprocess:run?args='touch ran'", "thop"),
+        ("mine.py:make", "thop"),
+        ("mine:make", "thop"),
+        ("mobilenet_v2", "counter:Honest"),
+        ("mobilenet_v2", "counter.py:Honest"),
+    ],
+)
+def test_what_only_a_baseline_names_does_not_run(command: list[str], spec: str, counter: str, mine: Path) -> None:
+    """`drift` on a file out of a pull request ran whatever the file said."""
+    baseline(mine, spec, counter)
+    done = flopledger(*command, cwd=mine)
+    assert 2 == done.returncode
+    assert "names code that is not part of flopledger" in done.stderr
+    assert "--trust" in done.stderr
+    assert 1 == len(done.stderr.splitlines())
+    assert not (mine / "ran").exists()
+
+
+def test_it_runs_on_the_word_of_whoever_is_at_the_keyboard(mine: Path) -> None:
+    """A project's own baseline of its own model is what baselines are for."""
+    baseline(mine, "mine.py:make")
+    done = flopledger("drift", "baseline.json", "--trust", cwd=mine)
+    assert 1 == done.returncode, done.stderr
+    assert (mine / "ran").exists()
+
+
+def test_two_documents_are_compared_without_running_anything(mine: Path) -> None:
+    """Comparing what is written needs no word from anybody."""
+    place = baseline(mine, "mine.py:make", "counter.py:Honest")
+    assert 0 == flopledger("drift", str(place), str(place), cwd=mine).returncode
+    assert not (mine / "ran").exists()
+
+
+def test_no_weights_are_downloaded_because_a_spec_says_so(tmp_path: Path) -> None:
+    """A spec is data too, and a download is more than counting."""
+    done = flopledger("ledger", "torchvision:resnet18?weights=DEFAULT", "-i", "1x3x64x64", cwd=tmp_path)
+    assert (2, True) == (done.returncode, "nothing is downloaded" in done.stderr)
