@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from collections import deque
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from flopledger.counters.engine import kept, plan, sources
@@ -209,6 +211,91 @@ def test_any_other_failure_is_kept_for_this_set_of_packages(shop: Workshop) -> N
     (shop.site / "wanted-1.0.dist-info").mkdir()
     shop.count()
     assert {"mini"} == shop.again
+
+
+@pytest.mark.parametrize("name", ["PYTHONHASHSEED", "OMP_NUM_THREADS", "LD_LIBRARY_PATH"])
+def test_a_failure_holds_for_this_environment_alone(name: str, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a failure comes from is not known: another environment, another limit, and it is tried again."""
+    shop.publish("mini", "raise KeyError('x')")
+    shop.count()
+    monkeypatch.setenv(name, "1")
+    shop.count()
+    assert {"mini"} == shop.again
+
+
+def test_a_failure_holds_for_these_limits_alone(shop: Workshop) -> None:
+    """With too little memory, anything may raise anything."""
+    shop.publish("mini", "raise KeyError('x')")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+    try:
+        shop.count()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    shop.count()
+    assert {"mini"} == shop.again
+
+
+def said(tallies: list[Tally]) -> list[Tally]:
+    """Without how long it took."""
+    return [msgspec.structs.replace(tally, seconds=None) for tally in tallies]
+
+
+def results(shop: Workshop) -> list[Path]:
+    return sorted((shop.folder / "cache" / "results").iterdir())
+
+
+@pytest.mark.parametrize("change", [
+    (b'"total":7', b'"total":8'), (b'"count":7', b'"count":9'), (b'"macs":', b'"mac5":'), (b'"params":', b'"params":1'),
+    (b'"status":"counted"', b'"status":"failed"'), (b'"granularity"', b'"granulariti"'), (b"}", b""), (b"{", b"\xff{"),
+], ids=str)  # fmt: skip
+def test_what_was_changed_in_the_cache_is_counted_again(change: tuple[bytes, bytes], shop: Workshop) -> None:
+    """An edited ledger printed wrong MACs, and parts that did not sum were a traceback for ever."""
+    before = said(shop.count())
+    for place in results(shop):
+        place.write_bytes(place.read_bytes().replace(*change, 1))
+    assert before == said(shop.count())
+    assert shop.again
+    assert before == said(shop.count())
+    assert set() == shop.again
+
+
+def test_what_does_not_add_up_is_counted_again_even_with_a_seal(shop: Workshop) -> None:
+    """A seal is no secret: sums are checked besides."""
+    before = said(shop.count())
+    for place in results(shop):
+        content = place.read_bytes().partition(b"\n")[2].replace(b'"total":7', b'"total":8')
+        place.write_bytes(kept._seal(content).encode() + b"\n" + content)
+    assert before == said(shop.count())
+    assert {"mini", "other"} == shop.again
+
+
+def test_answers_that_changed_places_are_not_found(shop: Workshop) -> None:
+    """Each is whole, and another counter's."""
+    before = said(shop.count())
+    mini, other = (next(p for p in results(shop) if f"{name}_counter" in p.name) for name in ("mini", "other"))
+    first, second = mini.read_bytes(), other.read_bytes()
+    mini.write_bytes(second)
+    other.write_bytes(first)
+    assert before == said(shop.count())
+    assert {"mini", "other"} == shop.again
+
+
+@pytest.mark.parametrize("odd", ["folder", "fifo", "link", "empty", "unreadable"])
+def test_odd_files_in_the_cache_are_no_answers(odd: str, shop: Workshop) -> None:
+    """A FIFO in place of a result must not be waited for."""
+    before = said(shop.count())
+    for place in results(shop):
+        place.unlink()
+        if odd == "folder":
+            place.mkdir()
+        elif odd == "fifo":
+            os.mkfifo(place)
+        elif odd == "link":
+            place.symlink_to("/dev/zero")
+        else:
+            place.touch(0 if odd == "unreadable" else 0o644)
+    assert before == said(shop.count())
 
 
 def test_without_what_is_kept_everything_is_counted_again_and_kept(shop: Workshop) -> None:
