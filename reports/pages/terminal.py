@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -45,30 +46,39 @@ def shown(blocks: Sequence[Block], width: int = 110) -> str:
 
 
 def show_json(value: Any) -> None:
-    """Any of our types as indented JSON on stdout."""
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2)
-    sys.stdout.write(text.decode() + "\n")
+    """Any of our types as indented JSON on stdout; what a terminal would obey is escaped, so the text is the same."""
+    try:
+        encoded = msgspec.json.encode(value)
+    except UnicodeEncodeError:  # half of a surrogate pair, which has no UTF-8; as an escape it is JSON
+        encoded = json.dumps(msgspec.to_builtins(value)).encode()
+    lines = msgspec.json.format(encoded, indent=2).decode().split("\n")
+    sys.stdout.write("".join(f"{_inert(line)}\n" for line in lines))
 
 
-def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], form: Format, title: str = "") -> None:
+def _inert(line: str) -> str:
+    """A line of JSON with `\\u009b` and the like for what cannot be printed, which stands in strings only."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+
+
+def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], form: Format) -> None:
     """Rows of text under columns, as a table for people or as Markdown."""
     if form is Format.markdown:
-        print("| " + " | ".join(column.heading for column in columns) + " |")
+        print("| " + " | ".join(escaped(column.heading) for column in columns) + " |")
         print("| " + " | ".join("---:" if column.numeric else "---" for column in columns) + " |")
         for row in rows:
             print("| " + " | ".join(escaped(cell) for cell in row) + " |")
         return
-    console().print(_table(columns, rows, title))
+    console().print(_table(columns, rows))
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str = "") -> Any:
+def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Any:
     from rich import box
     from rich.table import Table as RichTable
 
-    table = RichTable(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(
-            column.heading,
+            _text(column.heading),
             justify="right" if column.numeric else "left",
             no_wrap=column.numeric,
             overflow="fold",
@@ -79,10 +89,17 @@ def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str 
 
 
 def _text(text: str) -> Any:
-    """Text: names are not markup."""
+    """Text: names are not markup, and a terminal has nothing to obey in them."""
     from rich.text import Text
 
-    return Text(text)
+    return Text(printable(text))
+
+
+def printable(text: str) -> str:
+    """What may go to a terminal: one line without escape sequences, whoever wrote the text."""
+    from flopledger.reports.pages.words import visible
+
+    return visible(text)
 
 
 def show_text(text: str, form: Format) -> None:
