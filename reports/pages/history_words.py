@@ -7,7 +7,7 @@ import re
 from flopledger.reports import verdict as verdicts
 from flopledger.reports.documents.history import Change, History, Row
 from flopledger.reports.pages import words
-from flopledger.reports.pages.blocks import Block, Column, Table
+from flopledger.reports.pages.blocks import Block, Column, Point, Table
 from flopledger.reports.pages.lines import of_step
 from flopledger.reports.pages.words import number, op_word, plural, signed, visible
 from flopledger.reports.reconcile import Line
@@ -28,7 +28,7 @@ def blocks(found: History) -> list[Block]:
     )  # fmt: skip
     said: list[Block] = [headline(found), releases]
     for change in found.changes:
-        said += [title(change), of_step(change.reconciliation), *(f"- {text}" for text in reasons(change))]
+        said += [title(change), of_step(change.reconciliation), *map(Point, reasons(change))]
     return [*said, verdict(found)]
 
 

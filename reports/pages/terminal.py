@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from flopledger.reports.pages.blocks import Block, Column, Table
+from flopledger.reports.pages.blocks import Block, Column, Point, Table
 
 
 class Format(StrEnum):
@@ -30,6 +30,8 @@ def show(blocks: Sequence[Block], form: Format) -> None:
             show_table(block.columns, block.rows, form)
             if form is Format.markdown:
                 print()
+        elif isinstance(block, Point):
+            show_text(block.text, form, "- ")
         else:
             show_text(block, form)
 
@@ -41,8 +43,14 @@ def shown(blocks: Sequence[Block], width: int = 110) -> str:
     text = io.StringIO()
     plain = Console(file=text, width=width, highlight=False, color_system=None)
     for block in blocks:
-        plain.print(_table(block.columns, block.rows) if isinstance(block, Table) else _text(block))
+        plain.print(_drawn(block))
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def _drawn(block: Block) -> Any:
+    if isinstance(block, Table):
+        return _table(block.columns, block.rows)
+    return _text(f"- {block.text}" if isinstance(block, Point) else block)
 
 
 def show_json(value: Any) -> None:
@@ -102,13 +110,12 @@ def printable(text: str) -> str:
     return visible(text)
 
 
-def show_text(text: str, form: Format) -> None:
-    """A paragraph: wrapped for people, one line in Markdown."""
+def show_text(text: str, form: Format, bullet: str = "") -> None:
+    """A paragraph, or a point of a list: wrapped for people, one line in Markdown."""
     if form is Format.markdown:
-        bullet = "- " if text.startswith("- ") else ""
-        print(bullet + escaped(text.removeprefix(bullet)) + "\n")
+        print(f"{bullet}{escaped(text)}\n")
     else:
-        console().print(_text(text), soft_wrap=not sys.stdout.isatty())
+        console().print(_text(f"{bullet}{text}"), soft_wrap=not sys.stdout.isatty())
 
 
 def console() -> Any:
