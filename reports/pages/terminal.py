@@ -56,11 +56,10 @@ def _drawn(block: Block) -> Any:
 def show_json(value: Any) -> None:
     """Any of our types as indented JSON on stdout; what a terminal would obey is escaped, so the text is the same."""
     try:
-        encoded = msgspec.json.encode(value)
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     except UnicodeEncodeError:  # half of a surrogate pair, which has no UTF-8; as an escape it is JSON
-        encoded = json.dumps(msgspec.to_builtins(value)).encode()
-    lines = msgspec.json.format(encoded, indent=2).decode().split("\n")
-    sys.stdout.write("".join(f"{_inert(line)}\n" for line in lines))
+        text = json.dumps(msgspec.to_builtins(value), indent=2)
+    sys.stdout.write("".join(f"{_inert(line)}\n" for line in text.split("\n")))
 
 
 def _inert(line: str) -> str:
