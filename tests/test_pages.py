@@ -30,7 +30,7 @@ from flopledger.reports.documents.reading import encode
 from flopledger.reports.documents.run import Run
 from flopledger.reports.documents.snapshot import snapshot
 from flopledger.reports.drift import drift
-from flopledger.reports.pages import charts, drift_words, history_markdown, history_words, markdown, words
+from flopledger.reports.pages import charts, drift_words, history_markdown, history_words, html, markdown, words
 from flopledger.reports.pages.blocks import Block
 from flopledger.reports.pages.files import pages
 from flopledger.reports.pages.html import script_json
@@ -362,6 +362,22 @@ def test_hostile_names_add_no_element_to_the_html(hostile: Run) -> None:
     assert found.tags.count("script") == 4
     assert "img" not in found.tags
     assert all(key == "href" and value and value.startswith(("#", "data:")) for key, value in found.risky)
+
+
+def test_no_text_of_a_document_is_html_or_turns_it_round() -> None:
+    """Templates escape and make printable by themselves: a date, a status, a version that nobody thought of."""
+    found: dict[str, list[Elements]] = {}
+    for text in ("plain", "<b onclick=x>\x1b[31m\u202e\x7f\u200b</main>"):
+        for name, page in (
+            ("run", html.render(everywhere(small_run(), text))),
+            ("history", html.history(everywhere(small_history(), text))),
+        ):
+            shown = re.sub(r"<(script|style|svg).*?</\1>", "", page, flags=re.S)
+            data = re.search(r'id="data">(.*?)</script>', page, flags=re.S)
+            assert data and all(line.isprintable() for line in (*shown.split("\n"), data[1]))
+            found.setdefault(name, []).append(Elements(shown))
+    for plain, hostile in found.values():
+        assert plain.tags == hostile.tags and plain.risky == hostile.risky
 
 
 def test_script_json_cannot_leave_its_element() -> None:
