@@ -28,7 +28,7 @@ from flopledger.reports.command import snapshot as snapshot_command
 from flopledger.reports.command.conventions import conventions
 from flopledger.reports.command.counters import counters
 from flopledger.reports.command.drift import drift as drift_command
-from flopledger.reports.command.options import fail, note, progress, wrote
+from flopledger.reports.command.options import complete_counters, fail, note, progress, wrote
 from flopledger.reports.command.releases import releases
 from flopledger.reports.compare import Report
 from flopledger.reports.documents.reading import encode
@@ -229,6 +229,12 @@ def test_commands_that_list_counters_say_nothing_to_a_terminal(
     with pytest.raises(typer.Exit):
         check_command.check(EVERY, form=form, **AGAIN)
     assert marked(said(capsys))
+
+
+def test_the_shell_is_offered_no_name_with_a_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pressing Tab prints the names of plug-ins without asking anything else of us."""
+    monkeypatch.setattr(registry, "names", lambda: ["thop", *(f"t{text}" for text in OBEYED.values())])
+    assert ["thop"] == complete_counters("t")
 
 
 def test_a_document_with_wrong_sums_is_refused_without_a_sequence(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ app = typer.Typer(
 def complete_counters(incomplete: str) -> list[str]:
     from flopledger.counters import registry
 
-    return [name for name in registry.names() if name.lower().startswith(incomplete.lower())]
+    inert = (name for name in registry.names() if name == printable(name))  # the shell shows them as they are
+    return [name for name in inert if name.lower().startswith(incomplete.lower())]
 
 
 def _models(incomplete: str) -> list[str]:
