@@ -153,8 +153,10 @@ class Report:
         return write_whole(Path(folder), run_files(self.run))
 
     def __repr__(self) -> str:
+        from flopledger.reports.pages.words import visible
+
         totals = ", ".join(f"{t.name} {t.total:,}" for t in self.run.counted())
-        return f"<Report {self.run.model.spec}: {totals}>"
+        return visible(f"<Report {self.run.model.spec}: {totals}>")
 
     def _repr_html_(self) -> str:
         """In Jupyter: the page in a frame of its own, so that its styles stay inside."""

@@ -53,7 +53,7 @@ class FlopSnapshot:
         from flopledger.reports.documents.writing import write_whole
         from flopledger.reports.drift import drift
         from flopledger.reports.pages.drift_words import blocks
-        from flopledger.reports.pages.terminal import shown
+        from flopledger.reports.pages.terminal import printable, shown
         from flopledger.reports.verdict import wrong
 
         self._checks += 1
@@ -65,18 +65,20 @@ class FlopSnapshot:
             before = None
         except RunError as error:
             if not self._update:
-                pytest.fail(f"cannot read {place}: {error}; pytest --flop-update writes it anew", pytrace=False)
+                said = f"cannot read {place}: {error}; pytest --flop-update writes it anew"
+                pytest.fail(printable(said), pytrace=False)
             before = None
         if self._update:
             if before is None or _timeless(before) != _timeless(now):
                 write_whole(place.parent, {place.name: encode(now)})
             return
         if before is None:
-            pytest.fail(f"there is no {place} yet; pytest --flop-update writes it", pytrace=False)
+            pytest.fail(printable(f"there is no {place} yet; pytest --flop-update writes it"), pytrace=False)
         found = drift(before, now)
         if wrong(found):
             text = shown(blocks(found))
-            pytest.fail(f"{text}\n\nIf this is meant, pytest --flop-update writes {place}", pytrace=False)
+            hint = printable(f"If this is meant, pytest --flop-update writes {place}")
+            pytest.fail(f"{text}\n\n{hint}", pytrace=False)
 
     def _place(self, name: str) -> Path:
         """The file of one check; a name that no file can have gets a digest of itself."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import count
+from typing import Any, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from flopledger.counters.condition import in_modules
 from flopledger.counters.convention import Convention, Rule, rule
 from flopledger.counters.tally import Part, Status, Tally
 from flopledger.reference_model.ledger import Call, Entry, Ledger
+from flopledger.reports.documents.history import Change, History
+from flopledger.reports.documents.history import Row as Published
 from flopledger.reports.documents.run import Environment, Run, assemble
 
 BLOCKS = (
@@ -306,3 +310,67 @@ def assembled(ledger: Ledger, tallies: list[tuple[Tally, Convention]]) -> Run:
         ledger=ledger,
         tallies=tallies,
     )
+
+
+def small_run(first: Convention = CONVENTIONS[0]) -> Run:
+    """A run of a few sites in which every kind of text occurs: a failure, a warning, a shim, a note, a reason."""
+    entries = [entry for entry in mobilenet_entries(64) if entry.site in ("features.0.0", "features.0.1", "pool", "")]
+    ledger = Ledger(model="small", inputs=["1x3x64x64"], params=7, entries=entries, notes=["a note"])
+    odd = tally_of(first, ledger, (Part("features.0.0", None, 3),))
+    odd = replace(odd, warnings=["a warning"], shims=["a shim"], uncounted={"aten.left_out": 2})
+    narrow = Convention("narrow", (rule("conv", "macs", "a reason", "a source", in_modules("Conv2d")),))
+    return assembled(
+        ledger,
+        [
+            (odd, first),
+            (tally_of(narrow, ledger), narrow),
+            (tally_of(CONVENTIONS[3], ledger), CONVENTIONS[3]),
+            (missing("broken", "failed", "it crashed"), Convention("broken", ())),
+        ],
+    )
+
+
+def small_history() -> History:
+    """Four releases: one that is first, one that moved the number, one that crashed, one that was yanked."""
+    run = small_run()
+    step = run.between("thop", "narrow")
+    first, second = run.tally("narrow").total or 0, run.tally("thop").total or 0
+    return History(
+        format=2,
+        kind="history",
+        flopledger=run.flopledger,
+        created=run.created,
+        environment=run.environment,
+        model=run.model,
+        counter="thop",
+        distribution="thop",
+        unit="MAC",
+        listed="2026-01-01T00:00:00Z",
+        rows=[
+            Published(release="1.0", uploaded="2020-01-01T00:00:00", status="counted", total=first, sites=3, agree=3),
+            Published(release="1.1", uploaded="2020-02-01T00:00:00", status="failed", reason="it crashed"),
+            Published(release="2.0", uploaded="2021-01-01T00:00:00", status="counted", total=second, sites=3, agree=2,
+                      moved=second - first, shims=["a shim"], warnings=["a warning"]),
+            Published(release="2.1", uploaded="2021-02-01T00:00:00", status="unavailable", yanked="it was a mistake"),
+        ],
+        changes=[Change(before="1.0", after="2.0", uploaded="2021-01-01T00:00:00", reconciliation=step)],
+    )  # fmt: skip
+
+
+Document = TypeVar("Document", bound=msgspec.Struct)
+WORDS_OF_OURS = ("phase", "status", "granularity", "level", "kind")  # a document with others there cannot be read
+
+
+def everywhere(found: Document, text: str) -> Document:
+    """The same document with `text` at both ends of every string in it, and of every key that is a name."""
+
+    def changed(value: Any, field: str = "") -> Any:
+        if isinstance(value, str):
+            return value if field in WORDS_OF_OURS or not value else f"{text} {value} {text}"
+        if isinstance(value, list):
+            return [changed(item, field) for item in value]
+        if isinstance(value, dict) and field in ("uncounted", "totals"):
+            return {name if name == "macs" else changed(name): item for name, item in value.items()}
+        return {name: changed(item, name) for name, item in value.items()} if isinstance(value, dict) else value
+
+    return msgspec.convert(changed(msgspec.to_builtins(found)), type(found))

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
 from html.parser import HTMLParser
+from importlib.metadata import version
 from itertools import permutations
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import cmarkgfm
 import pytest
 from browsing import logs, wait
-from sample_run import hostile_run, sample_run
+from cmarkgfm.cmark import Options
+from markdown_it import MarkdownIt
+from msgspec.structs import replace
+from sample_run import CONVENTIONS, everywhere, hostile_run, sample_run, small_history, small_run
 
 from flopledger.counters.tally import Part
 from flopledger.reports.documents.reading import encode
 from flopledger.reports.documents.run import Run
-from flopledger.reports.pages import charts, markdown, words
+from flopledger.reports.documents.snapshot import snapshot
+from flopledger.reports.drift import drift
+from flopledger.reports.pages import charts, drift_words, history_markdown, history_words, html, markdown, words
+from flopledger.reports.pages.blocks import Block
 from flopledger.reports.pages.files import pages
 from flopledger.reports.pages.html import script_json
 from flopledger.reports.pages.layers import layers
+from flopledger.reports.pages.terminal import Format, show
 
 ROOT = Path(__file__).parent.parent
 LEFT_OVER = Part("features.0.0", None, 77)
@@ -196,6 +211,143 @@ def test_hostile_names_keep_every_markdown_table_whole(hostile: Run) -> None:
     assert not re.search(r"[\x00-\x09\x0b-\x1f\u2028\u2029]", page)
 
 
+# Text that is something to Markdown, to GitHub's dialect of it, or to the pages that show it.
+MARKED = """\
+http://a.example/x https://a.example HTTPS://A.EXAMPLE ftp://a.example (www.a.example) *www.a.example* WWW.A.EXAMPLE
+user@host.example mailto:user@host.example xmpp:user@host.example/x http&#58;//a.example user&#64;host.example
+<http://a.example> <user@host.example> [x](http://a.example) [x][1] [x] [^1] [^1]:x ![x](http://a.example/p.png) ! ![x]
+a|b a||b |a| | `code` ``two`` ` ~~gone~~ ~x~ **bold** *em* __bold__ _em_ a_b_c a__b **x
+<b> <!-- --> </details> <script> <br> <img/src=x> <?x?> <![CDATA[ &amp; &lt;b&gt; & \\ \\| \\` \\[x](y) $x$ $$ $`x`$
+:smile: :+1: @mention @org/team #123 !123 GH-1 owner/repo#1 - {{7*7}} http://a|www.b.example`x@y.example http://a`
+""".splitlines()
+MARKED += """
+# ## #heading 1. 1) 1.x - + * > >x = === --- *** ___ ~~~ ``` -- :---: |---| [1]:http://a.example <!--
+</details> <script> http://a.example` \u202e \x1b[31m
+""".split()
+MARKED += ["# heading", "  # heading", "heading ##", "1. one", "- one", "* * *", "    indented", "\tindented",
+           "[ ] task", "a\nb", "a\n\n# b", "\r\n\r\n- b", "a\n===", "\x0bhttp://a.example", "| a |\n|---|"]  # fmt: skip
+
+
+def github(page: str) -> str:
+    """What GitHub's own Markdown makes of a page; raw HTML stays, so that it is seen."""
+    return str(cmarkgfm.github_flavored_markdown_to_html(page, Options.CMARK_OPT_UNSAFE))
+
+
+def markdown_it(page: str) -> str:
+    """The same by the parser of Jupyter and of editors, addresses made links as code-hosting pages do."""
+    parser = MarkdownIt("gfm-like", {"html": True, "linkify": True})
+    assert parser.linkify is not None
+    parser.linkify.set({"fuzzy_link": False})
+    return str(parser.render(page))
+
+
+class Elements(HTMLParser):
+    """Collects the tags of a page, its text outside of code, and the attributes that could run or fetch something."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.risky: list[tuple[str, str | None]] = []
+        self.text, self.plain, self.code = "", "", 0
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.code += tag == "code"
+        self.risky += [(k, v) for k, v in attrs if k.startswith("on") or (k in ("src", "href", "srcset"))]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.code -= tag == "code"
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        self.plain += "" if self.code else data
+
+    def handle_comment(self, data: str) -> None:
+        self.tags.append("comment")
+
+
+@cache
+def told(text: str) -> dict[str, str]:
+    """Every Markdown that is made of documents in which all strings have `text` at both ends."""
+    found = everywhere(small_history(), text)
+    cheaper = replace(CONVENTIONS[0], rules=CONVENTIONS[0].rules[1:])
+    old, new = (everywhere(snapshot(run), text) for run in (small_run(), small_run(cheaper)))
+    blocks = {"history": history_words.blocks(found), "drift": drift_words.blocks(drift(old, new))}
+    printed = {name: "".join(as_markdown(block) for block in said) for name, said in blocks.items()}
+    return {
+        "report.md": markdown.render(everywhere(small_run(), text)),
+        "releases.md": history_markdown.render(found),
+        **printed,
+    }
+
+
+def as_markdown(block: Block) -> str:
+    """What `--format markdown` prints of it."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        show([block], Format.markdown)
+    return out.getvalue()
+
+
+def structure(found: Elements) -> list[str]:
+    return [tag for tag in found.tags if tag != "code"]
+
+
+@pytest.mark.parametrize("parse", [github, markdown_it], ids=lambda parse: parse.__name__)
+def test_no_text_of_a_document_is_markdown(parse: Callable[[str], str]) -> None:
+    """A name, a reason, a date that becomes a link, a picture or a heading speaks in the report's own voice."""
+    plain = {name: structure(Elements(parse(page))) for name, page in told("plain").items()}
+    for text in MARKED:
+        for name, page in told(text).items():
+            found = Elements(parse(page))
+            assert plain[name] == structure(found), (text, name)
+            assert " ".join(words.visible(text).split()) in " ".join(found.text.split()), (text, name)
+
+
+def test_no_text_of_a_document_is_made_a_link_after_markdown() -> None:
+    """GitHub and GitLab turn what is left as text into links, mentions and pictures, whatever escaped it."""
+    looked_for = r"://|www\.|@\w|\w@|#\d|GH-\d|:(?:smile|\+1):"
+    for text in MARKED:
+        for name, page in told(text).items():
+            assert not re.search(looked_for, Elements(github(page)).plain, re.IGNORECASE), (text, name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "macs / batch",
+        "4·outputs",
+        "thop/vision/basic_hooks.py:24 count_convNd",
+        "-5",
+        "1.2.3",
+        "features.0.0",
+        "torch 2.14.0+cpu",
+        "a_b",
+        "file.py:make",
+        "100 %",
+        "x @ y",
+        "v1.0",
+    ],
+)
+def test_ordinary_text_is_as_it_was(text: str) -> None:
+    """A source or a formula that is full of backslashes is no longer read."""
+    assert text.replace("@", "&#64;") == markdown.escape(text)
+
+
+def test_pictures_are_xml_whatever_a_document_says() -> None:
+    """A viewer shows nothing at all of an SVG with one character too many; the date of an upload was enough."""
+    text = "]]> <b x='\"'> &amp; & \x00\x0b\x1b\ufffe\uffff\u202e <!-- <?x ?>"
+    run, found = everywhere(small_run(), text), everywhere(small_history(), text)
+    pair = words.most_different(run)
+    assert pair
+    for spec in (charts.totals_spec(run), charts.waterfall_spec(pair, 7), charts.history_spec(found)):
+        drawn = ElementTree.fromstring(charts.to_svg(spec))
+        tags = {element.tag.rpartition("}")[2] for element in drawn.iter()}
+        assert tags <= {"svg", "g", "path", "text", "defs", "clipPath", "rect", "line"}
+        assert text.split()[1] in " ".join(drawn.itertext()) or spec["height"] == 320
+
+
 def test_a_code_block_cannot_be_closed_from_inside() -> None:
     """A model's name may hold more backticks than a fence usually has."""
     assert markdown.fenced("a ```` b").startswith("`````latex\n")
@@ -204,26 +356,28 @@ def test_a_code_block_cannot_be_closed_from_inside() -> None:
 # --- HTML without a browser
 
 
-class Elements(HTMLParser):
-    """Collects the tags of a page, and the attributes that could run or fetch something."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.risky: list[tuple[str, str | None]] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.risky += [(k, v) for k, v in attrs if k.startswith("on") or (k in ("src", "href", "srcset"))]
-
-
 def test_hostile_names_add_no_element_to_the_html(hostile: Run) -> None:
     """Whatever a site is called, the page's elements are the template's (issue 2, item 7)."""
     found = Elements(pages(hostile)["report.html"])
     assert found.tags.count("script") == 4
     assert "img" not in found.tags
     assert all(key == "href" and value and value.startswith(("#", "data:")) for key, value in found.risky)
+
+
+def test_no_text_of_a_document_is_html_or_turns_it_round() -> None:
+    """Templates escape and make printable by themselves: a date, a status, a version that nobody thought of."""
+    found: dict[str, list[Elements]] = {}
+    for text in ("plain", "<b onclick=x>\x1b[31m\u202e\x7f\u200b</main>"):
+        for name, page in (
+            ("run", html.render(everywhere(small_run(), text))),
+            ("history", html.history(everywhere(small_history(), text))),
+        ):
+            shown = re.sub(r"<(script|style|svg).*?</\1>", "", page, flags=re.S)
+            data = re.search(r'id="data">(.*?)</script>', page, flags=re.S)
+            assert data and all(line.isprintable() for line in (*shown.split("\n"), data[1]))
+            found.setdefault(name, []).append(Elements(shown))
+    for plain, hostile in found.values():
+        assert plain.tags == hostile.tags and plain.risky == hostile.risky
 
 
 def test_script_json_cannot_leave_its_element() -> None:
@@ -241,6 +395,7 @@ def test_the_page_reads_without_scripts(run: Run) -> None:
         "Neither counts: activation (ReLU6",
         "\\times416",
         "<svg",
+        "drawn by the page's script, which has not run. Its rows are in <code>run.json</code>",
     ):
         assert text in page
 
@@ -286,6 +441,45 @@ def test_rendering_is_byte_identical_and_needs_no_torch(run: Run, tmp_path: Path
     assert here == pages(run)
     for name, text in here.items():
         assert (tmp_path / name).read_bytes() == text.encode()
+
+
+# --- the script of the charts
+
+
+@pytest.mark.parametrize(
+    "kept", [b"window.broken=9", b"", b"\xff", None], ids=["changed", "emptied", "no text", "cut off"]
+)
+def test_the_script_in_the_cache_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bytes) -> None:
+    """A file in a folder that others may write to would run in every report; cut off, pages lost their tables."""
+    monkeypatch.setenv("FLOPLEDGER_CACHE", str(tmp_path))
+    release = version("vl-convert-python")
+    place = tmp_path / f"vega-{release}.js"
+    import vl_convert
+
+    whole = vl_convert.javascript_bundle()
+    place.write_bytes(whole.encode()[:-1000] if kept is None else kept)
+    charts.bundle.cache_clear()
+    assert whole == charts.bundle()
+    if release in charts.BUNDLES:
+        assert whole == place.read_text(encoding="utf-8")
+
+
+def test_the_script_of_a_release_of_vl_convert_that_we_know_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making it anew for every report would double the time of `render`."""
+    import vl_convert
+
+    release = version("vl-convert-python")
+    if release not in charts.BUNDLES:
+        digest = sha256(vl_convert.javascript_bundle().encode()).hexdigest()
+        pytest.skip(f"{release} is new, so render makes its script each time; charts.BUNDLES can know it as {digest}")
+    monkeypatch.setenv("FLOPLEDGER_CACHE", str(tmp_path))
+    charts.bundle.cache_clear()
+    charts.bundle()
+    charts.bundle.cache_clear()
+    monkeypatch.setattr(vl_convert, "javascript_bundle", lambda: "made again")
+    assert charts.BUNDLES[release] == sha256(charts.bundle().encode()).hexdigest()
 
 
 # --- in a browser
@@ -421,6 +615,24 @@ def test_no_error_and_no_request(browser: Any, run: Run, hostile: Run, tmp_path:
     errors, asked = logs(page)
     assert errors == []
     assert asked == [(tmp_path / "report.html").as_uri()]
+
+
+@pytest.mark.parametrize("script", ["throw new Error('cut off')", "function ("], ids=["fails", "cut off"])
+def test_without_vega_the_pictures_stay_and_the_tables_work(
+    browser: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    """A chart that cannot be drawn anew is no reason to lose the table of layers and the pairs without a word."""
+    monkeypatch.setattr(charts, "bundle", lambda: script)
+    for name, text in pages(run).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    browser.get((tmp_path / "report.html").as_uri())
+    wait(browser, "return !document.getElementById('filters').hidden")
+    assert "has not run" not in shown(browser, "#layer-table") and column(browser, "site")
+    assert browser.execute_script("return document.querySelectorAll('#totals svg, #waterfall svg').length") == 2
+    choose(browser, "right", "torchsummaryX")
+    assert "torch_flop_counter − torchsummaryX = +1,034,212,576" in shown(browser, "#pair-lines")
+    assert "There is no picture of this pair" in shown(browser, "#waterfall")
+    logs(browser)
 
 
 def test_it_fits_a_narrow_screen(browser: Any, run: Run, hostile: Run, tmp_path: Path) -> None:

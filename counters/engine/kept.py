@@ -120,7 +120,7 @@ def file(name: str, key: str, device: str, answer: Answer) -> str | None:
 
 def _read(place: Path) -> bytes:
     """A file's content; of a FIFO or a device, that would be waited for, there is none. Raises OSError."""
-    with open(os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
+    with os.fdopen(os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST:
             raise OSError(f"{place} is no file of ours")

@@ -18,7 +18,7 @@ from flopledger.reports.command.options import (
     fail,
     progress,
 )
-from flopledger.reports.pages.blocks import Block, Column, Table
+from flopledger.reports.pages.blocks import Block, Column, Point, Table
 from flopledger.reports.pages.terminal import Format, show, show_json
 
 if TYPE_CHECKING:
@@ -87,9 +87,10 @@ def _blocks(found: Probed) -> list[Block]:
         said.append(Table(columns, rows))
     for rule in found.idle:
         kinds = listed([op_word(op) for op in rule.ops]) or "everything"
-        said.append(f"- spoke of no probe: {kinds}{f' ({rule.condition})' if rule.condition else ''}, {rule.formula}")
+        when = f" ({rule.condition})" if rule.condition else ""
+        said.append(Point(f"spoke of no probe: {kinds}{when}, {rule.formula}"))
     for probe, reason in found.silent.items():
-        said.append(f"- no number for {probe}: {visible(reason)}")
+        said.append(Point(f"no number for {probe}: {visible(reason)}"))
     if not found.findings:
         return [*said, "It has no number for any probe."]
     if found.broken:

@@ -20,7 +20,7 @@ from flopledger.reports.command.options import (
     fail,
     note,
 )
-from flopledger.reports.pages.blocks import Column
+from flopledger.reports.pages.blocks import Column, Point
 from flopledger.reports.pages.terminal import Format, show, show_json, show_table, show_text
 
 
@@ -65,8 +65,7 @@ def explain(
     show_table([Column("counter"), Column("version"), Column("total", True), Column("unit")],
                [*rows, ["difference", "", words.signed(found.difference), ""]], form)  # fmt: skip
     show([of_pair(found)], form)
-    for sentence in words.sentences(found):
-        show_text(f"- {sentence}", form)
+    show([Point(sentence) for sentence in words.sentences(found)], form)
     show_text(words.neither(found, run), form)
     show_text(words.leftover(found), form)
     raise typer.Exit(int(wrong(run)))

@@ -5,7 +5,6 @@ One file per command in this folder; importing it adds the command, in this orde
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
@@ -19,7 +18,8 @@ from flopledger.reports.command import report, explain, count, counters, ledger,
 from flopledger.reports.command import releases, snapshot, drift, conventions, check  # noqa: F401
 
 # isort: on
-from flopledger.reports.command.options import app
+from flopledger.reports.command import streams
+from flopledger.reports.command.options import app, note
 
 TRACEBACK = "FLOPLEDGER_TRACEBACK"
 
@@ -60,34 +60,31 @@ def _fault(error: Exception) -> str:
     """A fault of ours in one line, with the place."""
     at = traceback.extract_tb(error.__traceback__)[-1]
     return (
-        f"flopledger: a fault of its own, {type(error).__name__}: {' '.join(str(error).split())} "
+        f"a fault of its own, {type(error).__name__}: {' '.join(str(error).split())} "
         f"({at.filename}:{at.lineno}); with {TRACEBACK}=1 all of it is shown"
     )
 
 
 def main() -> None:
     """Entry point: usage errors are one line and status 2, a closed pipe and Ctrl-C are quiet."""
+    streams.take_over()
     _end_cleanly()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without `·` gets an escape, not a traceback
     try:
         status = app(standalone_mode=False)
         sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
     except typer.TyperException as error:
-        print(f"flopledger: {' '.join(error.format_message().split())}", file=sys.stderr)
+        note(error.format_message())
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         print("flopledger: interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(141)
+    except streams.Unwritable as error:
+        sys.exit(streams.unwritable(error.__cause__))
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
-        print(_fault(error), file=sys.stderr)
+        note(_fault(error))
         sys.exit(2)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
-from flopledger.reports.pages.terminal import Format
+from flopledger.reports.pages.terminal import Format, printable
 
 app = typer.Typer(
     name="flopledger",
@@ -26,7 +26,8 @@ app = typer.Typer(
 def complete_counters(incomplete: str) -> list[str]:
     from flopledger.counters import registry
 
-    return [name for name in registry.names() if name.lower().startswith(incomplete.lower())]
+    inert = (name for name in registry.names() if name == printable(name))  # the shell shows them as they are
+    return [name for name in inert if name.lower().startswith(incomplete.lower())]
 
 
 def _models(incomplete: str) -> list[str]:
@@ -121,7 +122,7 @@ def progress(total: int | None, quiet: bool) -> Iterator[tuple[Callable[[int], N
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("counting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TextColumn("{task.description}"))  # fmt: skip
+               TextColumn("{task.description}", markup=False))  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=total)
 
@@ -129,7 +130,7 @@ def progress(total: int | None, quiet: bool) -> Iterator[tuple[Callable[[int], N
             bar.update(task, total=total)
 
         def advance(name: str) -> None:
-            bar.update(task, advance=1, description=f"{name} done")
+            bar.update(task, advance=1, description=f"{printable(name)} done")
 
         yield start, advance
 
@@ -144,10 +145,16 @@ def writing_to(out: Path) -> Iterator[None]:
 
 def fail(message: str) -> NoReturn:
     """One line on stderr, exit status 2."""
-    print(f"flopledger: {' '.join(message.split())}", file=sys.stderr)
+    note(message)
     raise typer.Exit(2)
 
 
 def note(message: str) -> None:
     """One line on stderr; the work goes on."""
-    print(f"flopledger: {' '.join(message.split())}", file=sys.stderr)
+    print(f"flopledger: {printable(' '.join(message.split()))}", file=sys.stderr)
+
+
+def wrote(paths: Iterable[Path], to: TextIO | None = None) -> None:
+    """Which files have been written, one per line; on stdout unless it has something else to say."""
+    for path in paths:
+        print(f"wrote {printable(str(path))}", file=to)

@@ -26,6 +26,7 @@ from flopledger.reports.command.options import (
     note,
     progress,
     writing_to,
+    wrote,
 )
 from flopledger.reports.command.snapshot import BASELINE
 from flopledger.reports.pages.terminal import Format, show, show_json, show_text
@@ -103,7 +104,7 @@ def releases(
         with writing_to(out):
             written = write_whole(out, history_files(found))
         if not quiet:
-            print("\n".join(f"wrote {path}" for path in written), file=sys.stderr)
+            wrote(written, to=sys.stderr)
     raise typer.Exit(int(wrong(found)))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flopledger.reports.command.options import Out, Quiet, app, fail, note, writing_to
+from flopledger.reports.command.options import Out, Quiet, app, fail, note, writing_to, wrote
 
 
 @app.command()
@@ -32,7 +32,7 @@ def render(
         check_writable(out)
         written = write_whole(out, pages.rendered(found))
     if not quiet:
-        print("\n".join(f"wrote {path}" for path in written))
+        wrote(written)
     if wrong(found):
         note(pages.verdict(found))
     raise typer.Exit(int(wrong(found)))

@@ -19,6 +19,7 @@ from flopledger.reports.command.options import (
     app,
     compared,
     writing_to,
+    wrote,
 )
 from flopledger.reports.pages.terminal import Format, show_text
 
@@ -48,5 +49,5 @@ def report(
         show_text(words.headline(found.run), Format.table)
         show_text(words.totals(found.run), Format.table)
         show_text(words.anything_left(found.run), Format.table)
-        print("\n".join(f"wrote {path}" for path in written))
+        wrote(written)
     raise typer.Exit(int(wrong(found.run)))

@@ -21,6 +21,7 @@ from flopledger.reports.command.options import (
     compared,
     note,
     writing_to,
+    wrote,
 )
 from flopledger.reports.pages.terminal import Format, show_text
 
@@ -54,7 +55,7 @@ def snapshot(
         write_whole(out.parent, {out.name: encode(pinned(run))})
     if not quiet:
         show_text(words.totals(run), Format.table)
-        print(f"wrote {out}")
+        wrote([out])
     if wrong(run):
         note(words.anything_left(run))
     raise typer.Exit(int(wrong(run)))

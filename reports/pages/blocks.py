@@ -1,4 +1,4 @@
-"""What commands say, as data: paragraphs and tables. The terminal and the pages draw them."""
+"""What commands say, as data: paragraphs, points of a list and tables. The terminal and the pages draw them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One point of a list. No paragraph is one for the sign that its first name begins with."""
+
+    text: str
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -28,4 +34,4 @@ class Table(msgspec.Struct, frozen=True):
     kinds: Sequence[Kind] = ()
 
 
-Block = str | Table
+Block = str | Point | Table

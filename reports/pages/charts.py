@@ -7,6 +7,7 @@ become floats here and nowhere else.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 from functools import cache
 from importlib.metadata import version
@@ -37,6 +38,13 @@ STEPS = 12  # lines that a waterfall shows one by one
 BAR = 30  # pixels from one bar to the next
 LABEL_ROOM = 92  # pixels right of the longest bar, for its label
 ELSEWHERE = "not split by operation"
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+BUNDLES = {
+    "1.7.0": "92d4a4f00b4aa942512304efb42b0ec17d93486a2a5a999b70a8d532c2f7b964",
+    "1.8.0": "b11ae2116b4e9d1f5b2737febbc1ba91ea8ba36c110f5d14cefabaf401effa4d",
+    "1.9.0": "3425bd951a44d478d0505c6b5d1e8d57656b6e9a4da7bfe88a718ce61d76e572",
+    "1.9.0.post1": "3425bd951a44d478d0505c6b5d1e8d57656b6e9a4da7bfe88a718ce61d76e572",
+}  # release of vl-convert-python → SHA-256 of its `javascript_bundle()`
 
 
 def _base(description: str, width: int | str, background: str | None) -> Spec:
@@ -237,7 +245,8 @@ def history_spec(found: History, width: int | str = 760, background: str | None 
     bottom = max(low - margin, 0.0)
     rows, missing, labels = [], [], [""]
     for row in found.rows:
-        about = {"release": visible(row.release), "when": f"{row.uploaded}Z", "day": row.uploaded[:10]}
+        about = {"release": visible(row.release), "when": f"{visible(row.uploaded)}Z",
+                 "day": visible(row.uploaded[:10])}  # fmt: skip
         if row.total is None:
             missing.append({**about, "y": bottom, "why": visible(row.reason or row.status)})
             continue
@@ -298,7 +307,7 @@ def to_svg(spec: Spec) -> str:
     """The chart as SVG: the same specification gives the same bytes, in any order and any process."""
     import vl_convert
 
-    svg = str(vl_convert.vegalite_to_svg(spec))
+    svg = NOT_XML.sub("\ufffd", str(vl_convert.vegalite_to_svg(spec)))
     ids: dict[str, str] = {}  # Vega numbers clip paths through the life of a process
     return re.sub(
         r'(?<=id=")clip\d+|(?<=url\(#)clip\d+',
@@ -311,15 +320,22 @@ def to_svg(spec: Spec) -> str:
 def bundle() -> str:
     """Vega, Vega-Lite and vega-embed as one script.
 
-    Making it takes a second, so it is kept in the cache folder, by the release that makes it.
+    Making it takes more than a second, so it is kept in the cache folder. The page runs it, so the file there is
+    believed only by the digest of what this release of vl-convert makes; a release unknown to us makes it each time.
     """
-    folder, name = releases.cache(), f"vega-{version('vl-convert-python')}.js"
-    try:
-        return (folder / name).read_bytes().decode()
-    except (OSError, UnicodeDecodeError):
-        import vl_convert
+    release = version("vl-convert-python")
+    folder, name = releases.cache(), f"vega-{release}.js"
+    with contextlib.suppress(OSError):
+        if _is_bundle(kept := (folder / name).read_bytes(), release):
+            return kept.decode()
+    import vl_convert
 
-        script = str(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # its stub asks for what has a default
+    script = str(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # its stub asks for what has a default
+    if _is_bundle(made := script.encode(), release):
         with contextlib.suppress(OSError):  # a cache that cannot be written is only slower
-            write_whole(folder, {name: script.encode()})
-        return script
+            write_whole(folder, {name: made})
+    return script
+
+
+def _is_bundle(script: bytes, release: str) -> bool:
+    return hashlib.sha256(script).hexdigest() == BUNDLES.get(release)

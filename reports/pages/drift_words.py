@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flopledger.reports.drift import Drift, Row
 from flopledger.reports.pages import words
-from flopledger.reports.pages.blocks import Block, Column, Table
+from flopledger.reports.pages.blocks import Block, Column, Point, Table
 from flopledger.reports.pages.lines import of_drift
 from flopledger.reports.pages.words import op_word, signed, visible
 from flopledger.reports.verdict import wrong
@@ -40,7 +40,7 @@ def _row(row: Row) -> list[Block]:
     for x in row.lines:
         then, now = (visible(because) or "not charged" for because in (x.before_because, x.after_because))
         if then != now:
-            said.append(f"- {op_word(x.op)}, then: {then}; now: {now}")
+            said.append(Point(f"{op_word(x.op)}, then: {then}; now: {now}"))
     return said
 
 

@@ -17,7 +17,7 @@ def render(found: History) -> str:
     rows = [
         [
             escape(row.release),
-            row.uploaded[:10],
+            escape(row.uploaded[:10]),
             "–" if row.total is None else number(row.total),
             signed(row.moved) if row.moved else "",
             "–" if row.params is None else number(row.params),

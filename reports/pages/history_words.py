@@ -7,7 +7,7 @@ import re
 from flopledger.reports import verdict as verdicts
 from flopledger.reports.documents.history import Change, History, Row
 from flopledger.reports.pages import words
-from flopledger.reports.pages.blocks import Block, Column, Table
+from flopledger.reports.pages.blocks import Block, Column, Point, Table
 from flopledger.reports.pages.lines import of_step
 from flopledger.reports.pages.words import number, op_word, plural, signed, visible
 from flopledger.reports.reconcile import Line
@@ -19,7 +19,7 @@ def blocks(found: History) -> list[Block]:
         [Column("release"), Column("uploaded"), Column("total", True), Column("step", True), Column("params", True),
          Column("sites agree", True), Column("remarks")],
         [
-            [visible(row.release), row.uploaded[:10], "" if row.total is None else number(row.total),
+            [visible(row.release), visible(row.uploaded[:10]), "" if row.total is None else number(row.total),
              signed(row.moved) if row.moved else "", "" if row.params is None else number(row.params),
              f"{row.agree} of {row.sites}" if row.sites else "",
              "; ".join([*([] if row.total is not None else [row.status]), *remarks(row)])]
@@ -28,7 +28,7 @@ def blocks(found: History) -> list[Block]:
     )  # fmt: skip
     said: list[Block] = [headline(found), releases]
     for change in found.changes:
-        said += [title(change), of_step(change.reconciliation), *(f"- {text}" for text in reasons(change))]
+        said += [title(change), of_step(change.reconciliation), *map(Point, reasons(change))]
     return [*said, verdict(found)]
 
 
@@ -87,7 +87,9 @@ def remarks(row: Row) -> list[str]:
 def title(change: Change) -> str:
     """From which release to which, when, and by how much."""
     r = change.reconciliation
-    return f"{visible(change.before)} → {visible(change.after)} ({change.uploaded[:10]}): {signed(r.difference)}"
+    return (
+        f"{visible(change.before)} → {visible(change.after)} ({visible(change.uploaded[:10])}): {signed(r.difference)}"
+    )
 
 
 def reasons(change: Change) -> list[str]:

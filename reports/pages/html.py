@@ -95,11 +95,17 @@ def script_json(value: Any) -> str:
     return text
 
 
+def _visible(value: Any) -> Any:
+    """Whatever a template shows, whether or not its author thought of it: text is one printable line."""
+    return words.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,

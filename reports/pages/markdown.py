@@ -18,13 +18,24 @@ from flopledger.reports.verdict import wrong
 ROWS = 500  # layers that the page lists; `run.json` and the HTML have them all
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "$": "&#36;", "@": "&#64;"}
-_MARKS = re.compile(r"[\\*\[\]~]|(?<![^\W_])_|_(?![^\W_])|^(?=#|[+-](?!\d))")
+_MARKS = re.compile(r"[\\*\[\]~]|(?<![^\W_])_|_(?![^\W_])")
+# What makes a line a heading, a list or a rule, and what ends a heading: a backslash stands behind it.
+_STARTS = re.compile(r"^(?==|[+-](?!\d))|^\d{1,9}(?=[.)](?:\s|$))|(?<!\S)(?=#)")
+# What code-hosting pages look for when Markdown is through and an escaped sign is the sign again: addresses of pages
+# and of people, mentions, numbers of issues, names of pictures. Only code they leave as it is.
+_LOOKED_FOR = re.compile(r"://|www\.|@\w|\w@|[#!]\d|GH-\d|:(?!\d{1,2}:)[\w+-]+:", re.IGNORECASE)
 
 
 def escape(raw: str) -> str:
-    """One line of plain text: nothing in it is Markdown, HTML or the end of a table cell."""
-    marked = _MARKS.sub(lambda match: "\\" + match[0], words.visible(raw))
-    return "".join(_ENTITIES.get(c, c) for c in marked).strip()
+    """One line of plain text: nothing in it is Markdown, HTML, a link or the end of a table cell."""
+    pieces = re.split(r"([\s|`]+)", words.visible(raw).strip())
+    return _STARTS.sub(r"\g<0>\\", "".join(map(_word, pieces)))
+
+
+def _word(plain: str) -> str:
+    if _LOOKED_FOR.search(plain):
+        return f"`{plain}`"
+    return "".join(_ENTITIES.get(c, c) for c in _MARKS.sub(r"\\\g<0>", plain))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0, after: int = 0) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from flopledger.reports.pages.blocks import Block, Column, Table
+from flopledger.reports.pages.blocks import Block, Column, Point, Table
 
 
 class Format(StrEnum):
@@ -29,6 +30,8 @@ def show(blocks: Sequence[Block], form: Format) -> None:
             show_table(block.columns, block.rows, form)
             if form is Format.markdown:
                 print()
+        elif isinstance(block, Point):
+            show_text(block.text, form, "- ")
         else:
             show_text(block, form)
 
@@ -40,35 +43,49 @@ def shown(blocks: Sequence[Block], width: int = 110) -> str:
     text = io.StringIO()
     plain = Console(file=text, width=width, highlight=False, color_system=None)
     for block in blocks:
-        plain.print(_table(block.columns, block.rows) if isinstance(block, Table) else _text(block))
+        plain.print(_drawn(block))
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
+def _drawn(block: Block) -> Any:
+    if isinstance(block, Table):
+        return _table(block.columns, block.rows)
+    return _text(f"- {block.text}" if isinstance(block, Point) else block)
+
+
 def show_json(value: Any) -> None:
-    """Any of our types as indented JSON on stdout."""
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2)
-    sys.stdout.write(text.decode() + "\n")
+    """Any of our types as indented JSON on stdout; what a terminal would obey is escaped, so the text is the same."""
+    try:
+        text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which has no UTF-8; as an escape it is JSON
+        text = json.dumps(msgspec.to_builtins(value), indent=2)
+    sys.stdout.write("".join(f"{_inert(line)}\n" for line in text.split("\n")))
 
 
-def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], form: Format, title: str = "") -> None:
+def _inert(line: str) -> str:
+    """A line of JSON with `\\u009b` and the like for what cannot be printed, which stands in strings only."""
+    return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+
+
+def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], form: Format) -> None:
     """Rows of text under columns, as a table for people or as Markdown."""
     if form is Format.markdown:
-        print("| " + " | ".join(column.heading for column in columns) + " |")
+        print("| " + " | ".join(escaped(column.heading) for column in columns) + " |")
         print("| " + " | ".join("---:" if column.numeric else "---" for column in columns) + " |")
         for row in rows:
             print("| " + " | ".join(escaped(cell) for cell in row) + " |")
         return
-    console().print(_table(columns, rows, title))
+    console().print(_table(columns, rows))
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str = "") -> Any:
+def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Any:
     from rich import box
     from rich.table import Table as RichTable
 
-    table = RichTable(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(
-            column.heading,
+            _text(column.heading),
             justify="right" if column.numeric else "left",
             no_wrap=column.numeric,
             overflow="fold",
@@ -79,19 +96,25 @@ def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str 
 
 
 def _text(text: str) -> Any:
-    """Text: names are not markup."""
+    """Text: names are not markup, and a terminal has nothing to obey in them."""
     from rich.text import Text
 
-    return Text(text)
+    return Text(printable(text))
 
 
-def show_text(text: str, form: Format) -> None:
-    """A paragraph: wrapped for people, one line in Markdown."""
+def printable(text: str) -> str:
+    """What may go to a terminal: one line without escape sequences, whoever wrote the text."""
+    from flopledger.reports.pages.words import visible
+
+    return visible(text)
+
+
+def show_text(text: str, form: Format, bullet: str = "") -> None:
+    """A paragraph, or a point of a list: wrapped for people, one line in Markdown."""
     if form is Format.markdown:
-        bullet = "- " if text.startswith("- ") else ""
-        print(bullet + escaped(text.removeprefix(bullet)) + "\n")
+        print(f"{bullet}{escaped(text)}\n")
     else:
-        console().print(_text(text), soft_wrap=not sys.stdout.isatty())
+        console().print(_text(f"{bullet}{text}"), soft_wrap=not sys.stdout.isatty())
 
 
 def console() -> Any:

@@ -61,9 +61,16 @@ OP_WORDS = {
 }
 
 
+# Letters and marks by their category, so `isprintable`, of which nothing is seen.
+_UNSEEN = re.compile(r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]")
+
+
 def visible(text: str) -> str:
-    """The text on one line: what cannot be printed is written as an escape (`\\n`)."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """The text on one line: what cannot be printed or seen is written as an escape (`\\n`). Twice is as once."""
+    if text.isprintable() and not _UNSEEN.search(text):
+        return text
+    seen = (c.isprintable() and not _UNSEEN.match(c) for c in text)
+    return "".join(c if shown else c.encode("unicode_escape").decode() for c, shown in zip(text, seen, strict=True))
 
 
 def number(n: int) -> str:

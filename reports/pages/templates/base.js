@@ -11,5 +11,6 @@ $("theme").addEventListener("click", () => { root.dataset.theme = dark() ? "ligh
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", label);
 label();
 
-// Charts are drawn again at the width there is; the page's CSS colours their text and grid.
-const draw = (id, spec) => window.vegaEmbed($(id), spec, { actions: false, renderer: "svg", ast: true, logLevel: 1 });
+// Charts are drawn again at the width there is; the page's CSS colours their text and grid. Without Vega the picture
+// that is there stays, and so does everything else.
+const draw = (id, spec) => window.vegaEmbed && window.vegaEmbed($(id), spec, { actions: false, renderer: "svg", ast: true, logLevel: 1 });

@@ -21,6 +21,7 @@ function show() {
 function choose(changed, other, before) {
   if (changed.value === other.value) other.value = before;
   chosen = [$("left").value, $("right").value];
+  if (!window.vegaEmbed) $("waterfall").textContent = "There is no picture of this pair: the script of the charts has not run.";
   show();
 }
 let chosen;

@@ -1,0 +1,347 @@
+"""What leaves for a terminal: no text of others makes it do anything, and streams that take no more."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+import typer
+from msgspec.structs import replace
+from sample_run import CONVENTIONS, everywhere, sample_run, small_history, small_run
+
+from flopledger.counters import registry
+from flopledger.reports.command import check as check_command
+from flopledger.reports.command import count as count_command
+from flopledger.reports.command import explain as explain_command
+from flopledger.reports.command import ledger as ledger_command
+from flopledger.reports.command import report as report_command
+from flopledger.reports.command import snapshot as snapshot_command
+from flopledger.reports.command.conventions import conventions
+from flopledger.reports.command.counters import counters
+from flopledger.reports.command.drift import drift as drift_command
+from flopledger.reports.command.options import complete_counters, fail, note, progress, wrote
+from flopledger.reports.command.releases import releases
+from flopledger.reports.compare import Report
+from flopledger.reports.documents.reading import encode
+from flopledger.reports.documents.snapshot import snapshot
+from flopledger.reports.drift import drift
+from flopledger.reports.pages import drift_words, history_words
+from flopledger.reports.pages.blocks import Column, Point, Table
+from flopledger.reports.pages.terminal import Format, show, show_json, shown
+from flopledger.reports.probing import Finding, Probed
+
+COMMAND = Path(sys.executable).with_name("flopledger")
+OBEYED = {
+    "colour": "\x1b[31m",
+    "title": "\x1b]0;title\x07",
+    "link": "\x1b]8;;http://a.example\x1b\\",
+    "clear": "\x1bc",
+    "C1 sequence": "\x9b31m",
+    "C1 string": "\x90x\x9c",
+    "return": "\r",
+    "backspace": "\x08\x08",
+    "other controls": "\x00\x0b\x0c\x0e\x85",
+    "delete": "\x7f",
+    "override": "\u202e\u202d",
+    "isolate": "\u2066\u2067\u2069",
+    "mark": "\u200e\u200f\u061c",
+    "zero width": "\u200b\u200c\u200d\u2060\ufeff\xad",
+    "unseen letters": "\u3164\u115f\u1160\uffa0\u034f\u17b4\u180b\ufe00\U000e0100",
+    "tags": "\U000e0041\U000e007f",
+    "separators": "\u2028\u2029",
+    "half a pair": "\ud800",
+    "no character": "\ufffe",
+}
+EVERY = "".join(OBEYED.values())
+UNSEEN = re.compile("[\u3164\u115f\u1160\uffa0\u034f\u17b4\u180b\ufe00\U000e0100]")
+FORMS = [Format.table, Format.markdown]
+AGAIN: dict[str, Any] = {"timeout": 1.0, "jobs": 1, "no_cache": False, "quiet": False}
+
+
+def inert(printed: str) -> bool:
+    """Whether a terminal only shows it."""
+    return all(line.isprintable() for line in printed.split("\n")) and not UNSEEN.search(printed)
+
+
+def marked(printed: str) -> bool:
+    """Whether it is inert, and shows that something stood there."""
+    return inert(printed) and "\\x1b[31m" in re.sub(r"\s|\\(?=[\[\\])", "", printed)
+
+
+@pytest.mark.parametrize("text", OBEYED.values(), ids=OBEYED)
+@pytest.mark.parametrize("form", FORMS)
+def test_no_block_makes_a_terminal_do_anything(text: str, form: Format, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names come from models, plug-ins and documents of others; a paragraph, point, head or cell only shows them."""
+    blocks = [f"a{text}b", Point(f"a{text}b"), Table([Column(f"a{text}b"), Column("", True)], [[f"a{text}b", "1"]])]
+    for block in blocks:
+        show([block], form)
+        assert inert(printed := capsys.readouterr().out) and "\\" in printed
+    assert inert(shown(blocks))
+
+
+@pytest.mark.parametrize("text", OBEYED.values(), ids=OBEYED)
+def test_no_remark_makes_a_terminal_do_anything(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Errors quote what they were about: a file's name, an exception's text, a name in a document."""
+    note(f"a{text}b")
+    wrote([Path(f"a{text.replace(chr(0), '')}b")])
+    with pytest.raises(typer.Exit):
+        fail(f"a{text}b")
+    printed = capsys.readouterr()
+    assert inert(printed.out) and inert(printed.err) and 2 == len(printed.err.splitlines())
+
+
+@pytest.mark.parametrize("text", [*OBEYED.values(), "·é–"], ids=[*OBEYED, "ordinary"])
+def test_json_has_the_very_text_and_nothing_to_obey(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program must read what was said, and somebody may look at it in a terminal all the same."""
+    show_json({"name": text, text: [Point(text)]})
+    printed = capsys.readouterr().out
+    assert {"name": text, text: [{"text": text}]} == json.loads(printed)
+    assert all(line.isprintable() for line in printed.split("\n"))
+    assert text.isprintable() <= (text in printed) or UNSEEN.search(text)
+
+
+def test_json_of_ordinary_text_is_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs may compare bytes; nothing but what cannot be printed has another form."""
+    found = small_run()
+    show_json(found)
+    assert msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n" == capsys.readouterr().out
+
+
+def test_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    """rich takes [red] for a colour, and fails at [/red]; :smile: is a face to it."""
+    name = "[red]a[/] [/red] :smile: [link=http://a.example]b"
+    show([name, Table([Column(name)], [[name]])], Format.table)
+    assert 3 == capsys.readouterr().out.count(name)
+
+
+def test_the_bar_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A counter's name is in the bar while it runs: neither markup nor an escape sequence of its own."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with progress(2, quiet=False) as (_, advance):
+        advance(f"[/red]{EVERY}")
+    drawn = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", screen.getvalue())  # rich's own
+    assert "[/red]\\x1b[31m\\x1b]0;title" in drawn and inert(drawn.replace("\r", ""))
+
+
+# --- the commands
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A run in which every string has everything in it, and which every command that counts takes for its own."""
+    found = everywhere(small_run(), EVERY.replace("\ud800", ""))
+    for command in (count_command, explain_command, ledger_command, report_command, snapshot_command):
+        monkeypatch.setattr(command, "compared", lambda *_: Report(found))
+    return found
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    printed = capsys.readouterr()
+    return printed.out + printed.err
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_commands_that_count_say_nothing_to_a_terminal(
+    run: Any, form: Format, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Model, unit, version, reason, site, note: each command has its own places, and none has to remember."""
+    left, right, _, broken = (tally.name for tally in run.tallies)
+    with pytest.raises(typer.Exit):
+        count_command.count(form=form, **AGAIN)
+    assert marked(said(capsys))
+    for other in (right, broken):
+        with pytest.raises(typer.Exit):
+            explain_command.explain(left, other, form=form, **AGAIN)
+        assert marked(said(capsys))
+    ledger_command.ledger(form=form, timeout=1.0, no_cache=False, quiet=False)
+    assert marked(said(capsys))
+
+
+def test_commands_that_write_say_nothing_to_a_terminal(
+    run: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A folder's name is text, too: the list of what was written shows it."""
+    folder = tmp_path / EVERY.replace("\x00", "").replace("\ud800", "")
+    with pytest.raises(typer.Exit):
+        report_command.report(out=folder, **AGAIN)
+    assert marked(said(capsys))
+    with pytest.raises(typer.Exit):
+        snapshot_command.snapshot(out=folder / "baseline.json", **AGAIN)
+    assert marked(said(capsys))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_commands_that_compare_releases_say_nothing_to_a_terminal(
+    form: Format, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index's dates, names and reasons, and a baseline's, are somebody else's text."""
+    text = EVERY.replace("\ud800", "")
+    monkeypatch.setattr("flopledger.reports.history.history", lambda *_, **__: everywhere(small_history(), text))
+    with pytest.raises(typer.Exit):
+        releases("thop", form=form, out=tmp_path, **AGAIN)
+    assert marked(said(capsys))
+    cheaper = replace(CONVENTIONS[0], rules=CONVENTIONS[0].rules[1:])
+    for name, found in (("old", small_run()), ("new", small_run(cheaper))):
+        (tmp_path / f"{name}.json").write_bytes(encode(everywhere(snapshot(found), text)))
+    with pytest.raises(typer.Exit):
+        drift_command(tmp_path / "old.json", tmp_path / "new.json", form=form, **AGAIN)
+    assert marked(said(capsys))
+    with pytest.raises(typer.Exit):
+        releases(EVERY, new=True, baseline=tmp_path / "old.json", form=form, **AGAIN)
+    assert marked(said(capsys))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_commands_that_list_counters_say_nothing_to_a_terminal(
+    form: Format, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plug-in's name, unit, release and sentences are as its author wrote them."""
+    adapter = SimpleNamespace(distribution=EVERY, unit=EVERY, about=EVERY, device=EVERY)
+    rule = replace(CONVENTIONS[0].rules[0], ops=(EVERY,), because=EVERY, source=EVERY)
+    for name, answer in {
+        "names": [EVERY], "get": adapter, "version_of": EVERY, "claimed": replace(CONVENTIONS[0], rules=(rule,)),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(registry, name, lambda *_, answer=answer: answer)
+    counters(form)
+    assert marked(said(capsys))
+    conventions(None, form)
+    assert marked(said(capsys))
+    finding = Finding(probe=EVERY, site=EVERY, ops=[EVERY], holds=False, formulas=[EVERY], claimed=1, reported=2)
+    probed = Probed(counter=EVERY, version=EVERY, findings=[finding], silent={EVERY: EVERY}, idle=[rule])
+    monkeypatch.setattr("flopledger.reports.probing.probed", lambda *_, **__: probed)
+    with pytest.raises(typer.Exit):
+        check_command.check(EVERY, form=form, **AGAIN)
+    assert marked(said(capsys))
+
+
+def test_the_shell_is_offered_no_name_with_a_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pressing Tab prints the names of plug-ins without asking anything else of us."""
+    monkeypatch.setattr(registry, "names", lambda: ["thop", *(f"t{text}" for text in OBEYED.values())])
+    assert ["thop"] == complete_counters("t")
+
+
+def test_a_document_with_wrong_sums_is_refused_without_a_sequence(tmp_path: Path) -> None:
+    """The one line that says what is wrong names the counter as the document does."""
+    found = small_run()
+    wrong = replace(found, tallies=[replace(found.tallies[0], counter=EVERY.replace("\ud800", ""), total=1)])
+    (tmp_path / "run.json").write_bytes(encode(wrong))
+    done = called(f"{COMMAND} render run.json", tmp_path)
+    assert 2 == done.returncode and 1 == done.stderr.count("\n") and marked(done.stderr)
+
+
+def test_an_argument_is_quoted_without_a_sequence(tmp_path: Path) -> None:
+    """A name that somebody was made to paste, and bytes that are no UTF-8, come back on stderr."""
+    for arguments in (
+        "$'\\e[31m'",
+        "explain $'\\e[31m\\xff' $'\\e[31m\\xff'",
+        "render $'\\e[31m\\xff.json'",
+        "counters --$'\\e[31m'",
+    ):
+        done = called(f"{COMMAND} {arguments}", tmp_path)
+        assert 2 == done.returncode and 1 == done.stderr.count("\n") and marked(done.stderr), done.stderr
+
+
+def test_a_report_shows_itself_without_a_sequence() -> None:
+    """A notebook or a prompt prints it before anybody has looked at the model's name."""
+    assert marked(repr(Report(everywhere(small_run(), EVERY))))
+    assert repr(Report(sample_run(64))).startswith("<Report mobilenet_v2: thop ")
+
+
+def test_a_failing_snapshot_says_nothing_to_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest prints the message of a failure as it is."""
+    from flopledger.reports.pytest_plugin import FlopSnapshot
+
+    text = EVERY.replace("\ud800", "")
+    monkeypatch.setattr("flopledger.reports.compare.compare", lambda *_, **__: Report(everywhere(small_run(), text)))
+    kept = FlopSnapshot(tmp_path / "\x1b[31m" / "test_x.py", "x", False)
+    bad = everywhere(snapshot(small_run()), text)
+    for content in (
+        None, encode(everywhere(snapshot(small_run(CONVENTIONS[1])), text)),
+        encode(replace(bad, tallies=[replace(bad.tallies[0], total=1)])),
+    ):  # fmt: skip
+        if content is not None:
+            place = tmp_path / "\x1b[31m" / "__flops__" / "test_x.x.json"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
+        kept._checks = 0
+        with pytest.raises(pytest.fail.Exception) as failed:
+            kept.check("small", counters=["thop"])
+        assert marked(str(failed.value))
+
+
+def test_words_of_ordinary_documents_are_as_they_were() -> None:
+    """Mathematics, accents, writing from right to left and faces are ordinary text."""
+    blocks = [*history_words.blocks(small_history()), *drift_words.blocks(drift(*[snapshot(small_run())] * 2))]
+    assert "\\" not in shown([*blocks, "4·outputs − 1×3, é, 模型, שלום, ไทย, ⚠\ufe0f"])
+
+
+# --- streams
+
+
+def called(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A line of bash; its status is that of its first command."""
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail\n{line}"], cwd=folder, env={**os.environ, **environment}, timeout=60,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="surrogateescape",
+    )  # fmt: skip
+
+
+FULL = "flopledger: cannot write to the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("command", ["counters", "counters --format json", "conventions", "--help", "--version"])
+def test_a_full_disk_is_one_line(command: str, tmp_path: Path) -> None:
+    """Half a table in a file must not look like success, whatever part of the program wrote it."""
+    done = called(f"{COMMAND} {command} >/dev/full", tmp_path)
+    assert (2, FULL) == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize(
+    "command", ["conventions", "conventions --format json", "conventions --format markdown", "--help"]
+)
+def test_a_reader_who_leaves_ends_the_command_quietly(command: str, tmp_path: Path) -> None:
+    """`| head -1` has what it wants; 141 is what every tool says then."""
+    done = called(f"{COMMAND} {command} | true", tmp_path)
+    assert (141, "") == (done.returncode, done.stderr)
+
+
+def test_streams_that_are_closed_or_take_nothing_lose_only_what_was_for_them(tmp_path: Path) -> None:
+    """Daemons and cron close them: no traceback, and no file opened in their place that output would run into."""
+    (tmp_path / "run.json").write_bytes(encode(sample_run(64)))
+    assert (0, "", "") == outcome(called(f"{COMMAND} counters >&-", tmp_path))
+    assert (0, "", "") == outcome(called(f"{COMMAND} render run.json -o out >&- 2>&- <&-", tmp_path))
+    assert 5 == len(list((tmp_path / "out").iterdir()))
+    assert (tmp_path / "run.json").read_bytes() == (tmp_path / "out" / "run.json").read_bytes()
+    assert (2, "", "") == outcome(called(f"{COMMAND} nonsense 2>&-", tmp_path))
+    assert (2, "", "") == outcome(called(f"{COMMAND} nonsense 2>/dev/full", tmp_path))
+    assert (2, "", "") == outcome(called(f"{COMMAND} counters >/dev/full 2>/dev/full", tmp_path))
+    assert (2, "", "") == outcome(called(f"({COMMAND} nonsense 2>&1 >&3 | true) 3>/dev/null", tmp_path))
+
+
+def outcome(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_terminal_that_cannot_show_a_sign_gets_an_escape(tmp_path: Path) -> None:
+    """ASCII is what C locales, cron and old containers have; `·` and half a surrogate pair are in no hurry to fail."""
+    done = called(f"{COMMAND} conventions thop", tmp_path, PYTHONIOENCODING="ascii")
+    assert (0, "") == (done.returncode, done.stderr) and "4\\xb7outputs" in done.stdout
+    done = called(f"{COMMAND} count $'\\xff.py:make' --format json", tmp_path, PYTHONIOENCODING="ascii")
+    assert 2 == done.returncode and "no file '\\udcff.py'" in done.stderr
