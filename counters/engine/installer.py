@@ -121,7 +121,7 @@ def install(requirement: str, folder: Path) -> None:
     """
     # Only a wheel has a RECORD, and a pip before 23.1 that does not find `wheel` makes none of a setup.py.
     always = [] if importlib.util.find_spec("wheel") else ["--use-pep517"]
-    command = _pip("install", "--quiet", "--no-input", "--disable-pip-version-check", "--retries", "2", "--no-user",
+    command = _pip("install", "--quiet", "--no-input", "--disable-pip-version-check", "--retries", "2",
                    "--no-deps", "--no-compile", *always, "--target", str(folder), requirement)  # fmt: skip
     try:
         done = _run(command, INSTALL_TIMEOUT)
@@ -181,8 +181,10 @@ def _run(command: list[str], seconds: float, cwd: Path | None = None, **more: st
 # Where this Python finds packages: pip itself may be among them.
 _PLACES = ("PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "PYTHONNOUSERSITE", "PYTHONPLATLIBDIR")
 # Options that would have pip install something else, elsewhere, not at all or without a word about it.
-_ELSEWHERE = ("DRY_RUN", "EDITABLE", "LOG", "PREFIX", "PYTHON", "QUIET", "REQUIREMENT", "ROOT", "TARGET", "USER",
+_ELSEWHERE = ("DRY_RUN", "EDITABLE", "LOG", "PREFIX", "PYTHON", "QUIET", "REQUIREMENT", "ROOT", "TARGET",
               "VERBOSE")  # fmt: skip
+# `user = true` in pip's files contradicts a folder, and makes `pip config list` one of the user's file alone.
+_OURS = {"PYTHONIOENCODING": "utf-8", "PIP_USER": "0"}
 
 
 def _clean() -> dict[str, str]:
@@ -198,7 +200,7 @@ def _clean() -> dict[str, str]:
     }
     # An empty entry, as in PYTHONPATH=:/there, is the working directory.
     places = [place for place in kept.pop("PYTHONPATH", "").split(os.pathsep) if Path(place).is_absolute()]
-    return kept | ({"PYTHONPATH": os.pathsep.join(places)} if places else {}) | {"PYTHONIOENCODING": "utf-8"}
+    return kept | ({"PYTHONPATH": os.pathsep.join(places)} if places else {}) | _OURS
 
 
 # --- why it did not
