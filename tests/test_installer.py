@@ -83,11 +83,8 @@ def failure(tmp_path: Path, name: str = "mini") -> OverlayError:
     ("body", "definite", "said"),
     [
         ("{}['x']", True, "KeyError: 'x'"),
-        ("import collections; collections.Iterable", True, "has no attribute 'Iterable'"),
-        ("import not_there_at_all", True, "No module named 'not_there_at_all'"),
         ("import urllib.request; urllib.request.urlopen('http://127.0.0.1:9')", False, "Connection refused"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", False, ""),
-        ("raise RuntimeError('\\x1b[2J the moon is full')", False, "the moon is full"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -138,12 +135,15 @@ BUILD = (
         (BUILD.format("python setup.py egg_info", 1, "MemoryError"), False, "not enough memory"),
         (BUILD.format("python setup.py egg_info", 1, "OSError: [Errno 28] No space left on device"), False, "no space"),
         (BUILD.format("python setup.py egg_info", 1, "OSError: what else\nKeyError: 'x'\nOSError: it"), False, "it"),
+        (BUILD.format("python setup.py egg_info", 1, "[Errno 28] No space left\nKeyError: 'x'"), False, "no space"),
+        (BUILD.format("python setup.py egg_info", 1, "RuntimeError: \x1b[2J the moon"), False, "Error:  [2J the moon"),
         (BUILD.format("python setup.py egg_info", 3, "KeyError: 'x'"), False, ""),
         (BUILD.format("python setup.py egg_info", -9, "KeyError: 'x'"), False, ""),
         (BUILD.format("pip subprocess to install build dependencies", 1, "KeyError: 'x'"), False, "what it takes"),
         (BUILD.format("installing build dependencies for mini", 1, "KeyError: 'x'"), False, "what it takes"),
         ("ERROR: Exception:\nTraceback (most recent call last):\nKeyError: 'x'\n", False, "KeyError"),
         ("WARNING: Retrying (Retry()) SSLError(CERTIFICATE_VERIFY_FAILED\nERROR: No match", False, "certificate"),
+        ("ERROR: HTTP error 403 while getting https://me:pw@h/mini", False, "403 while getting https://me:****@h/mini"),
         ("ERROR: No matching distribution found for mini==1.0", False, "No matching"),
         ("ERROR: Could not find an activated virtualenv (required).", False, "virtualenv"),
         ("ERROR: Ignored the following versions that require a different python version: 0.9 Requires-Python >=9; "
@@ -199,7 +199,7 @@ def broken(links: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         server.shutdown()
 
 
-@pytest.mark.parametrize("how", ["403", "cut", "hash"])
+@pytest.mark.parametrize("how", ["cut", "hash"])
 def test_an_index_that_fails_may_not_fail_tomorrow(
     how: str, broken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +235,9 @@ def test_what_a_release_prints_is_without_passwords(
     sdist(links, "mini", "import os; raise KeyError(os.environ['PIP_EXTRA_INDEX_URL'] + ' s3cr3t@PI s3cr3t%40UV')")
     error = failure(tmp_path)
     assert "https://me:****@host.invalid/simple **** ****" in str(error)
+    assert "of http://me:****@h/x and http://****@h, me@h" == installer.masked(
+        "of http://me:p@w@h/x and http://t0@h, me@h"
+    )
 
 
 def test_the_users_settings_of_python_and_pip_do_no_harm(
