@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 from browsing import logs, wait
+from records import installed, seal
 
 from flopledger.counters.engine import kept as results
 from flopledger.counters.engine import overlays as releases
@@ -57,14 +58,14 @@ def publish(cache: Path, asked: datetime | None = None) -> None:
 
 
 def overlay(cache: Path, version: str, each: int, before: str) -> None:
-    folder = cache / "overlays" / f"mini-{version}"
-    folder.mkdir(parents=True)
-    (folder / "mini.py").write_text(
-        f"PER_OUTPUT, PARAMS = {each}, 7\n\n\ndef before_counting():\n    {before or 'pass'}\n"
-    )
-    about = folder / f"mini-{version}.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: mini\nVersion: {version}\n")
+    module = f"PER_OUTPUT, PARAMS = {each}, 7\n\n\ndef before_counting():\n    {before or 'pass'}\n"
+    installed(cache / "overlays" / f"mini-{version}", "mini", version, {"mini.py": module})
+
+
+def change(module: Path, before: str, after: str) -> None:
+    """Another release than was published, not a damaged one."""
+    module.write_text(module.read_text().replace(before, after))
+    seal(module.parent)
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def finished(cache: Path) -> set[str]:
 def test_a_killed_command_loses_nothing_and_goes_on(cache: Path) -> None:
     """Fifty releases take minutes; a laptop that is closed must not cost them again."""
     slow = cache / "overlays" / "mini-1.0.1" / "mini.py"
-    slow.write_text(slow.read_text().replace("pass", "import time; time.sleep(60)"))
+    change(slow, "pass", "import time; time.sleep(60)")
     process = subprocess.Popen(command("-j", "1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
     while time.monotonic() < end and finished(cache) < {"1.0", "1.9", "1.10", "2.0"}:
@@ -136,7 +137,7 @@ def test_a_killed_command_loses_nothing_and_goes_on(cache: Path) -> None:
     assert {"1.0", "1.9", "1.10", "2.0"} == finished(cache)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    slow.write_text(slow.read_text().replace("time.sleep(60)", "pass"))
+    change(slow, "time.sleep(60)", "pass")
     kept = {path.name: path.stat().st_mtime_ns for path in (cache / "results").iterdir()}
     done = subprocess.run([*command(), "--format", "json"], capture_output=True, text=True, check=True)
     assert 4 == sum(row["status"] == "counted" for row in json.loads(done.stdout)["rows"])
@@ -147,7 +148,7 @@ def test_a_killed_command_loses_nothing_and_goes_on(cache: Path) -> None:
 def test_an_interrupted_command_says_that_it_goes_on(cache: Path) -> None:
     """Ctrl-C after minutes of work must not look like a loss."""
     for path in (cache / "overlays").glob("*/mini.py"):
-        path.write_text(path.read_text().replace("pass", "import time; time.sleep(60)"))
+        change(path, "pass", "import time; time.sleep(60)")
     process = subprocess.Popen(command(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     time.sleep(4)
     process.send_signal(signal.SIGINT)
@@ -219,11 +220,10 @@ def test_a_damaged_result_is_counted_again(cache: Path) -> None:
 def test_a_timeout_is_not_kept(cache: Path) -> None:
     """A machine that was busy for once must not brand a release for ever."""
     slow = cache / "overlays" / "mini-2.0" / "mini.py"
-    whole = slow.read_text()
-    slow.write_text(whole.replace("pass", "import time; time.sleep(60)"))
+    change(slow, "pass", "import time; time.sleep(60)")
     found = history(MINI, "mobilenet_v2", SMALL, timeout=8)
     assert ["timeout"] == [row.status for row in found.rows if row.release == "2.0"]
-    slow.write_text(whole)
+    change(slow, "import time; time.sleep(60)", "pass")
     assert 4 == len(history(MINI, "mobilenet_v2", SMALL).counted)
 
 

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from records import installed
 
 from flopledger.counters.engine import overlays as releases
 from flopledger.counters.engine.overlays import OverlayError, overlay, split
@@ -88,10 +89,11 @@ def installs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def install(requirement: str, folder: Path) -> None:
         asked.append(requirement)
-        (folder / "package.py").write_text("whole = True\n")
+        name, _, release = requirement.partition("==")
+        installed(folder, name, release, {"package.py": "whole = True\n"})
 
     monkeypatch.setenv("FLOPLEDGER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(releases, "_install", install)
+    monkeypatch.setattr(releases, "install", install)
     return asked
 
 
@@ -112,7 +114,7 @@ def test_an_install_that_dies_leaves_nothing_to_find(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(releases, "_install", dying)
+        patch.setattr(releases, "install", dying)
         with pytest.raises(KeyboardInterrupt):
             overlay("thop", "0.1.0")
     assert [] == list((tmp_path / "cache" / "overlays").iterdir())
@@ -122,13 +124,13 @@ def test_an_install_that_dies_leaves_nothing_to_find(
 def test_two_that_want_one_release_at_once_both_get_it(installs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Two commands in two terminals; the later rename finds the earlier one's folder."""
     barrier = threading.Barrier(2, timeout=10)
-    plain = releases._install
+    plain = releases.install
 
     def together(requirement: str, folder: Path) -> None:
         plain(requirement, folder)
         barrier.wait()
 
-    monkeypatch.setattr(releases, "_install", together)
+    monkeypatch.setattr(releases, "install", together)
     found: list[Path] = []
     threads = [threading.Thread(target=lambda: found.append(overlay("thop", "0.1.0"))) for _ in range(2)]
     for thread in threads:
@@ -137,7 +139,8 @@ def test_two_that_want_one_release_at_once_both_get_it(installs: list[str], monk
         thread.join()
     assert 2 == len(found)
     assert found[0] == found[1]
-    assert ["package.py"] == [path.name for path in found[0].iterdir()]
+    assert releases.sound(found[0], "thop", "0.1.0")
+    assert [] == [*found[0].parent.glob(".installing-*")]
     assert 2 == len(installs)
 
 
@@ -152,8 +155,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch:
 def test_a_package_from_beside_the_overlay_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """mini-1.0 and mini-1.0.1 begin alike; a count by the wrong one would be filed under the right one."""
     for version in ("1.0", "1.0.1"):
-        (tmp_path / f"mini-{version}").mkdir()
-        (tmp_path / f"mini-{version}" / "mini_of_paths.py").write_text("")
+        installed(tmp_path / f"mini-{version}", "mini", version, {"mini_of_paths.py": ""})
     monkeypatch.syspath_prepend(tmp_path / "mini-1.0.1")
     import mini_of_paths  # type: ignore[import-not-found]  # noqa: F401
 

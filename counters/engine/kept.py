@@ -16,7 +16,6 @@ import os
 import platform
 import re
 import resource
-import stat
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
@@ -28,7 +27,7 @@ import msgspec
 
 from flopledger.counters.engine.adapters import About
 from flopledger.counters.engine.job import LEDGER, Answer
-from flopledger.counters.engine.overlays import OverlayError, cache, write_file
+from flopledger.counters.engine.overlays import OverlayError, cache, read_file, write_file
 from flopledger.counters.engine.sources import reference, source
 from flopledger.counters.registry import is_editable, version_of
 from flopledger.counters.tally import checked
@@ -39,7 +38,6 @@ __all__ = ["Kept", "file", "find", "key", "ledger_key", "reference", "source", "
 LEANED_ON = ("torch", "torchvision", "numpy", "pandas")
 _HUGE = ("torch", "torchvision")  # thousands of files: the list of them tells when it was written
 _QUANTITIES = "flopledger.quantities"  # the entry points of `flopledger.reference_model.quantities`
-_LARGEST = 1 << 28  # bytes of a result
 _READ_WHOLE = 1 << 24  # bytes; of a larger file that a model was made from, size and time have to do
 
 
@@ -91,7 +89,7 @@ def find(name: str, key: str) -> Kept | None:
     A file in a cache is anybody's: it is taken for what was filed only if its digest fits and its sums hold.
     """
     try:
-        seal, _, content = _read(_place(name, key)).partition(b"\n")
+        seal, _, content = read_file(_place(name, key)).partition(b"\n")
         if seal.decode() != _seal(content):
             return None
         kept = msgspec.json.decode(content, type=Kept)
@@ -116,15 +114,6 @@ def file(name: str, key: str, device: str, answer: Answer) -> str | None:
     except OverlayError as error:
         return f"results are not kept: {error}"
     return None
-
-
-def _read(place: Path) -> bytes:
-    """A file's content; of a FIFO or a device, that would be waited for, there is none. Raises OSError."""
-    with os.fdopen(os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST:
-            raise OSError(f"{place} is no file of ours")
-        return file.read()
 
 
 def _seal(content: bytes) -> str:
