@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 Status = Literal["counted", "unavailable", "unsupported", "failed", "timeout"]
 Granularity = Literal["operation", "site", "op", "total"]
+
+LARGEST = 2**62  # the largest number that a count or a document may have: beyond it is an error, not an amount
+Natural = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+
+ROUNDING = "rounding"  # the one name of an aside that can be checked
+ADDITIONS = 2  # float32 additions for each call: into its module's amount, and with that into the total
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -19,7 +26,11 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Aside(msgspec.Struct, frozen=True):
-    """An amount in a total that belongs to no call, which may be negative: its name, and its reason in a sentence."""
+    """An amount in a total that belongs to no call, which may be negative: its name, and its reason in a sentence.
+
+    Only `rounding` can be checked, by what a sum in float32 can lose (`believed`). An aside of another name, or
+    one that is too large, ends as `unattributed`, in the residual.
+    """
 
     name: str
     amount: int
@@ -79,7 +90,7 @@ def exact(value: Any, what: str = "count") -> int:
     """A library's number as the integer it stands for.
 
     Raises:
-        ValueError: NaN, infinite, negative, or not a whole number. Nothing is rounded.
+        ValueError: NaN, infinite, negative, beyond 2**62, or not a whole number. Nothing is rounded.
     """
     try:
         number = int(value)
@@ -89,6 +100,8 @@ def exact(value: Any, what: str = "count") -> int:
         raise ValueError(f"{what} is not a whole number: {value!r}")
     if number < 0:
         raise ValueError(f"{what} is negative: {value!r}")
+    if number > LARGEST:
+        raise ValueError(f"{what} is beyond 2**62, which is no number of operations")
     return number
 
 
@@ -101,19 +114,35 @@ def lost(total: int, counted: int, additions: int) -> tuple[list[Part], list[Asi
     """
     if total == counted:
         return [], []
-    if abs(total - counted) * 2**24 <= additions * max(total, counted):
+    if _within(total - counted, total, additions):
         because = f"its total is a sum in float32, which keeps 24 bits; exactly it is {counted:,}"
-        return [], [Aside("rounding", total - counted, because)]
+        return [], [Aside(ROUNDING, total - counted, because)]
     return [Part("", "unattributed", total - counted)], []
+
+
+def _within(amount: int, total: int, additions: int) -> bool:
+    return abs(amount) * 2**24 <= additions * max(total, total - amount)
+
+
+def believed(asides: Sequence[Aside], total: int, calls: int) -> bool:
+    """Whether asides can be what they say: rounding, and all of it no more than a float32 sum over `calls` can lose."""
+    size = sum(abs(aside.amount) for aside in asides)
+    return all(aside.name == ROUNDING for aside in asides) and _within(-size, total, ADDITIONS * calls)
 
 
 def checked(count: Count) -> Count:
     """The same count, if its parts add up.
 
     Raises:
-        ValueError: a negative part or total, or parts and asides that do not sum to the total.
+        ValueError: a number that is negative or beyond 2**62, or parts and asides that do not sum to the total.
     """
     exact(count.total, "total")
+    if count.params is not None:
+        exact(count.params, "parameters")
+    for name, calls in count.uncounted.items():
+        exact(calls, f"calls of {name}")
+    for aside in count.asides:
+        exact(abs(aside.amount), aside.name)
     for part in count.parts:
         # What a library adds up twice, or drops, may be less than nothing.
         size = abs(part.count) if part.op == "unattributed" else part.count

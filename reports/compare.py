@@ -75,7 +75,7 @@ def compare(
             tallies=[_with_convention(tally) for tally in tallies],
             source=sources.reference(),
             adapters={t.counter: sources.source(type(registry.get(t.counter)).__module__) for t in tallies},
-            asked=names if counters is not None else [],
+            asked=names if counters is not None else None,
         )
     )
 
