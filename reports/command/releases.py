@@ -72,6 +72,7 @@ def releases(
         _newer(counter, model, inputs, baseline, form, timeout, jobs, quiet, no_cache)
     if not counter:
         fail("name a counter, as `flopledger counters` lists them, or ask for --new")
+    from flopledger.reports.documents.reading import encode
     from flopledger.reports.documents.writing import check_writable, write_whole
     from flopledger.reports.history import history
     from flopledger.reports.pages.files import history_files
@@ -94,7 +95,7 @@ def releases(
         print("flopledger: interrupted; what is finished is kept, and the same command goes on", file=sys.stderr)
         raise typer.Exit(130) from None
     if form is Format.json:
-        show_json(found)
+        sys.stdout.write(encode(found).decode())
     else:
         show(blocks(found), form)
     if out:
