@@ -18,7 +18,7 @@ import msgspec
 
 from flopledger.counters.convention import Convention, Rule
 from flopledger.counters.formula import Formula
-from flopledger.counters.tally import Aside, Granularity, Natural, Part, Tally, believed
+from flopledger.counters.tally import LARGEST, Aside, Granularity, Natural, Part, Tally, believed
 from flopledger.reference_model.ledger import Entry, Ledger
 
 NOWHERE = "unattributed"  # the op of a part that the library could not place
@@ -81,12 +81,15 @@ def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
     """Check a convention against what was reported, everywhere that the tally speaks of.
 
     A part at a place that the ledger does not know, or one that the library did not place, is a failure with a
-    claim of 0; so is a charge that is no whole number. Asides are no call's.
+    claim of 0; so is a charge that is no whole number. A convention that charges more than 2**62 in all claims
+    nothing, and fails everywhere. Asides are no call's.
     """
     tally = _borne_out(tally, ledger)
     charged = convention.charges(ledger)
     amounts = [0 if amount is None else int(amount) for _, amount in charged]
     broken = {i for i, (_, amount) in enumerate(charged) if amount is None or amount.denominator != 1}
+    if sum(map(abs, amounts)) > LARGEST:  # no document can hold that
+        amounts, broken = [0] * len(amounts), set(range(len(amounts)))
     entries = [entry for entry, _ in ledger.rows()]
     failures: list[Failure] = []
     for (site, op, level), rows, reported in _places(tally, entries):

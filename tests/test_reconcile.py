@@ -604,6 +604,14 @@ def test_exact_beyond_floats() -> None:
         run(2**62 + 1)
 
 
+def test_a_convention_that_charges_more_than_a_document_holds_claims_nothing() -> None:
+    """A product too many in a rule must not take the other counters' numbers away."""
+    wild = Convention("w", (rule("conv", "macs·macs·macs·macs·macs·macs·macs·macs·macs·macs", "a slip", "lib.py:1"),))
+    run = decode(encode(assembled(LEDGER, (tally("mini", TRUE), wild), (tally("other", TRUE), MACS))))
+    assert [1, 0] == [len(tally.failures) // 2 for tally in run.tallies]
+    assert 300 == run.between("mini", "other").residual
+
+
 def test_an_aside_that_nothing_bears_out_is_in_the_residual() -> None:
     """A counter that loses a million, and calls it rounding, does not agree; nor one with a name of its own for it."""
     other = align(tally("other", TRUE), MACS, LEDGER)
