@@ -52,7 +52,8 @@ STATED = {
 SEALED = {
     "run": """
         model.inputs model.params ledger.entries.*.module ledger.entries.*.leaf ledger.entries.*.api
-        ledger.entries.*.params tallies tallies.*.counter tallies.*.version tallies.*.release tallies.*.unit tallies.*.params
+        ledger.entries.*.params tallies tallies.*.counter tallies.*.version tallies.*.release
+        tallies.*.unit tallies.*.params
         tallies.*.claims.*.formula tallies.*.uncounted tallies.*.uncounted.aten::roll asked asked.*
     """,
     "history": """
