@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 Status = Literal["counted", "unavailable", "unsupported", "failed", "timeout"]
 Granularity = Literal["operation", "site", "op", "total"]
+
+LARGEST = 2**62  # the largest number that a count or a document may have: beyond it is an error, not an amount
+Natural = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+
+ROUNDING = "rounding"  # the name of the aside that a sum in float32 leaves
+ADDITIONS = 2  # float32 additions for each call: into its module's amount, and with that into the total
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -19,7 +26,12 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Aside(msgspec.Struct, frozen=True):
-    """An amount in a total that belongs to no call, which may be negative: its name, and its reason in a sentence."""
+    """An amount in a total that belongs to no call, which may be negative: its name, and its reason in a sentence.
+
+    No formula checks it, so it is believed only as far as it can be checked otherwise (`believed`): `rounding` by
+    what a sum in float32 can lose, and whatever else (a product of two sizes, say) up to one operation for each call
+    that the model makes. What is more ends as `unattributed`, in the residual.
+    """
 
     name: str
     amount: int
@@ -79,7 +91,7 @@ def exact(value: Any, what: str = "count") -> int:
     """A library's number as the integer it stands for.
 
     Raises:
-        ValueError: NaN, infinite, negative, or not a whole number. Nothing is rounded.
+        ValueError: NaN, infinite, negative, beyond 2**62, or not a whole number. Nothing is rounded.
     """
     try:
         number = int(value)
@@ -89,6 +101,8 @@ def exact(value: Any, what: str = "count") -> int:
         raise ValueError(f"{what} is not a whole number: {value!r}")
     if number < 0:
         raise ValueError(f"{what} is negative: {value!r}")
+    if number > LARGEST:
+        raise ValueError(f"{what} is beyond 2**62, which is no number of operations")
     return number
 
 
@@ -101,19 +115,36 @@ def lost(total: int, counted: int, additions: int) -> tuple[list[Part], list[Asi
     """
     if total == counted:
         return [], []
-    if abs(total - counted) * 2**24 <= additions * max(total, counted):
+    if _within(total - counted, total, additions):
         because = f"its total is a sum in float32, which keeps 24 bits; exactly it is {counted:,}"
-        return [], [Aside("rounding", total - counted, because)]
+        return [], [Aside(ROUNDING, total - counted, because)]
     return [Part("", "unattributed", total - counted)], []
+
+
+def _within(amount: int, total: int, additions: int) -> bool:
+    return abs(amount) * 2**24 <= additions * max(total, total - amount)
+
+
+def believed(asides: Sequence[Aside], total: int, calls: int) -> bool:
+    """Whether asides can be what they say: rounding in a float32 sum over `calls`, others no more than one for each."""
+    rounded = sum(abs(aside.amount) for aside in asides if aside.name == ROUNDING)
+    others = sum(abs(aside.amount) for aside in asides if aside.name != ROUNDING)
+    return _within(-rounded, total, ADDITIONS * calls) and others <= calls
 
 
 def checked(count: Count) -> Count:
     """The same count, if its parts add up.
 
     Raises:
-        ValueError: a negative part or total, or parts and asides that do not sum to the total.
+        ValueError: a number that is negative or beyond 2**62, or parts and asides that do not sum to the total.
     """
     exact(count.total, "total")
+    if count.params is not None:
+        exact(count.params, "parameters")
+    for name, calls in count.uncounted.items():
+        exact(calls, f"calls of {name}")
+    for aside in count.asides:
+        exact(abs(aside.amount), aside.name)
     for part in count.parts:
         # What a library adds up twice, or drops, may be less than nothing.
         size = abs(part.count) if part.op == "unattributed" else part.count

@@ -5,17 +5,20 @@ and splits over the calls by formula. Where they do not, the formulas' amounts s
 So for every tally
 
     total == sum(amounts of rows) + sum(unexplained of failures) + sum(asides)
+
+An aside that nothing bears out is no aside: it becomes `unattributed`, and so a failure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from flopledger.counters.convention import Convention, Rule
 from flopledger.counters.formula import Formula
-from flopledger.counters.tally import Aside, Granularity, Part, Tally
+from flopledger.counters.tally import LARGEST, Aside, Granularity, Natural, Part, Tally, believed
 from flopledger.reference_model.ledger import Entry, Ledger
 
 NOWHERE = "unattributed"  # the op of a part that the library could not place
@@ -33,6 +36,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     reported: int
     claimed: int
     level: Granularity = "site"
+
+    @property
+    def place(self) -> Place:
+        return self.site, self.op, self.level
 
     @property
     def unexplained(self) -> int:
@@ -53,50 +60,46 @@ class Aligned(msgspec.Struct, frozen=True, kw_only=True):
     """One tally on the ledger. `rows` has, for each call of the ledger, the claim's index and the amount.
 
     `parts` and asides sum to the total. `sites` is how many places were compared, `agree` at how many of them
-    the formulas give what was reported.
+    the formulas give what was reported. `warnings` are the tally's, and what is to be said of its asides.
     """
 
     name: str
     unit: str
     total: int
     claims: list[Claim]
-    rows: list[tuple[int, int]]
+    rows: list[tuple[Natural, int]]
     parts: list[Part]
     failures: list[Failure]
     asides: list[Aside]
     granularity: Granularity
     sites: int
     agree: int
+    warnings: list[str]
 
 
 def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
     """Check a convention against what was reported, everywhere that the tally speaks of.
 
     A part at a place that the ledger does not know, or one that the library did not place, is a failure with a
-    claim of 0; so is a charge that is no whole number. Asides are no call's.
+    claim of 0; so is a charge that is no whole number. A convention that charges more than 2**62 in all claims
+    nothing, and fails everywhere. Asides are no call's.
     """
+    tally = _borne_out(tally, ledger)
     charged = convention.charges(ledger)
     amounts = [0 if amount is None else int(amount) for _, amount in charged]
     broken = {i for i, (_, amount) in enumerate(charged) if amount is None or amount.denominator != 1}
+    if sum(map(abs, amounts)) > LARGEST:  # no document can hold that
+        amounts, broken = [0] * len(amounts), set(range(len(amounts)))
     entries = [entry for entry, _ in ledger.rows()]
-    parts: list[Part] = []
     failures: list[Failure] = []
-    for place, rows, reported in _places(tally, entries):
+    for (site, op, level), rows, reported in _places(tally, entries):
         claimed = sum(amounts[i] for i in rows)
-        if reported == claimed and not broken.intersection(rows):
-            parts += _split(rows, entries, amounts)
-        else:
-            site, op, level = place
+        if reported != claimed or broken.intersection(rows):
             failures.append(Failure(site=site, op=op, reported=reported, claimed=claimed, level=level))
-            parts.append(Part(site, op, reported))
-    order: dict[str, int] = {}
-    for entry in ledger.entries:
-        order.setdefault(entry.site, len(order))
-    parts.sort(key=lambda part: (order.get(part.site, len(order)), part.site, part.op or ""))
-    failures.sort(key=lambda f: (order.get(f.site, len(order)), f.site, f.op or ""))
+    failures = in_order(failures, entries)
+    parts = told(failures, entries, amounts)
     claims, indices = _claims([rule for rule, _ in charged], tally.unit)
-    where = _compared(tally, entries)
-    wrong = {_where(f.level, f.site, f.op) for f in failures}
+    sites, agree = compared(tally.granularity, parts, failures, entries)
     return Aligned(
         name=tally.name,
         unit=tally.unit,
@@ -107,12 +110,27 @@ def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
         failures=failures,
         asides=tally.asides,
         granularity=tally.granularity,
-        sites=len(where),
-        agree=len(where - wrong),
+        sites=sites,
+        agree=agree,
+        warnings=tally.warnings,
     )
 
 
 Place = tuple[str, str | None, Granularity]
+
+
+def _borne_out(tally: Tally, ledger: Ledger) -> Tally:
+    """The same tally, its asides `unattributed` if they cannot be what they say."""
+    if believed(tally.asides, tally.total or 0, sum(entry["calls"] for entry in ledger.entries)):
+        return tally
+    warnings = [
+        f"{aside.amount:+,} of its total is {aside.name} ({aside.because}), it says, and nothing bears that out"
+        for aside in tally.asides
+    ]
+    parts = [Part("", NOWHERE, aside.amount) for aside in tally.asides]
+    return msgspec.structs.replace(
+        tally, parts=[*tally.parts, *parts], asides=[], warnings=[*tally.warnings, *warnings]
+    )
 
 
 def _places(tally: Tally, entries: Sequence[Entry]) -> list[tuple[Place, list[int], int]]:
@@ -158,17 +176,55 @@ def _ops_named(tally: Tally, entries: Sequence[Entry]) -> set[str]:
     return {site for site, fit in fits.items() if fit}
 
 
-def _where(level: Granularity, site: str, op: str | None) -> str:
+def where(level: Granularity, site: str, op: str | None) -> str:
     """What counts as one place: a site, an op over the model, or the total."""
     return (op or "") if level == "op" else site
 
 
-def _compared(tally: Tally, entries: Sequence[Entry]) -> set[str]:
-    level = tally.granularity
-    if level == "total":
-        return {""}
-    places = [(entry.site, entry.op) for entry in entries] + [(part.site, part.op) for part in tally.parts]
-    return {_where(level, site, op) for site, op in places}
+def compared(
+    level: Granularity, parts: Iterable[Part], failures: Iterable[Failure], entries: Sequence[Entry]
+) -> tuple[int, int]:
+    """At how many places (of a tally's granularity) formulas and reports were compared, and at how many they agree.
+
+    They are the ledger's, and those that something was reported of (`told`).
+    """
+    places = [(entry.site, entry.op) for entry in entries] + [(part.site, part.op) for part in parts]
+    every = {""} if level == "total" else {where(level, site, op) for site, op in places}
+    return len(every), len(every - {where(f.level, f.site, f.op) for f in failures})
+
+
+def rows_at(entries: Sequence[Entry]) -> dict[Place, list[int]]:
+    """The rows (one entry for each) of every place that a failure may name."""
+    found: dict[Place, list[int]] = {}
+    for i, entry in enumerate(entries):
+        places: tuple[Place, ...] = (
+            ("", None, "total"),
+            ("", entry.op, "op"),
+            (entry.site, None, "site"),
+            (entry.site, entry.op, "operation"),
+        )
+        for place in places:
+            found.setdefault(place, []).append(i)
+    return found
+
+
+Found = TypeVar("Found", Part, Failure)
+
+
+def in_order(found: Iterable[Found], entries: Sequence[Entry]) -> list[Found]:
+    """In the order of the ledger's sites; what is at none of them comes last."""
+    order: dict[str, int] = {}
+    for entry in entries:
+        order.setdefault(entry.site, len(order))
+    return sorted(found, key=lambda at: (order.get(at.site, len(order)), at.site, at.op or ""))
+
+
+def told(failures: Sequence[Failure], entries: Sequence[Entry], amounts: Sequence[int]) -> list[Part]:
+    """What was reported: by site and op what the formulas give, and where they fail what it was instead."""
+    rows = rows_at(entries)
+    wrong = {i for failure in failures for i in rows.get(failure.place, ())}
+    parts = _split((i for i in range(len(entries)) if i not in wrong), entries, amounts)
+    return in_order([*parts, *(Part(f.site, f.op, f.reported) for f in failures)], entries)
 
 
 def _split(rows: Iterable[int], entries: Sequence[Entry], amounts: Sequence[int]) -> list[Part]:

@@ -75,7 +75,7 @@ def compare(
             tallies=[_with_convention(tally, ledger) for tally in tallies],
             source=sources.reference(),
             adapters={t.counter: adapters.about(t.counter).code for t in tallies},
-            asked=names if counters is not None else [],
+            asked=names if counters is not None else None,
         )
     )
 

@@ -61,6 +61,11 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
         """Whether any row is something else than the same numbers."""
         return any(row.mark not in FINE for row in self.rows)
 
+    @property
+    def compared(self) -> bool:
+        """Whether any counter has a number on both sides."""
+        return any(row.before is not None and row.after is not None for row in self.rows)
+
 
 def newest(listing: Listing, version: str | None) -> Release | None:
     """The newest release to install, if it was uploaded after `version`; None where that is the newest."""

@@ -21,7 +21,7 @@ from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
 from flopledger.reports.align import Aligned, align
 from flopledger.reports.documents.history import KIND, Change, History, Row
-from flopledger.reports.documents.reading import FORMAT
+from flopledger.reports.documents.reading import FORMAT, check_numbers
 from flopledger.reports.documents.run import Model, environment
 from flopledger.reports.reconcile import reconcile
 
@@ -149,7 +149,7 @@ def told(
             sites=side.sites,
             agree=side.agree,
             shims=tally.shims,
-            warnings=tally.warnings,
+            warnings=side.warnings,
         )
         if previous:
             step = reconcile(side, previous[1], ledger.rows())
@@ -160,7 +160,7 @@ def told(
                 changes.append(Change(**about_step, reconciliation=step))
         rows.append(row)
         previous = release.version, side
-    return History(
+    found_out = History(
         format=FORMAT,
         kind=KIND,
         flopledger=registry.version_of("flopledger") or "unknown",
@@ -171,6 +171,9 @@ def told(
         distribution=adapter.distribution,
         unit=adapter.unit,
         listed=listing.asked,
+        ledger=ledger.totals(),
         rows=rows,
         changes=changes,
     )
+    check_numbers(found_out)
+    return found_out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FOLDER = "__flops__"
+_TAKEN: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,11 +26,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class FlopSnapshot:
-    """The snapshots of one test: files in `__flops__` beside it, one for each `check`."""
+    """The snapshots of one test: files in `__flops__` beside it, one for each `check`.
 
-    def __init__(self, test: Path, name: str, update: bool):
-        self._test, self._name, self._update = test, name, update
+    `taken` says of every file, in a spelling that no file system tells apart, which check of which test has it.
+    """
+
+    def __init__(self, test: Path, name: str, update: bool, taken: dict[str, tuple[str, str]]):
+        self._test, self._name, self._update, self._taken = test, name, update, taken
         self._checks = 0
+        for file in [file for file, (owner, _) in taken.items() if owner == self._owner]:
+            del taken[file]  # the same test runs again
+
+    @property
+    def _owner(self) -> str:
+        return f"{self._test.name}::{self._name}"
 
     def check(
         self, model: nn.Module | str, inputs: Any = None, counters: Sequence[str] | None = None, *, name: str = ""
@@ -43,7 +54,8 @@ class FlopSnapshot:
 
         Raises:
             AssertionError: there is no snapshot yet, or something has moved; the message is the
-                reconciliation, operation by operation.
+                reconciliation, operation by operation. Also where another check has this one's file, and with
+                `--flop-update` where no counter has a number to write.
         """
         __tracebackhide__ = True
         from flopledger.counters.engine.adapters import at_hand
@@ -58,6 +70,7 @@ class FlopSnapshot:
 
         self._checks += 1
         place = self._place(name or ("" if self._checks == 1 else str(self._checks)))
+        self._take(place, f"check(name={name!r})" if name else f"check() number {self._checks}")
         now = snapshot(compare(model, inputs, counters=at_hand() if counters is None else counters).run)
         try:
             before = decode(place.read_bytes())
@@ -69,6 +82,8 @@ class FlopSnapshot:
                 pytest.fail(printable(said), pytrace=False)
             before = None
         if self._update:
+            if all(tally.total is None for tally in now.tallies):
+                pytest.fail(f"no counter has a number, so there is none to write to {place}", pytrace=False)
             if before is None or _timeless(before) != _timeless(now):
                 write_whole(place.parent, {place.name: encode(now)})
             return
@@ -79,6 +94,20 @@ class FlopSnapshot:
             text = shown(blocks(found))
             hint = printable(f"If this is meant, pytest --flop-update writes {place}")
             pytest.fail(f"{text}\n\n{hint}", pytrace=False)
+
+    def _take(self, place: Path, check: str) -> None:
+        """Fail where another check has this file: one of the two would be compared with the other's numbers."""
+        __tracebackhide__ = True
+        file = unicodedata.normalize("NFKC", str(place)).casefold()
+        if file in self._taken:
+            owner, other = self._taken[file]
+            where = "" if owner == self._owner else f" in {owner}"
+            pytest.fail(
+                f"{check} in {self._owner} and {other}{where} both have the file {place}; "
+                "give one of them another name",
+                pytrace=False,
+            )
+        self._taken[file] = self._owner, check
 
     def _place(self, name: str) -> Path:
         """The file of one check; a name that no file can have gets a digest of itself."""
@@ -103,7 +132,8 @@ def _timeless(found: Any) -> bytes:
 def flop_snapshot(request: pytest.FixtureRequest) -> FlopSnapshot:
     """What counters say of a model, compared with a file beside the test; `--flop-update` writes it."""
     name = request.node.nodeid.partition("::")[2].replace("::", ".")
-    return FlopSnapshot(request.path, name, bool(request.config.getoption("--flop-update")))
+    taken = request.config.stash.setdefault(_TAKEN, {})
+    return FlopSnapshot(request.path, name, bool(request.config.getoption("--flop-update")), taken)
 
 
 @pytest.fixture(name="assert_macs")

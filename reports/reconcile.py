@@ -16,7 +16,7 @@ from typing import Protocol
 
 import msgspec
 
-from flopledger.counters.tally import Aside
+from flopledger.counters.tally import Aside, Granularity, Natural
 from flopledger.reference_model.ledger import Call, Entry
 from flopledger.reports.align import Claim, Failure, failed
 
@@ -32,9 +32,9 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     left: int
     right: int
     difference: int
-    sites: int
-    verified_sites: int
-    elements: int
+    sites: Natural
+    verified_sites: Natural
+    elements: Natural
     left_because: str = ""
     right_because: str = ""
     left_source: str = ""
@@ -51,7 +51,7 @@ class Residue(msgspec.Struct, frozen=True, kw_only=True):
     reported: int
     claimed: int
     unexplained: int
-    level: str = "site"
+    level: Granularity = "site"
 
 
 class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):

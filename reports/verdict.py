@@ -6,10 +6,13 @@
   (`-c NAME`, `explain A B`, `counters=[…]`), or from any counter at all where none was named. A counter that
   is not installed, cannot count the model, crashes or is too slow in a run that names nobody is said, and wrong
   only if no other counted either.
+- Nor is there a number where no counter was at hand to be asked. Who asks for none by intent (`ledger`, a budget,
+  `counters=[]`) misses none.
 - A **history** (`releases`, `render`) is wrong if a step leaves a residual, if formulas fail at any release, or if no
   release has a number.
-- A **drift** (`drift`, `releases --new`, the pytest plugin) is wrong if anything moved, failed or began to count.
-  What was wrong in the baseline and is wrong alike now has not drifted.
+- A **drift** (`drift`, `releases --new`, the pytest plugin) is wrong if anything moved, failed or began to count, and
+  if there is nothing to compare: no counter has a number on both sides. What was wrong in the baseline and is wrong
+  alike now has not drifted.
 
 Each command that finds something wrong exits with status 1.
 """
@@ -24,10 +27,10 @@ from flopledger.reports.drift import Drift
 def wrong(found: Run | History | Drift) -> bool:
     """Whether something is wrong, as this module's text defines it."""
     if isinstance(found, Run):
-        return bool(failing(found) or without_number(found))
+        return bool(failing(found) or without_number(found) or nobody(found))
     if isinstance(found, History):
         return bool(unexplained(found) or failing_releases(found) or not found.counted)
-    return found.drifted
+    return found.drifted or not found.compared
 
 
 def failing(run: Run) -> list[TallyRecord]:
@@ -38,9 +41,14 @@ def failing(run: Run) -> list[TallyRecord]:
 def without_number(run: Run) -> list[TallyRecord]:
     """The counters that have no number although they were asked for."""
     missing = [tally for tally in run.tallies if tally.status != "counted"]
-    if run.asked:
+    if run.asked is not None:
         return [tally for tally in missing if tally.name in run.asked]
     return [] if run.counted() else missing
+
+
+def nobody(run: Run) -> bool:
+    """Whether there was no counter at all, though it was up to us to find some."""
+    return run.asked is None and not run.tallies
 
 
 def unexplained(found: History) -> list[Change]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -255,10 +256,33 @@ def test_a_baseline_is_taken_and_compared_with_today(tmp_path: Path) -> None:
     again = run("drift", "base/line.json", cwd=tmp_path)
     assert 0 == again.returncode, again.stdout + again.stderr
     path = tmp_path / "base" / "line.json"
-    path.write_text(path.read_text().replace("miniatures:Honest", "miniatures:LiesAtOneSite"))
+    honest = msgspec.json.decode(path.read_bytes())
+    liar = [{**tally, "counter": tally["counter"].replace("Honest", "LiesAtOneSite")} for tally in honest["tallies"]]
+    path.write_bytes(encode({**{name: value for name, value in honest.items() if name != "digest"}, "tallies": liar}))
     lied = run("drift", "base/line.json", cwd=tmp_path)
     assert 1 == lied.returncode
     assert "+5" in lied.stdout
+
+
+def test_a_baseline_without_a_number_is_not_written(tmp_path: Path) -> None:
+    """It would take the place of one that guards something; and whoever has one is told that it guards nothing."""
+    path = tmp_path / "base.json"
+    asked = ("-i", "1x3x32x32", "-c", "miniatures:SaysItCannot", "-o", path)
+    for before in (None, b"an older one"):
+        if before:
+            path.write_bytes(before)
+        done = run("snapshot", *asked)
+        assert (1, "", 1) == (done.returncode, done.stdout, len(done.stderr.splitlines())), done.stderr
+        assert f"No number from miniatures:SaysItCannot. Nothing is written to {path}." in done.stderr
+        assert before == (path.read_bytes() if path.exists() else None)
+    assert "nothing is written" in " ".join(run("snapshot", "--help").stdout.split())
+    path.write_bytes(encode(replace(BASE, tallies=[])))
+    done = run("drift", path, path)
+    assert (1, "") == (done.returncode, done.stderr)
+    assert "NOTHING TO COMPARE" in done.stdout
+    done = run("releases", "--new", "--baseline", path)
+    assert (2, "", 1) == (done.returncode, done.stdout, len(done.stderr.splitlines()))
+    assert "no counter has a number in" in done.stderr
 
 
 def test_a_live_models_snapshot_cannot_be_counted_again(tmp_path: Path) -> None:

@@ -92,6 +92,53 @@ def test_files_of_different_tests_never_meet(pytester: pytest.Pytester) -> None:
     assert all("snapshot" == json.loads(path.read_text())["kind"] for path in files)
 
 
+COLLIDING = """
+import pytest
+ASKED = "mobilenet_v2?width_mult=0.1", "1x3x32x32", ["miniatures:Honest"]
+def test_one_name_twice(flop_snapshot):
+    flop_snapshot.check(*ASKED, name="n")
+    flop_snapshot.check(*ASKED, name="n")
+def test_a_number_that_is_a_name(flop_snapshot):
+    flop_snapshot.check(*ASKED, name="2")
+    flop_snapshot.check(*ASKED)
+def test_names_that_differ_in_case(flop_snapshot):
+    flop_snapshot.check(*ASKED, name="A")
+    flop_snapshot.check(*ASKED, name="a")
+@pytest.mark.parametrize("x", ["b", "B"])
+def test_parameters(flop_snapshot, x):
+    flop_snapshot.check(*ASKED)
+def test_itself(flop_snapshot):
+    flop_snapshot.check(*ASKED, name="fine")
+    flop_snapshot.check(*ASKED, name="also fine")
+"""
+
+
+def test_two_checks_with_one_file_are_an_error(pytester: pytest.Pytester) -> None:
+    """The second would overwrite what the first wrote, and one of them would be compared with the other's numbers."""
+    pytester.makepyfile(test_net=COLLIDING)
+    for options in (["--flop-update"], []):
+        done = pytester.runpytest_subprocess(*options)
+        done.assert_outcomes(passed=2, failed=4)
+        done.stdout.fnmatch_lines([
+            "check(name='n') in test_net.py::test_one_name_twice and check(name='n') both have the file *",
+            "check() number 2 in test_net.py::test_a_number_that_is_a_name and check(name='2') both have the file *",
+            "check(name='a') in test_net.py::test_names_that_differ_in_case and check(name='A') both have the file *",
+            "check() number 1 in test_net.py::test_parameters*B* and check() number 1 in test_net.py::*both have*name",
+        ])  # fmt: skip
+
+
+def test_a_snapshot_without_a_number_is_not_written(pytester: pytest.Pytester) -> None:
+    """It would guard nothing, and pass for ever."""
+    pytester.makepyfile("""
+        def test_it(flop_snapshot):
+            flop_snapshot.check("mobilenet_v2?width_mult=0.1", "1x3x32x32", ["miniatures:SaysItCannot"])
+    """)
+    done = pytester.runpytest_subprocess("--flop-update")
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["no counter has a number, so there is none to write to *"])
+    assert not (pytester.path / "__flops__").exists()
+
+
 def test_loading_the_plugin_imports_no_torch(pytester: pytest.Pytester) -> None:
     """Every pytest run on the machine loads it, also those that have nothing to do with models."""
     pytester.makepyfile("""

@@ -21,11 +21,11 @@ import flopledger.reports.documents.run
 from flopledger.counters.condition import has
 from flopledger.counters.convention import Convention, Rule, rule
 from flopledger.counters.formula import Formula, Monomial, quantity
-from flopledger.counters.tally import Aside, Part, Tally, lost
+from flopledger.counters.tally import ADDITIONS, Aside, Part, Tally, lost
 from flopledger.reference_model.ledger import Call, Entry, Ledger
 from flopledger.reports.align import Aligned, Failure, align
-from flopledger.reports.documents.reading import RunError, encode
-from flopledger.reports.documents.run import Environment, Run, assemble, decode, schema
+from flopledger.reports.documents.reading import RunError, digest, encode
+from flopledger.reports.documents.run import Environment, Run, assemble, check, decode, schema
 from flopledger.reports.reconcile import reconcile
 
 
@@ -50,7 +50,7 @@ entries = st.builds(
     st.lists(
         st.builds(
             lambda amounts, times: Call(quantities=amounts, times=times),
-            st.dictionaries(st.sampled_from(QUANTITIES), st.integers(1, 10**13), max_size=3),
+            st.dictionaries(st.sampled_from(QUANTITIES), st.integers(1, 10**7), max_size=3),
             st.integers(1, 3),
         ),
         min_size=1,
@@ -115,7 +115,10 @@ def honest(draw: st.DrawFn, name: str, ledger: Ledger, convention: Convention) -
         first = draw(st.integers(0, int(amount)))
         op = entry.op if by_op[entry.site] or how in ("operation", "op") else None
         parts += [Part(entry.site, op, first), Part(entry.site, op, int(amount) - first)]
-    asides = draw(st.lists(st.builds(Aside, st.just("rounding"), st.integers(-9, 9), st.just("lost")), max_size=1))
+    counted, calls = sum(part.count for part in parts), sum(entry["calls"] for entry in ledger)
+    most = min(9, counted * ADDITIONS * calls >> 24)
+    lost = st.integers(-most, most)
+    asides = draw(st.lists(st.builds(Aside, st.just("rounding"), lost, st.just("lost")), max_size=1))
     unit = draw(st.sampled_from(["MAC", "FLOP"]))
     return tally(name, draw(st.permutations(parts)), unit=unit, granularity=how, asides=asides)
 
@@ -430,11 +433,12 @@ def test_the_schema_refuses_what_is_no_document() -> None:
 
 def test_what_a_float32_sum_lost_is_a_line_of_its_own() -> None:
     """Old thop prints 1,127,856,896 for 1,127,856,920: known to the last digit, so no residual, and not a site's."""
-    exact = sum(part.count for part in TRUE)
-    _, asides = lost(exact - 1, exact, 2**23)
-    side = align(tally("mini", TRUE, asides=asides), MACS, LEDGER)
+    site = Entry(site="a", op="conv", aten="aten.convolution", calls=calls(macs=2**25))
+    ledger, parts, exact = replace(LEDGER, entries=[site]), [Part("a", None, 2**25)], 2**25
+    _, asides = lost(exact - 1, exact, 2)
+    side = align(tally("mini", parts, asides=asides), MACS, ledger)
     assert (side.sites, side.failures) == (side.agree, [])
-    found = reconcile(side, align(tally("other", TRUE), MACS, LEDGER), LEDGER.rows())
+    found = reconcile(side, align(tally("other", parts), MACS, ledger), ledger.rows())
     (line,) = [line for line in found.lines if line.op == "rounding"]
     assert (-1, -1, 0) == (line.difference, found.difference, found.residual)
     assert f"exactly it is {exact:,}" in line.left_because
@@ -532,9 +536,11 @@ def test_another_format_is_refused_with_both_numbers(other: Any) -> None:
 
 
 def tampered(change: Callable[[dict[str, Any]], Any]) -> bytes:
+    """The document with a change, and a digest that fits it: the sums have to find it."""
     document = json.loads(DOCUMENT)
     change(document)
-    return json.dumps(document).encode()
+    del document["digest"]
+    return json.dumps({**document, "digest": digest(document)}).encode()
 
 
 @pytest.mark.parametrize(
@@ -586,13 +592,44 @@ def test_sums_that_do_not_hold_are_refused(change: Callable[[dict[str, Any]], An
 
 
 def test_exact_beyond_floats() -> None:
-    """Counts above 2⁵³, and above 64 bits, must come back to the digit."""
-    huge = Ledger(
-        model="m",
-        inputs=["1"],
-        params=1,
-        entries=[Entry(site="a", op="conv", aten="aten.c", calls=calls(macs=2**70 + 1))],
-    )
-    parts = [Part("a", None, 2**70 + 1)]
-    run = decode(encode(assembled(huge, (tally("l", parts), MACS), (tally("r", [Part("a", None, 1)]), MACS))))
-    assert run.tallies[0].total == 2**70 + 1
+    """Counts above 2⁵³ must come back to the digit; what is above 2⁶² is a fault of somebody's, and not written."""
+
+    def run(macs: int) -> Run:
+        site = Entry(site="a", op="conv", aten="aten.c", calls=calls(macs=macs))
+        ledger = Ledger(model="m", inputs=["1"], params=1, entries=[site])
+        return assembled(ledger, (tally("l", [Part("a", None, macs)]), MACS), (tally("r", [Part("a", None, 1)]), MACS))
+
+    assert 2**61 + 1 == decode(encode(run(2**61 + 1))).tallies[0].total
+    with pytest.raises(RunError, match=r"beyond 2\*\*62 is no amount \(ledger"):
+        run(2**62 + 1)
+
+
+def test_a_convention_that_charges_more_than_a_document_holds_claims_nothing() -> None:
+    """A product too many in a rule must not take the other counters' numbers away."""
+    wild = Convention("w", (rule("conv", "macs·macs·macs·macs·macs·macs·macs·macs·macs·macs", "a slip", "lib.py:1"),))
+    run = decode(encode(assembled(LEDGER, (tally("mini", TRUE), wild), (tally("other", TRUE), MACS))))
+    assert [1, 0] == [len(tally.failures) // 2 for tally in run.tallies]
+    assert 300 == run.between("mini", "other").residual
+
+
+def test_an_aside_that_nothing_bears_out_is_in_the_residual() -> None:
+    """A counter that loses a million, and calls it rounding, does not agree; nor one with a name of its own for it.
+
+    Of what is no rounding one for each call is believed: the model of this ledger makes five.
+    """
+    small = align(tally("mini", TRUE, asides=[Aside("sizes", 5, "products of sizes")]), MACS, LEDGER)
+    assert ([], small.sites) == (small.failures, small.agree)
+    other = align(tally("other", TRUE), MACS, LEDGER)
+    for name, amount in (("rounding", 1_000_000), ("rounding", -1), ("sizes", 6)):
+        aside = Aside(name, amount, "it says so")
+        side = align(tally("mini", TRUE, asides=[aside]), MACS, LEDGER)
+        assert ([], [amount]) == (side.asides, [failure.unexplained for failure in side.failures])
+        assert side.agree < side.sites
+        assert amount == reconcile(side, other, LEDGER.rows()).residual
+        assert [
+            f"{amount:+,} of its total is {name} (it says so), it says, and nothing bears that out"
+        ] == side.warnings
+        with pytest.raises(RunError, match=r"can be no rounding|parts of mini do not sum"):
+            run = assembled(LEDGER, (tally("mini", TRUE), MACS))
+            claimed = replace(run.tallies[0], asides=[aside], total=300 + amount)
+            check(replace(run, tallies=[claimed]))

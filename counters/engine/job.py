@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from flopledger.counters.tally import Count
+from flopledger.counters.tally import Count, Status
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
 
@@ -33,10 +33,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What a job's process leaves behind.
 
     `sources` are the files that the model was made from, where a version does not tell; `passing` marks a
-    failure of the moment, which need not be the same the next time.
+    failure of the moment, which need not be the same the next time. `rejected` is a model that cannot be had at all.
     """
 
-    status: str
+    status: Status | Literal["rejected"]
     count: Count | None = None
     ledger: Ledger | None = None
     version: str | None = None

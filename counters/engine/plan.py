@@ -248,7 +248,7 @@ def _tally(asked: Asked, answered: Answered | None) -> Tally:
     version = answer.version or asked.release or registry.version_of(adapter.distribution)
     common |= {"version": version, "device": answered.device or None, "seconds": answer.seconds}
     if answer.count is None:
-        status: Any = "failed" if answer.status == "rejected" else answer.status
+        status: Any = "failed" if answer.status in ("rejected", "counted") else answer.status  # no count, no number
         return Tally(**common, status=status, reason=answer.reason)
     # A count's fields are the tally's own, whichever these are.
     return Tally(**common, status="counted", **msgspec.structs.asdict(answer.count))

@@ -16,6 +16,7 @@ from flopledger.reports.command.options import (
     Timeout,
     app,
     compared,
+    note,
 )
 from flopledger.reports.pages.blocks import Column
 from flopledger.reports.pages.terminal import Format, show_json, show_table, show_text
@@ -63,4 +64,6 @@ def count(
         [Column("counter"), Column("version"), Column("total", True), Column("unit"), Column("MACs seen", True),
          Column("params", True), Column("status")], rows, form,
     )  # fmt: skip
+    if not rows:
+        note(words.anything_left(run))
     raise typer.Exit(int(wrong(run)))

@@ -75,6 +75,7 @@ def releases(
         _newer(counter, model, inputs, baseline, form, timeout, jobs, quiet, no_cache, trust)
     if not counter:
         fail("name a counter, as `flopledger counters` lists them, or ask for --new")
+    from flopledger.reports.documents.reading import encode
     from flopledger.reports.documents.writing import check_writable, write_whole
     from flopledger.reports.history import history
     from flopledger.reports.pages.files import history_files
@@ -97,7 +98,7 @@ def releases(
         print("flopledger: interrupted; what is finished is kept, and the same command goes on", file=sys.stderr)
         raise typer.Exit(130) from None
     if form is Format.json:
-        show_json(found)
+        sys.stdout.write(encode(found).decode())
     else:
         show(blocks(found), form)
     if out:
@@ -125,6 +126,8 @@ def _newer(
         check_trust(before, baseline, trust, model)
         model, inputs = before.model.spec, before.model.inputs
         versions = {t.name: (t.counter, t.version) for t in before.tallies if t.status == "counted"}
+        if not versions:
+            fail(f"no counter has a number in {baseline}, so there is nothing to compare; take a snapshot anew")
     else:
         versions = _installed()
     if counter is not None:

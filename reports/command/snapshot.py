@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 from typing import Annotated
 
@@ -39,21 +38,27 @@ def snapshot(
     no_cache: NoCache = False,
     quiet: Quiet = False,
 ) -> None:
-    """Keep what every counter says today as a baseline: a small JSON file to check in."""
+    """Keep what every counter says today as a baseline: a small JSON file to check in.
+
+    Where no counter has a number nothing is written, and a baseline that is there stays: one without a number
+    guards nothing. Exit 1 then, and where a formula fails or a counter that was asked for has no number.
+    """
     from flopledger.reports.documents.reading import encode
     from flopledger.reports.documents.snapshot import snapshot as pinned
-    from flopledger.reports.documents.writing import check_writable, write_whole
+    from flopledger.reports.documents.writing import check_file, through, write_file
     from flopledger.reports.pages import words
     from flopledger.reports.verdict import wrong
 
     with writing_to(out):
-        if out.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file, like baseline.json")
-        check_writable(out.parent)
+        check_file(out)
+        shown = through(out)  # a summary would be in the way of what reads it
     run = compared(model, inputs, counters, timeout, jobs, quiet, no_cache).run
+    if not run.counted():
+        note(f"{words.totals(run)} Nothing is written to {out}.")
+        raise typer.Exit(1)
     with writing_to(out):
-        write_whole(out.parent, {out.name: encode(pinned(run))})
-    if not quiet:
+        write_file(out, encode(pinned(run)))
+    if not quiet and not shown:
         show_text(words.totals(run), Format.table)
         wrote([out])
     if wrong(run):

@@ -1,13 +1,26 @@
-"""Reading the JSON documents that this program writes, whatever has become of them since."""
+"""Reading the JSON documents that this program writes, whatever has become of them since.
+
+Each has a `digest` of everything else in it. It is a seal against accidents and stray edits, not against somebody who
+makes another one: so whatever can be added up again is added up again, besides.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from flopledger.counters.tally import LARGEST
+
 FORMAT: Literal[2] = 2
+
+# One printable word: releases, and versions of packages, also of those that know nothing of PEP 440.
+Version = Annotated[str, msgspec.Meta(pattern=r"^[\w.+!-]{1,100}(?![\s\S])")]
+Moment = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)?(?![\s\S])")]
 
 
 class RunError(ValueError):
@@ -15,21 +28,31 @@ class RunError(ValueError):
 
 
 def encode(found: Any) -> bytes:
-    """A document as indented UTF-8 JSON, keys in the order of the types."""
-    return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
+    """A document as indented UTF-8 JSON, keys in the order of the types, and its digest."""
+    plain = msgspec.to_builtins(found)
+    return msgspec.json.format(msgspec.json.encode({**plain, "digest": digest(plain)}), indent=1) + b"\n"
 
 
-def parse(data: bytes, known: Mapping[str, type[Any]]) -> Any:
-    """The document of one of the `known` kinds; what has no kind is a run.
+def digest(plain: Any) -> str:
+    """The SHA-256 of a document without its digest: as JSON without blanks, keys in order of the alphabet.
+
+    So blanks, the ends of lines and the order of keys are nobody's business.
+    """
+    return hashlib.sha256(_canonical(plain)).hexdigest()
+
+
+def _canonical(found: Any) -> bytes:
+    return msgspec.json.encode(found, order="sorted")
+
+
+def parse(data: bytes, known: Mapping[str, tuple[type[Any], Callable[[Any], Any]]]) -> Any:
+    """The document of one of the `known` kinds, each with what adds it up; what has no kind is a run.
 
     Raises:
-        RunError: cut off, not JSON, another format or kind, or of another shape.
+        RunError: cut off, not JSON, another format or kind, of another shape, changed, or it does not add up.
     """
     kinds = " or ".join(known)
-    try:
-        head = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RunError(f"it is not whole JSON ({error})") from None
+    head = _decoded(data)
     if not isinstance(head, dict) or "format" not in head:
         raise RunError(f'it is JSON but not a {kinds} document (no "format")')
     if head["format"] == 1:
@@ -37,11 +60,80 @@ def parse(data: bytes, known: Mapping[str, type[Any]]) -> Any:
             f"it has format 1, written by an older flopledger, and this one reads format {FORMAT}; count again"
         )
     if head["format"] != FORMAT or isinstance(head["format"], bool):
-        raise RunError(f"it has format {head['format']!r}; this flopledger reads format {FORMAT}")
+        raise RunError(f"it has format {_short(repr(head['format']))}; this flopledger reads format {FORMAT}")
     kind = head.get("kind", "run")
     if not isinstance(kind, str) or kind not in known:
-        raise RunError(f"it is a document of kind {kind!r}; this needs a {kinds} document")
+        raise RunError(f"it is a document of kind {_short(repr(kind))}; this needs a {kinds} document")
+    if "digest" not in head:
+        raise RunError(f"it has format {FORMAT} but no digest: written by an older flopledger; count again")
+    shape, check = known[kind]
     try:
-        return msgspec.convert(head, known[kind])
+        found = msgspec.convert(head, shape)
     except msgspec.ValidationError as error:
-        raise RunError(f"it is not a {kind} document of format {FORMAT} ({error})") from None
+        raise RunError(f"it is not a {kind} document of format {FORMAT} ({_short(str(error))})") from None
+    seal = head.pop("digest")
+    if _canonical(found) != _canonical(head):
+        raise RunError(f"it has other fields than a {kind} document of format {FORMAT}")
+    check(found)
+    if seal != digest(head):
+        raise RunError("it was changed since it was written (its digest does not fit); count again")
+    return found
+
+
+def _decoded(data: bytes) -> Any:
+    """Any JSON with numbers that can be amounts, and nested no deeper than Python can follow."""
+    try:
+        found = msgspec.json.decode(data)
+        where = _beyond(found)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise RunError(f"it is not whole JSON ({_short(str(error))})") from None
+    if where is not None:
+        raise RunError(f"it has a number beyond 2**62, which is no amount ({_short('.'.join(where))})")
+    return found
+
+
+def check_numbers(found: Any) -> None:
+    """Raise RunError where a document to be written has a number that `parse` would not read."""
+    where = _beyond(msgspec.to_builtins(found))
+    if where is not None:
+        raise RunError(f"a number beyond 2**62 is no amount ({_short('.'.join(where))})")
+
+
+def _beyond(found: Any) -> list[str] | None:
+    """Where there is a number that is too large."""
+    if isinstance(found, dict):
+        inside = list(found.items())
+    elif isinstance(found, (list, tuple)):
+        inside = list(enumerate(found))
+    else:
+        return [] if isinstance(found, (int, float)) and abs(found) > LARGEST else None
+    for key, value in inside:
+        where = _beyond(value)
+        if where is not None:
+            return [str(key), *where]
+    return None
+
+
+def _short(text: str) -> str:
+    """What somebody else's text says, on one line that can be read."""
+    line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+    return line if len(line) <= 300 else f"{line[:300]}…"
+
+
+def check_moment(text: str, what: str) -> None:
+    """Raise RunError where what looks like a date is none."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise RunError(f"{what} is no date: {_short(text)}") from None
+
+
+def check_unlike(names: list[str], what: str) -> None:
+    """Raise RunError where a name comes twice."""
+    if len(names) != len(set(names)):
+        raise RunError(f"it has two {what} of one name")
+
+
+def quoted(name: str) -> str:
+    """A name for a message: on one line, and no longer than that."""
+    return _short(re.sub(r"\s", " ", name)) or "(no name)"

@@ -10,22 +10,34 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from flopledger.counters import registry
 from flopledger.counters.convention import Convention
-from flopledger.counters.tally import Aside, Granularity, Part, Status, Tally
-from flopledger.reference_model.ledger import Entry, Ledger
-from flopledger.reports.align import Claim, Failure, align
-from flopledger.reports.documents.reading import FORMAT, RunError, parse
+from flopledger.counters.formula import Case, Formula
+from flopledger.counters.tally import Aside, Granularity, Natural, Part, Status, Tally, believed
+from flopledger.reference_model import subject
+from flopledger.reference_model.ledger import MEANING, Entry, Ledger
+from flopledger.reports.align import Claim, Failure, align, compared, halved, in_order, rows_at, told
+from flopledger.reports.documents.reading import (
+    FORMAT,
+    Moment,
+    RunError,
+    Version,
+    check_moment,
+    check_numbers,
+    check_unlike,
+    parse,
+    quoted,
+)
 from flopledger.reports.reconcile import Reconciliation, Rows, reconcile
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    python: str
-    torch: str | None
+    python: Version
+    torch: Version | None
     platform: str
 
 
@@ -41,14 +53,14 @@ def environment() -> Environment:
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     spec: str
     inputs: list[str]
-    params: int
+    params: Natural
     device: str
 
 
 class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The ledger without the facts of its calls: charges have been computed from them already."""
 
-    totals: dict[str, int]
+    totals: dict[str, Natural]
     entries: list[Entry]
     notes: list[str] = []
     source: str = ""  # the code that makes ledgers, by its digest
@@ -67,14 +79,14 @@ class ConventionLine(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     when: str = ""
     count: int = 0
-    sites: int = 0
+    sites: Natural = 0
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
     """At how many places (of the tally's granularity) the formulas were compared, and agree."""
 
-    sites: int
-    agree: int
+    sites: Natural
+    agree: Natural
 
 
 class TallyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,20 +95,20 @@ class TallyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     counter: str
     distribution: str
-    version: str | None
-    release: str | None
+    version: Version | None
+    release: Version | None
     status: Status
     unit: str
-    total: int | None
-    params: int | None
+    total: Natural | None
+    params: Natural | None
     parts: list[Part]
     claims: list[Claim]
-    rows: list[tuple[int, int]]
+    rows: list[tuple[Natural, int]]
     verified: Verified
     shims: list[str]
-    uncounted: dict[str, int]
+    uncounted: dict[str, Natural]
     warnings: list[str]
-    seconds: float | None
+    seconds: Annotated[float, msgspec.Meta(ge=0)] | None
     reason: str | None
     granularity: Granularity = "site"
     device: str | None = None
@@ -115,16 +127,16 @@ class TallyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """`asked` are the counters that were asked for by name; empty where it was up to us."""
+    """`asked` are the counters that were asked for by name, perhaps none; null where it was up to us."""
 
     format: Literal[2]
-    flopledger: str
-    created: str
+    flopledger: Version
+    created: Moment
     environment: Environment
     model: Model
     ledger: LedgerRecord
     tallies: list[TallyRecord]
-    asked: list[str] = []
+    asked: list[str] | None = None
 
     def tally(self, name: str) -> TallyRecord:
         return next(tally for tally in self.tallies if tally.name == name)
@@ -201,18 +213,21 @@ def assemble(
     tallies: list[tuple[Tally, Convention]],
     source: str = "",
     adapters: Mapping[str, str] | None = None,
-    asked: Sequence[str] = (),
+    asked: Sequence[str] | None = None,
 ) -> Run:
     """Check every tally against its convention.
 
     `source` and `adapters` are the digests of the code that made the ledger and ran each counter; `asked` are
     the names of the counters that were asked for.
+
+    Raises:
+        RunError: a number beyond 2**62.
     """
     entries = [
         msgspec.structs.replace(entry, calls=[msgspec.structs.replace(call, facts={}) for call in entry.calls])
         for entry in ledger.entries
     ]
-    return Run(
+    run = Run(
         format=FORMAT,
         flopledger=flopledger,
         created=created,
@@ -222,8 +237,10 @@ def assemble(
         tallies=[
             _record(tally, convention, ledger, (adapters or {}).get(tally.counter, "")) for tally, convention in tallies
         ],
-        asked=list(asked),
+        asked=None if asked is None else list(asked),
     )
+    check_numbers(run)
+    return run
 
 
 def _record(tally: Tally, convention: Convention, ledger: Ledger, adapter: str) -> TallyRecord:
@@ -243,7 +260,7 @@ def _record(tally: Tally, convention: Convention, ledger: Ledger, adapter: str) 
         verified=Verified(sites=side.sites if side else 0, agree=side.agree if side else 0),
         shims=tally.shims,
         uncounted=tally.uncounted,
-        warnings=tally.warnings,
+        warnings=side.warnings if side else tally.warnings,
         seconds=tally.seconds,
         reason=tally.reason,
         granularity=tally.granularity,
@@ -258,26 +275,62 @@ def decode(data: bytes) -> Run:
     """Read a document and check that it adds up.
 
     Raises:
-        RunError: cut off, not JSON, another format, of another shape, or sums that do not hold.
+        RunError: cut off, not JSON, another format, of another shape, changed, or sums that do not hold.
     """
-    run: Run = parse(data, {"run": Run})
-    return check(run)
+    run: Run = parse(data, {"run": (Run, check)})
+    return run
 
 
 def check(run: Run) -> Run:
     """Add everything up again: a document that was changed by hand must not become a page.
 
     Raises:
-        RunError: a sum that does not hold.
+        RunError: what does not hold.
     """
+    check_moment(run.created, "when it was made")
+    check_model(run.model)
     names = [tally.name for tally in run.tallies]
-    if len(names) != len(set(names)):
-        raise RunError("it has two tallies of one name")
-    if run.ledger.totals != _totals(run.ledger.entries):
-        raise RunError("the ledger's entries do not sum to its totals")
-    for tally in run.counted():
-        _check_tally(tally, run.rows)
+    check_unlike(names, "tallies")
+    if stranger := next((name for name in run.asked or [] if name not in names), None):
+        raise RunError(f"{quoted(stranger)} was asked for and has no tally")
+    _check_ledger(run.ledger)
+    ledger = Ledger(model=run.model.spec, inputs=run.model.inputs, params=run.model.params, entries=run.ledger.entries)
+    for tally in run.tallies:
+        check_status(quoted(tally.name), tally.status, tally.total)
+        if tally.status == "counted":
+            _check_tally(tally, ledger)
+        elif tally.params is not None or tally.parts or tally.claims or tally.rows or tally.failures or tally.asides:
+            raise RunError(f"{quoted(tally.name)} did not count and has numbers")
+        elif tally.verified != Verified(sites=0, agree=0):
+            raise RunError(f"{quoted(tally.name)} did not count and was compared at {tally.verified.sites} places")
     return run
+
+
+def check_model(model: Model) -> None:
+    """Raise RunError where an input is no shape; the inputs of a live model, which has a bare name, are what it got."""
+    name = model.spec.partition("?")[0]
+    if ":" not in name and name != subject.DEFAULT_MODEL:
+        return
+    for text in model.inputs:
+        try:
+            subject.Input.parse(text)
+        except subject.SpecError as error:
+            raise RunError(f"its input {error}") from None
+
+
+def check_status(name: str, status: Status, total: int | None) -> None:
+    """Raise RunError unless a counter that counted, and no other, has a total."""
+    if (status == "counted") != (total is not None):
+        raise RunError(f"{name} is {status} and has {'no' if total is None else 'a'} total")
+
+
+def _check_ledger(ledger: LedgerRecord) -> None:
+    for entry in ledger.entries:
+        amounts = [value for call in entry.calls for value in call.quantities.values()]
+        if not entry.calls or any(call.times < 1 for call in entry.calls) or min(amounts, default=0) < 0:
+            raise RunError(f"the ledger's {quoted(entry.op)} at {quoted(entry.site)} has no calls, or fewer than none")
+    if ledger.totals != _totals(ledger.entries):
+        raise RunError("the ledger's entries do not sum to its totals")
 
 
 def _totals(entries: Sequence[Entry]) -> dict[str, int]:
@@ -288,35 +341,90 @@ def _totals(entries: Sequence[Entry]) -> dict[str, int]:
     return sums
 
 
-def _check_tally(tally: TallyRecord, rows: Rows) -> None:
+def _check_tally(tally: TallyRecord, ledger: Ledger) -> None:
+    name, entries = quoted(tally.name), [entry for entry, _ in ledger.rows()]
     asides = sum(aside.amount for aside in tally.asides)
     if tally.total is None or sum(part.count for part in tally.parts) + asides != tally.total:
-        raise RunError(f"the parts of {tally.name} do not sum to its total")
-    if len(tally.rows) != len(rows):
-        raise RunError(f"{tally.name} has {len(tally.rows)} rows where the ledger has {len(rows)} calls")
-    if not all(0 <= claim < len(tally.claims) for claim, _ in tally.rows):
-        raise RunError(f"a row of {tally.name} has a rule that it does not have")
+        raise RunError(f"the parts of {name} do not sum to its total")
+    if not believed(tally.asides, tally.total, sum(entry["calls"] for entry in ledger.entries)):
+        raise RunError(f"{name} has {asides:+,} in its total that can be no rounding, nor one for each call")
+    if len(tally.rows) != len(entries):
+        raise RunError(f"{name} has {len(tally.rows)} rows where the ledger has {len(entries)} calls")
+    if list(dict.fromkeys(claim for claim, _ in tally.rows)) != list(range(len(tally.claims))):
+        raise RunError(f"a row of {name} has a rule that it does not have, or a rule of it has no row")
     if sum(amount for _, amount in tally.rows) + tally.unexplained + asides != tally.total:
-        raise RunError(f"the rows of {tally.name}, and what no formula explains, do not sum to its total")
-    _check_places(tally, rows)
+        raise RunError(f"the rows of {name}, and what no formula explains, do not sum to its total")
+    _check_failures(tally, entries)
+    amounts = [amount for _, amount in tally.rows]
+    if tally.parts != told(tally.failures, entries, amounts):
+        raise RunError(f"the parts of {name} are not what its rows and failures say")
+    sites, agree = compared(tally.granularity, tally.parts, tally.failures, entries)
+    if tally.verified != Verified(sites=sites, agree=agree):
+        raise RunError(f"{name} says that it agrees at {tally.verified.agree} of {tally.verified.sites} places, "
+                       f"and it does at {agree} of {sites}")  # fmt: skip
+    _check_claims(tally, ledger)
 
 
-def _check_places(tally: TallyRecord, rows: Rows) -> None:
-    """A part is what was reported: where nothing failed, what the rows of that site and op charge."""
-    left: dict[tuple[str, str | None], int] = {}
-    for part in tally.parts:
-        left[part.site, part.op] = left.get((part.site, part.op), 0) + part.count
-    by_site: dict[str, int] = {}
-    for (entry, _), (_, amount) in zip(rows, tally.rows, strict=True):
-        by_site[entry.site] = by_site.get(entry.site, 0) + amount
-    if tally.granularity in ("op", "total"):
-        return
+LEVELS: dict[Granularity, tuple[Granularity, ...]] = {
+    "total": ("total",), "op": ("op",), "operation": ("operation",), "site": ("site", "operation"),
+}  # fmt: skip
+
+
+def _check_failures(tally: TallyRecord, entries: Sequence[Entry]) -> None:
+    """Each at a place of the tally's own granularity, once, with what its rows charge there."""
+    rows, name = rows_at(entries), quoted(tally.name)
+    if len({failure.place for failure in tally.failures}) != len(tally.failures):
+        raise RunError(f"{name} fails twice at one place")
+    if tally.failures != in_order(tally.failures, entries):
+        raise RunError(f"the failures of {name} are not in the order of the ledger")
     for failure in tally.failures:
-        by_site[failure.site] = by_site.get(failure.site, 0) + failure.unexplained
-    for (site, _), count in left.items():
-        by_site[site] = by_site.get(site, 0) - count
-    if wrong := next((site for site, rest in by_site.items() if rest), None):
-        raise RunError(f"the parts of {tally.name} at {wrong!r} are not what its rows and failures say")
+        if failure.level not in LEVELS[tally.granularity]:
+            raise RunError(f"{name} speaks of each {tally.granularity}, and fails at a {failure.level}")
+        if failure.claimed != sum(tally.rows[i][1] for i in rows.get(failure.place, ())):
+            raise RunError(f"what {name} claims at {quoted(failure.site)} is not what its rows charge there")
+
+
+def _check_claims(tally: TallyRecord, ledger: Ledger) -> None:
+    """Where a formula says it with the ledger's own quantities, the amounts are what it gives."""
+    name = quoted(tally.name)
+    if len(set(tally.claims)) != len(tally.claims):
+        raise RunError(f"{name} has one rule twice")
+    formulas = [_formula(claim.formula) for claim in tally.claims]
+    for claim, formula in zip(tally.claims, formulas, strict=True):
+        half = str(halved(formula)) if formula else claim.in_macs
+        if claim.in_macs != (half if tally.unit == "FLOP" else "") or (tally.unit == "FLOP" and not half):
+            raise RunError(f"{name} says {quoted(tally.unit)}s, and a formula of it in MACs is {quoted(claim.in_macs)}")
+    if not any(amount for _, amount in tally.rows):  # as where the formulas give more than 2**62
+        return
+    charges: dict[tuple[Any, ...], int] = {}  # a deep network makes the same call at many sites
+    for case, (claimed, amount) in zip(Convention(tally.counter, ()).cases(ledger), tally.rows, strict=True):
+        formula, call = formulas[claimed], case.call
+        if formula is None:
+            continue
+        alike = claimed, call.times, case.last, case.entry.params, tuple(call.quantities.items())
+        if alike not in charges:
+            charges[alike] = _charge(formula, case)
+        if amount != charges[alike]:
+            raise RunError(
+                f"{name} charges {amount:,} at {quoted(case.entry.site)}, which is not what its formula gives"
+            )
+
+
+def _formula(text: str) -> Formula | None:
+    """A formula of quantities that a document holds; those of a counter's own file, and `batch`, need more."""
+    try:
+        formula = Formula.parse(text)
+    except ValueError:
+        return None
+    return formula if formula.names <= {*MEANING, "calls", "last", "own_params"} else None
+
+
+def _charge(formula: Formula, case: Case) -> int:
+    """As `align` has it: whole, and 0 where there is no value."""
+    try:
+        return int(formula.over_calls(case))
+    except ArithmeticError:
+        return 0
 
 
 def read(path: Path) -> Run:
@@ -326,4 +434,11 @@ def read(path: Path) -> Run:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of the run document."""
-    return msgspec.json.schema(Run)
+    found = msgspec.json.schema(Run)
+    run = found["$defs"]["Run"]
+    run["properties"]["digest"] = {
+        "type": "string",
+        "description": "SHA-256 of everything else, as JSON without blanks and with sorted keys",
+    }
+    run["required"].append("digest")
+    return found

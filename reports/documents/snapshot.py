@@ -7,9 +7,27 @@ from typing import Literal
 
 import msgspec
 
-from flopledger.counters.tally import Status
-from flopledger.reports.documents.reading import FORMAT, RunError, parse
-from flopledger.reports.documents.run import ConventionLine, Environment, Model, Run, TallyRecord, Verified
+from flopledger.counters.tally import ROUNDING, Aside, Natural, Status, believed
+from flopledger.reports.documents.reading import (
+    FORMAT,
+    Moment,
+    RunError,
+    Version,
+    check_moment,
+    check_unlike,
+    parse,
+    quoted,
+)
+from flopledger.reports.documents.run import (
+    ConventionLine,
+    Environment,
+    Model,
+    Run,
+    TallyRecord,
+    Verified,
+    check_model,
+    check_status,
+)
 from flopledger.reports.documents.run import check as check_run
 
 
@@ -21,12 +39,12 @@ class Pinned(msgspec.Struct, frozen=True, kw_only=True):
 
     counter: str
     distribution: str
-    version: str | None
-    release: str | None
+    version: Version | None
+    release: Version | None
     unit: str
     status: Status
-    total: int | None
-    params: int | None
+    total: Natural | None
+    params: Natural | None
     reason: str | None
     lines: list[ConventionLine]
     unexplained: int
@@ -47,11 +65,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     format: Literal[2]
     kind: Literal["snapshot"]
-    flopledger: str
-    created: str
+    flopledger: Version
+    created: Moment
     environment: Environment
     model: Model
-    ledger: dict[str, int]
+    ledger: dict[str, Natural]
     source: str
     tallies: list[Pinned]
 
@@ -94,18 +112,43 @@ def decode(data: bytes) -> Snapshot:
     """Read a baseline; a run document is one too.
 
     Raises:
-        RunError: it cannot be read, or does not add up.
+        RunError: it cannot be read, was changed, or does not add up.
     """
-    found: Run | Snapshot = parse(data, {"snapshot": Snapshot, "run": Run})
-    if isinstance(found, Run):
-        found = snapshot(check_run(found))
-    names = [tally.name for tally in found.tallies]
-    if len(names) != len(set(names)):
-        raise RunError("it has two tallies of one name")
+    found: Run | Snapshot = parse(data, {"snapshot": (Snapshot, check), "run": (Run, check_run)})
+    return snapshot(found) if isinstance(found, Run) else found
+
+
+def check(found: Snapshot) -> Snapshot:
+    """Add everything up again.
+
+    Raises:
+        RunError: what does not hold.
+    """
+    check_moment(found.created, "when it was made")
+    check_model(found.model)
+    check_unlike([tally.name for tally in found.tallies], "tallies")
     for tally in found.tallies:
-        if tally.status == "counted" and tally.total != sum(line.count for line in tally.lines) + tally.unexplained:
-            raise RunError(f"the lines of {tally.name} do not sum to its total")
+        check_status(quoted(tally.name), tally.status, tally.total)
+        _check_pinned(tally, found.ledger.get("calls", 0))
     return found
+
+
+def _check_pinned(tally: Pinned, calls: int) -> None:
+    name, wrong = quoted(tally.name), tally.verified.sites - tally.verified.agree
+    if (tally.total or 0) != sum(line.count for line in tally.lines) + tally.unexplained:
+        raise RunError(f"the lines of {name} do not sum to its total")
+    if tally.total is None and (tally.lines or tally.verified.sites or tally.params is not None):
+        raise RunError(f"{name} did not count and has numbers")
+    if wrong < 0 or (tally.unexplained and not wrong):
+        raise RunError(f"{name} agrees at {tally.verified.agree} of {tally.verified.sites} places, and "
+                       f"{tally.unexplained:,} of it is unexplained")  # fmt: skip
+    rules = [str((line.op, line.formula, line.because, line.source, line.when)) for line in tally.lines if line.sites]
+    check_unlike(rules, "lines")
+    if any(line.count == 0 or line.formula == "0" or line.sites > calls for line in tally.lines):
+        raise RunError(f"a line of {name} charges nothing, or at more sites than the model has calls")
+    asides = [Aside(line.op, line.count, "") for line in tally.lines if line.op == ROUNDING or not line.sites]
+    if not believed(asides, tally.total or 0, calls):
+        raise RunError(f"{name} has more in its total of no operation than can be rounding, or one for each call")
 
 
 def read(path: Path) -> Snapshot:

@@ -326,7 +326,7 @@ def bundle() -> str:
     release = version("vl-convert-python")
     folder, name = releases.cache(), f"vega-{release}.js"
     with contextlib.suppress(OSError):
-        if _is_bundle(kept := (folder / name).read_bytes(), release):
+        if _is_bundle(kept := releases.read_file(folder / name), release):
             return kept.decode()
     import vl_convert
 

@@ -7,7 +7,6 @@ from flopledger.reports.pages import words
 from flopledger.reports.pages.blocks import Block, Column, Point, Table
 from flopledger.reports.pages.lines import of_drift
 from flopledger.reports.pages.words import op_word, signed, visible
-from flopledger.reports.verdict import wrong
 
 
 def blocks(found: Drift) -> list[Block]:
@@ -16,7 +15,7 @@ def blocks(found: Drift) -> list[Block]:
         [Column("counter"), Column("mark"), Column("baseline"), Column("", True), Column("now"), Column("", True),
          Column("change", True)],
         [
-            [visible(row.counter), row.mark, visible(row.before_version or ""), _number(row.before),
+            [visible(row.counter), _mark(row), visible(row.before_version or ""), _number(row.before),
              visible(row.after_version or ""), _number(row.after),
              "" if row.difference is None else signed(row.difference)]
             for row in found.rows
@@ -27,7 +26,21 @@ def blocks(found: Drift) -> list[Block]:
     for row in found.rows:
         said += _row(row)
     said += [f"note: {visible(text)}" for text in found.notes]
-    return [*said, "Something has drifted." if wrong(found) else "Nothing has drifted."]
+    return [*said, verdict(found)]
+
+
+def verdict(found: Drift) -> str:
+    """Whether anything has drifted, and whether that could be seen at all."""
+    if found.drifted:
+        return "Something has drifted."
+    if not found.compared:
+        return "NOTHING TO COMPARE: no counter has a number both then and now."
+    return "Nothing has drifted."
+
+
+def _mark(row: Row) -> str:
+    alike = row.mark == "same" and row.before is None and row.after is None
+    return "no number, then and now" if alike else row.mark
 
 
 def _row(row: Row) -> list[Block]:

@@ -37,10 +37,10 @@ def read(document: bytes) -> Run | History:
     """A run or a history document.
 
     Raises:
-        RunError: it cannot be read, or does not add up.
+        RunError: it cannot be read, was changed, or does not add up.
     """
-    found: Run | History = parse(document, {"run": Run, "history": History})
-    return check_history(found) if isinstance(found, History) else check_run(found)
+    found: Run | History = parse(document, {"run": (Run, check_run), "history": (History, check_history)})
+    return found
 
 
 def rendered(found: Run | History) -> dict[str, bytes]:

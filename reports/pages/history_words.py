@@ -53,13 +53,9 @@ def verdict(found: History) -> str:
     """Whether every step is explained, in words."""
     wrong, left = verdicts.failing_releases(found), verdicts.unexplained(found)
     if not found.counted:
-        return "NO NUMBER: no release counts this."
+        return "NO NUMBER: no release counts this." if found.rows else "NO NUMBER: there is no such release."
     if not wrong and not left:
-        checked = sum(row.sites for row in found.counted)
-        return (
-            f"Every step is explained: residual 0, and each release's formulas agree with what it reported at all "
-            f"of its sites ({number(checked)} checked)."
-        )
+        return _explained(found.counted)
     said = [f"{visible(c.before)} → {visible(c.after)} {signed(c.reconciliation.residual)}" for c in left]
     text = f"NOT EVERYTHING IS EXPLAINED: residuals at {words.listed(said)}. " if said else "The residuals are 0. "
     if wrong:
@@ -67,6 +63,17 @@ def verdict(found: History) -> str:
         more = [f"{len(wrong) - words.LISTED} more"] if len(wrong) > words.LISTED else []
         text += f"Formulas fail at sites of {words.listed(names + more)}."
     return text.strip()
+
+
+def _explained(counted: list[Row]) -> str:
+    """What holds where nothing is wrong: less where there is no step, or no site to check."""
+    checked = sum(row.sites for row in counted)
+    if not checked:
+        return "Nothing was checked: this model has no operation."
+    agree = f"agree with what it reported at all of its sites ({number(checked)} checked)."
+    if len(counted) == 1:
+        return f"One release counts this, so there is no step to explain; its formulas {agree}"
+    return f"Every step is explained: residual 0, and each release's formulas {agree}"
 
 
 def shapes(found: History) -> str:

@@ -222,6 +222,8 @@ def anything_left(run: Run) -> str:
         said.append(f"The stated formulas fail for {listed(who)}.")
     if missing:
         said.append(f"NO NUMBER from {listed([visible(tally.name) for tally in missing])}, which was asked for.")
+    if verdict.nobody(run):
+        said.append("NO NUMBER: no counter is at hand.")
     if said:
         return " ".join(said)
     if not every:
