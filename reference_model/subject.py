@@ -35,6 +35,7 @@ DEFAULT_INPUT = "1x3x416x416"
 _SHAPE = re.compile(r"(\d+(?:x\d+)*)(?::([a-z]\w*))?", re.IGNORECASE)
 _DTYPES = ("float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 complex128").split()
 _LARGEST = 2**40
+_REGISTERED = re.compile(r"^@register_model\((?:name=\"(\w+)\")?\)$[\s\S]*?^def (\w+)\(", re.MULTILINE)
 STANDARD = [  # where the standard library is, as entries of the search path
     entry for folder in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
     for entry in (folder, str(Path(folder, "lib-dynload")))
@@ -333,13 +334,15 @@ def _own() -> list[str]:
     return [DEFAULT_MODEL]
 
 
+@functools.cache
 def _torchvision_names() -> list[str]:
-    # Imported only to answer a wrong name: two seconds for the right one are well spent.
-    try:
-        from torchvision import models
-    except Exception:  # missing, or built for another torch: then there is nothing to suggest
-        return []
-    return list(models.list_models())
+    """torchvision's models, read off its source: importing it takes seconds, for a hint about a typing error."""
+    found = importlib.util.find_spec("torchvision")
+    folders = found.submodule_search_locations if found else None
+    texts = [
+        path.read_text("utf-8", "replace") for each in folders or [] for path in Path(each, "models").rglob("*.py")
+    ]
+    return sorted({named or made for text in texts for named, made in _REGISTERED.findall(text)})
 
 
 def working_directory() -> str:

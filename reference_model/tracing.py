@@ -67,7 +67,7 @@ def trace(
     params = sum(p.numel() for p in model.parameters())
     notes: list[str] = []
     used = "meta"
-    load_others()
+    troubles = load_others()
     recorder = Recorder(model)
     with in_eval(model), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -96,7 +96,7 @@ def trace(
         params=params,
         entries=recorder.ledger_entries(),
         device=used,
-        notes=notes,
+        notes=[*notes, *troubles],
         modules=recorder.modules,
         input_shapes=[list(value.shape) if isinstance(value, Tensor) else None for value in inputs],
     )

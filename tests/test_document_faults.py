@@ -136,8 +136,10 @@ def test_a_message_never_repeats_a_megabyte() -> None:
 @pytest.mark.parametrize("status", ["counted", "rejected", "failed", "timeout", "a word", "", "\n", "unsupported"])
 def test_whatever_a_worker_answers_the_document_can_be_read(status: str, tmp_path: Path) -> None:
     """A model that failed on meta and on real tensors alike left a status that `render` and `drift` did not know."""
-    (tmp_path / "answer.json").write_bytes(msgspec.json.encode({"status": status, "reason": "it says so"}))
-    answer = _answer(None, tmp_path, None)
+    with (tmp_path / "paper").open("w+b") as paper:
+        paper.write(msgspec.json.encode({"status": status, "reason": "it says so"}))
+        paper.flush()
+        answer = _answer(None, paper, None)
     spec = Spec.parse("mobilenet_v2", ["1x3x8x8"])
     tally = _tally(Asked.parse("torch"), Answered(spec=spec, name="torch", answer=answer, device="cpu"))
     run = assembled(LEDGER, [(tally, MACS)])

@@ -30,8 +30,9 @@ from flopledger.counters.engine.job import LEDGER, Answer
 from flopledger.counters.engine.overlays import OverlayError, cache, read_file, write_file
 from flopledger.counters.engine.sources import reference, source
 from flopledger.counters.registry import is_editable, version_of
-from flopledger.counters.tally import checked
+from flopledger.counters.tally import checked, exact
 from flopledger.reference_model import subject
+from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
 
 __all__ = ["Kept", "file", "find", "key", "ledger_key", "reference", "source", "unseen"]
@@ -95,12 +96,24 @@ def find(name: str, key: str) -> Kept | None:
         kept = msgspec.json.decode(content, type=Kept)
         if kept.answer.count is not None:
             checked(kept.answer.count)
+        if kept.answer.ledger is not None:
+            _check_ledger(kept.answer.ledger)
     except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
         return None
     failed = kept.answer.status != "counted"
     if kept.name != name or (failed and kept.circumstances != _circumstances()):
         return None
     return kept if kept.sources == _contents(kept.sources) else None
+
+
+def _check_ledger(ledger: Ledger) -> None:
+    """Raises ValueError where a number cannot be one of a ledger."""
+    exact(ledger.params)
+    for _, call in ledger.rows():
+        for value in (call.times - 1, *call.quantities.values()):
+            exact(value)
+    for value in ledger.totals().values():
+        exact(value)
 
 
 def file(name: str, key: str, device: str, answer: Answer) -> str | None:

@@ -24,7 +24,7 @@ from packaging.version import InvalidVersion, Version
 
 from flopledger.counters.engine.installer import INSTALL_TIMEOUT, OverlayError, Unreachable, install
 
-__all__ = ["INSTALL_TIMEOUT", "OverlayError", "Unreachable", "cache", "came_from", "overlay", "put_first", "read_file",
+__all__ = ["INSTALL_TIMEOUT", "OverlayError", "Unreachable", "cache", "came_from", "is_ready", "overlay", "put_first", "read_file",
            "sound", "split", "where", "write_file"]  # fmt: skip
 STAGING = ".installing-"
 _MOST_READ = 1 << 28  # bytes of a file in the cache
@@ -89,6 +89,11 @@ def where(distribution: str, release: str) -> Path:
     """The folder of an overlay, installed or not; whatever the names are, it is right in the folder of overlays."""
     name = re.sub(r"[^\w.+!-]", "_", f"{distribution}-{release}", flags=re.ASCII)
     return cache() / "overlays" / name[:200]
+
+
+def is_ready(distribution: str, release: str) -> bool:
+    """Whether a release is installed already, and sound."""
+    return sound(where(distribution, release), distribution, release)
 
 
 def overlay(distribution: str, release: str) -> Path:

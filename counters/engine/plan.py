@@ -221,7 +221,7 @@ def answers(
 
 def _refused(job: Job, asked: Asked, may_install: Callable[[], bool]) -> Answered | None:
     """The answer of a release that would have to be installed, where that may not be."""
-    if not job.release or overlays.where(asked.adapter.distribution, job.release).is_dir() or may_install():
+    if not job.release or overlays.is_ready(job.distribution, job.release) or may_install():
         return None
     reason = "not installed here yet, and the package index cannot be reached"
     return Answered(spec=job.spec, name=asked.name, answer=Answer(status="unavailable", reason=reason))

@@ -216,7 +216,7 @@ def _environment(**values: str) -> Iterator[None]:
 
 def _limit(job: Job, timeout: float) -> float:
     """The seconds that a job may take: longer where pip has to install a release first."""
-    if not job.release or overlays.where(job.distribution, job.release).is_dir():
+    if not job.release or overlays.is_ready(job.distribution, job.release):
         return timeout
     return timeout + overlays.INSTALL_TIMEOUT
 

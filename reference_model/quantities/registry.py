@@ -47,10 +47,18 @@ def function(*names: str) -> Callable[[Pricer], Pricer]:
 
 
 @cache
-def load_others() -> None:
-    """Import the modules with which other packages price operators of their own."""
+def load_others() -> tuple[str, ...]:
+    """Import the modules with which other packages price operators of their own; what cannot be, in words."""
+    troubles = []
     for point in metadata.entry_points(group=GROUP):
-        point.load()
+        try:
+            point.load()
+        except (Exception, SystemExit) as error:
+            troubles.append(
+                f"{point.value}, with which another package prices operators, cannot be loaded: "
+                f"{type(error).__name__}; what it would price is unclassified"
+            )
+    return tuple(troubles)
 
 
 @cache
