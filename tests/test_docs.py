@@ -139,3 +139,17 @@ def test_the_other_commands_of_the_walk_through_work(example: Path) -> None:
     for command in commands:
         if command.startswith("flopledger ") and "check" not in command and "releases" not in command:
             run(f"{BIN}/{command}", example.parent)
+
+
+def test_every_claim_on_security_names_a_test_that_is_there() -> None:
+    """A claim without a test is a hope."""
+    text = (TOP / "SECURITY.md").read_text()
+    named = set(re.findall(r"`(tests/\w+\.py)(?:::(\w+))?`", text))
+    assert len(named) > 25
+    for file, test in named:
+        source = (TOP / file).read_text()
+        assert not test or re.search(rf"^def {test}\(", source, re.MULTILINE), (file, test)
+    claims = re.findall(r"^- (?:(?!\n- |\n\n).|\n)*", text.partition("## What is not trusted")[2], re.MULTILINE)
+    assert claims
+    for claim in claims:
+        assert "`tests/" in claim

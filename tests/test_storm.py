@@ -38,10 +38,11 @@ SPEC = Spec.parse("mobilenet_v2", ["1x3x32x32"])
 DOCUMENTS = documents()
 PLACES = {kind: [path for path, _ in places(document)] for kind, document in DOCUMENTS.items()}
 KNOWN = [
-    "", "-", "--", ".", "/", "~", "\x00", "\x1b[2J", "\udcff", "a\nb", "😀", "٣", "x" * 300, "../../etc", "/dev/zero", "@ledger",
-    "thop", "thop==", "==1", "thop==1.*", "thop==" + "9" * 5000, "mobilenet_v2", "mobilenet_v2?", "mobilenet_v2?a=", "a:b",
-    "mobilenet_v2?width_mult={[]:1}", "mobilenet_v2?x=" + "[" * 300, "torchvision:", "torchvision:x", ":x", "x.py", "x.py:",
-    "1x3x32x32", "0", "1x" * 30 + "1", "1x3:float23", "9" * 400, "1e300", "inf", "nan", "-1", "json", "markdown",
+    "", "-", "--", ".", "/", "~", "\x00", "\x1b[2J", "\udcff", "a\nb", "😀", "٣", "x" * 300, "../../etc", "/dev/zero",
+    "@ledger", "thop", "thop==", "==1", "thop==1.*", "thop==" + "9" * 5000, "a:b", ":x", "x.py", "x.py:",
+    "mobilenet_v2", "mobilenet_v2?", "mobilenet_v2?a=", "mobilenet_v2?width_mult={[]:1}", "mobilenet_v2?x=" + "[" * 300,
+    "torchvision:", "torchvision:x", "1x3x32x32", "0", "1x" * 30 + "1", "1x3:float23", "9" * 400, "1e300", "inf", "nan",
+    "-1", "json", "markdown",
 ]  # fmt: skip
 words = st.text(max_size=10) | st.sampled_from(KNOWN)
 values = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats() | words
@@ -54,7 +55,7 @@ def calm(examples: int) -> settings:
 
 @pytest.fixture(scope="module", autouse=True)
 def _nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A cache, a TMPDIR and a working directory of its own, the same handlers, and no process or file more at the end."""
+    """A cache, a TMPDIR and a working directory of its own, and no process or file more at the end."""
     here, folder = Path.cwd(), tmp_path_factory.mktemp("storm")
     for name in ("cache", "tmp", "work"):
         (folder / name).mkdir()

@@ -24,8 +24,8 @@ from packaging.version import InvalidVersion, Version
 
 from flopledger.counters.engine.installer import INSTALL_TIMEOUT, OverlayError, Unreachable, install
 
-__all__ = ["INSTALL_TIMEOUT", "OverlayError", "Unreachable", "cache", "came_from", "is_ready", "overlay", "put_first", "read_file",
-           "sound", "split", "where", "write_file"]  # fmt: skip
+__all__ = ["INSTALL_TIMEOUT", "OverlayError", "Unreachable", "cache", "came_from", "is_ready", "overlay", "put_first",
+           "read_file", "sound", "split", "where", "write_file"]  # fmt: skip
 STAGING = ".installing-"
 _MOST_READ = 1 << 28  # bytes of a file in the cache
 _LONGEST = 100  # characters of a version; the longest published one of a counter has 24
