@@ -50,7 +50,7 @@ entries = st.builds(
     st.lists(
         st.builds(
             lambda amounts, times: Call(quantities=amounts, times=times),
-            st.dictionaries(st.sampled_from(QUANTITIES), st.integers(1, 10**13), max_size=3),
+            st.dictionaries(st.sampled_from(QUANTITIES), st.integers(1, 10**7), max_size=3),
             st.integers(1, 3),
         ),
         min_size=1,

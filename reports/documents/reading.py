@@ -38,7 +38,11 @@ def digest(plain: Any) -> str:
 
     So blanks, the ends of lines and the order of keys are nobody's business.
     """
-    return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()
+    return hashlib.sha256(_canonical(plain)).hexdigest()
+
+
+def _canonical(found: Any) -> bytes:
+    return msgspec.json.encode(msgspec.to_builtins(found), order="deterministic")
 
 
 def parse(data: bytes, known: Mapping[str, tuple[type[Any], Callable[[Any], Any]]]) -> Any:
@@ -67,8 +71,11 @@ def parse(data: bytes, known: Mapping[str, tuple[type[Any], Callable[[Any], Any]
         found = msgspec.convert(head, shape)
     except msgspec.ValidationError as error:
         raise RunError(f"it is not a {kind} document of format {FORMAT} ({_short(str(error))})") from None
+    seal = head.pop("digest")
+    if _canonical(found) != _canonical(head):
+        raise RunError(f"it has other fields than a {kind} document of format {FORMAT}")
     check(found)
-    if head.pop("digest") != digest(head):
+    if seal != digest(head):
         raise RunError("it was changed since it was written (its digest does not fit); count again")
     return found
 

@@ -1,0 +1,241 @@
+"""Every field of every document, changed by hand: refused by the seal, and without it by what adds up."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from documents import changes, documents, sealed, value_at, with_value
+
+from flopledger.reports.documents import snapshot as snapshots
+from flopledger.reports.documents.history import History
+from flopledger.reports.documents.reading import RunError, digest
+from flopledger.reports.documents.run import Run
+from flopledger.reports.documents.snapshot import Snapshot
+from flopledger.reports.drift import drift
+from flopledger.reports.pages import drift_words, history_markdown, markdown
+from flopledger.reports.pages.files import read
+from flopledger.reports.pages.terminal import shown
+
+DOCUMENTS = documents()
+KINDS = list(DOCUMENTS)
+
+# What is said once in a document and follows from nothing else there. Only the seal keeps these from a stray edit.
+# Statements: they are shown as they stand, and no number depends on them.
+STATED = {
+    "run": """
+        flopledger environment.python environment.torch environment.platform model.spec model.device
+        ledger.entries.*.aten ledger.entries.*.inside ledger.entries.*.inside.* ledger.entries.*.base
+        ledger.notes ledger.notes.* ledger.source
+        tallies.*.distribution tallies.*.claims.*.because tallies.*.claims.*.source
+        tallies.*.claims.*.when tallies.*.shims tallies.*.shims.* tallies.*.warnings tallies.*.warnings.*
+        tallies.*.seconds tallies.*.reason tallies.*.device tallies.*.adapter tallies.*.asides.*.because
+    """,
+    "history": """
+        flopledger environment.python environment.torch environment.platform model.spec model.device distribution unit
+        rows.*.reason rows.*.yanked rows.*.shims rows.*.shims.* rows.*.warnings rows.*.warnings.*
+        changes.*.reconciliation.lines changes.*.reconciliation.lines.*.elements
+        changes.*.reconciliation.lines.*.op changes.*.reconciliation.lines.*.left_source
+        changes.*.reconciliation.lines.*.right_source
+    """,
+    "snapshot": """
+        flopledger environment.python environment.torch environment.platform model.device source
+        tallies.*.distribution tallies.*.version tallies.*.reason tallies.*.lines.*.because tallies.*.lines.*.source
+        tallies.*.lines.*.when tallies.*.lines.*.sites tallies.*.adapter tallies.*.warnings tallies.*.warnings.*
+    """,
+}
+# And these: numbers that are known nowhere else, names that decide what is added to what, and whole counters.
+SEALED = {
+    "run": """
+        model.inputs model.params ledger.entries.*.module ledger.entries.*.leaf ledger.entries.*.api
+        ledger.entries.*.params tallies tallies.*.counter tallies.*.version tallies.*.release
+        tallies.*.unit tallies.*.params
+        tallies.*.claims.*.formula tallies.*.uncounted tallies.*.uncounted.aten::roll asked asked.*
+    """,
+    "history": """
+        model.inputs model.params ledger ledger.calls ledger.macs ledger.outputs rows rows.*.release rows.*.params
+        changes.*.reconciliation.lines.*.left_formula changes.*.reconciliation.lines.*.right_formula
+        changes.*.reconciliation.lines.*.left_because changes.*.reconciliation.lines.*.right_because
+        changes.*.reconciliation.lines.*.failing.* changes.*.reconciliation.residue
+        changes.*.reconciliation.residue.*.site changes.*.reconciliation.residue.*.op
+    """,
+    "snapshot": """
+        model.spec model.inputs model.params ledger ledger.calls ledger.macs ledger.outputs tallies tallies.*.counter
+        tallies.*.release tallies.*.unit tallies.*.params tallies.*.lines tallies.*.lines.*.op
+        tallies.*.lines.*.formula tallies.*.verified.sites tallies.*.verified.agree
+    """,
+}
+
+
+def understood(kind: str, data: bytes) -> Run | History | Snapshot:
+    return snapshots.decode(data) if kind == "snapshot" else read(data)
+
+
+def name(path: tuple[str | int, ...]) -> str:
+    """Where a change was made, whichever of a list it was: `tallies.*.total`."""
+    return ".".join("*" if isinstance(step, int) else step for step in path)
+
+
+def page(found: Run | History | Snapshot) -> str:
+    """All that a person reads of a document, as text."""
+    if isinstance(found, Run):
+        return markdown.render(found)
+    if isinstance(found, History):
+        return history_markdown.render(found)
+    return shown(drift_words.blocks(drift(understood("snapshot", sealed(OTHER)), found)), width=300)  # type: ignore[arg-type]
+
+
+OTHER = with_value(DOCUMENTS["snapshot"], ("tallies", 1, "lines", 0, "count"), 1 << 27)
+OTHER = with_value(
+    OTHER, ("tallies", 1, "total"), sum(line["count"] for line in value_at(OTHER, ("tallies", 1, "lines")))
+)
+
+
+def numbers(text: str, *less: Any) -> Counter[str]:
+    """The numbers in a page, without those in texts that were exchanged."""
+    plain = text.replace("\\", "")
+    for one in less:
+        for said in one if isinstance(one, list) else [one]:
+            plain = plain.replace(str(said), "") if said not in (None, "") else plain
+    return Counter(re.findall(r"[−+]?\d[\d,.]*", plain))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_document_itself_is_read(kind: str) -> None:
+    """A test of refusals is empty where everything is refused."""
+    assert understood(kind, sealed(DOCUMENTS[kind]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_seal_refuses_every_change_of_every_field(kind: str) -> None:
+    """A merge that went wrong, an editor's stray key: whatever it hit, nobody must read the result as counted."""
+    plain, seal = DOCUMENTS[kind], digest(DOCUMENTS[kind])
+    read_so_far: set[str] = set()
+    for path, changed in changes(plain):
+        assert digest(changed) != seal, path
+        if name(path) not in read_so_far:
+            read_so_far.add(name(path))
+            with pytest.raises(RunError) as caught:
+                understood(kind, json.dumps({**changed, "digest": seal}).encode())
+            assert 1 == len(str(caught.value).splitlines())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_the_seal_whatever_follows_from_the_rest_is_refused(kind: str) -> None:
+    """A program of ours that writes wrong sums seals them, too: what is redundant has to fit."""
+    expected = set(STATED[kind].split()) | set(SEALED[kind].split())
+    accepted: set[str] = set()
+    for path, changed in changes(DOCUMENTS[kind]):
+        try:
+            understood(kind, sealed(changed))
+        except RunError as error:
+            assert 1 == len(str(error).splitlines()), path
+            assert len(str(error)) < 1000, path
+        else:
+            accepted.add(name(path))
+    assert expected == accepted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_statement_changes_no_number(kind: str) -> None:
+    """What can only be sealed is shown as it stands, and nothing is computed from it."""
+    plain, stated = DOCUMENTS[kind], set(STATED[kind].split())
+    before = page(understood(kind, sealed(plain)))
+    seen: Counter[str] = Counter()
+    for path, changed in changes(plain):
+        where = name(path)
+        old, new = value_at(plain, path), value_at(changed, path)
+        adds_digits = new == "0" or (isinstance(new, str) and not new.isprintable())
+        if where not in stated or seen[where] > 12 or adds_digits:
+            continue
+        try:
+            found = understood(kind, sealed(changed))
+        except RunError:
+            continue
+        seen[where] += 1
+        assert numbers(before, new, old) == numbers(page(found), new, old), (path, new)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_blanks_the_order_of_keys_and_line_ends_are_nobodys_business(kind: str) -> None:
+    """A baseline goes through git, editors and formatters; none of them changes what it says."""
+    data = sealed(DOCUMENTS[kind])
+    document = json.loads(data)
+    turned = json.dumps(dict(reversed(document.items())), indent=4, ensure_ascii=False).replace("\n", "\r\n")
+    assert understood(kind, data) == understood(kind, turned.encode()) == understood(kind, b"\n " + data + b"\t\n")
+
+
+def test_a_document_without_a_digest_is_an_older_ones(tmp_path: Path) -> None:
+    """It is not damaged: whoever has one needs to know that counting again is all."""
+    for kind, plain in DOCUMENTS.items():
+        with pytest.raises(RunError, match=r"no digest: written by an older flopledger; count again$"):
+            understood(kind, json.dumps(plain).encode())
+
+
+MESSAGES = [
+    ("run", ("tallies", 1, "verified", "agree"), 1, "agrees at 1 of"),
+    ("run", ("tallies", 0, "asides", 0, "amount"), -(1 << 20), "do not sum to its total"),
+    ("run", ("tallies", 0, "failures", 0, "claimed"), 1, "what no formula explains, do not sum"),
+    ("run", ("tallies", 3, "status"), "counted", "is counted and has no total"),
+    ("run", ("model", "inputs", 0), "1x3xbig", "is not a shape"),
+    ("run", ("created",), "2026-13-01T00:00:00Z", "is no date"),
+    ("run", ("asked", 0), "nobody", "nobody was asked for and has no tally"),
+    ("history", ("changes", 0), None, "not a history document"),
+    ("history", ("changes",), [], "moved the total and has no change"),
+    ("history", ("rows", 1, "uploaded"), "yesterday", "not a history document"),
+    ("history", ("rows", 1, "agree"), 99, "agrees at 99 of"),
+    ("history", ("rows", 1, "release"), "1.0\n2.0", "not a history document"),
+    ("snapshot", ("tallies", 0, "lines", 0, "count"), -7, "do not sum to its total"),
+    ("snapshot", ("tallies", 0, "total"), 10**400, "beyond 2**62"),
+    ("snapshot", ("tallies", 0, "verified", "agree"), 99, "agrees at 99 of"),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "value", "said"), MESSAGES, ids=[name(m[1]) for m in MESSAGES])
+def test_the_line_says_what_is_wrong(kind: str, path: tuple[str | int, ...], value: Any, said: str) -> None:
+    """`its digest does not fit` is all that can be said of most changes; of these there is more to say."""
+    with pytest.raises(RunError) as caught:
+        understood(kind, sealed(with_value(DOCUMENTS[kind], path, value)))
+    assert said in str(caught.value)
+
+
+def both_sides_up(change: dict[str, Any]) -> None:
+    line = change["reconciliation"]["lines"][0]
+    line["left"] += 1000
+    line["right"] += 1000
+
+
+def test_a_lines_two_sides_shifted_together_are_refused() -> None:
+    """The difference stays, and both amounts on the page are wrong."""
+    document = json.loads(sealed(DOCUMENTS["history"]))
+    del document["digest"]
+    both_sides_up(document["changes"][0])
+    with pytest.raises(RunError, match=r"the lines of the step to 2.0 do not sum to the total of 2.0"):
+        understood("history", sealed(document))
+
+
+def test_an_aside_that_is_too_large_is_refused_in_every_document() -> None:
+    """Whoever calls a million rounding has to be able to show it."""
+    more = 1 << 20
+    run = json.loads(sealed(DOCUMENTS["run"]))
+    run.pop("digest")
+    run["tallies"][0]["asides"][0]["amount"] += more
+    run["tallies"][0]["total"] += more
+    snapshot = json.loads(sealed(DOCUMENTS["snapshot"]))
+    snapshot.pop("digest")
+    (line,) = [line for line in snapshot["tallies"][0]["lines"] if line["op"] == "rounding"]
+    line["count"] += more
+    snapshot["tallies"][0]["total"] += more
+    history = json.loads(sealed(DOCUMENTS["history"]))
+    history.pop("digest")
+    last, step = history["rows"][-1], history["changes"][-1]["reconciliation"]
+    (line,) = [line for line in step["lines"] if line["op"] == "rounding"]
+    for place, field in ((last, "total"), (last, "moved"), (step, "difference"), (line, "left"), (line, "difference")):
+        place[field] += more
+    for kind, document in (("run", run), ("snapshot", snapshot), ("history", history)):
+        with pytest.raises(RunError, match=r"float32 can lose|no rounding"):
+            understood(kind, sealed(document))
