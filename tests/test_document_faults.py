@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from documents import LEDGER, MACS, documents, places, sealed, with_value
 from hypothesis import HealthCheck, given, settings
@@ -14,8 +16,11 @@ from msgspec.structs import replace
 from sample_run import assembled, calls, missing, tally_of
 
 from flopledger.counters.convention import Convention
+from flopledger.counters.engine.plan import Answered, Asked, _tally
+from flopledger.counters.engine.supervisor import _answer
 from flopledger.counters.tally import LARGEST, Part
 from flopledger.reference_model.ledger import Entry, Ledger
+from flopledger.reference_model.subject import Spec
 from flopledger.reports.documents.reading import RunError, encode
 from flopledger.reports.documents.snapshot import decode, snapshot
 from flopledger.reports.drift import drift
@@ -126,6 +131,19 @@ def test_a_message_never_repeats_a_megabyte() -> None:
         with pytest.raises(RunError) as caught:
             files.read(data % (b"x" * 10**6))
         assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("status", ["counted", "rejected", "failed", "timeout", "a word", "", "\n", "unsupported"])
+def test_whatever_a_worker_answers_the_document_can_be_read(status: str, tmp_path: Path) -> None:
+    """A model that failed on meta and on real tensors alike left a status that `render` and `drift` did not know."""
+    (tmp_path / "answer.json").write_bytes(msgspec.json.encode({"status": status, "reason": "it says so"}))
+    answer = _answer(None, tmp_path, None)
+    spec = Spec.parse("mobilenet_v2", ["1x3x8x8"])
+    tally = _tally(Asked.parse("torch"), Answered(spec=spec, name="torch", answer=answer, device="cpu"))
+    run = assembled(LEDGER, [(tally, MACS)])
+    assert files.read(encode(run)) == run
+    assert decode(encode(snapshot(run))) == snapshot(run)
+    assert "counted" != tally.status
 
 
 def extreme(each: int, *parts: Part) -> Any:

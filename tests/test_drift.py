@@ -264,6 +264,24 @@ def test_a_baseline_is_taken_and_compared_with_today(tmp_path: Path) -> None:
     assert "+5" in lied.stdout
 
 
+def test_a_baseline_without_a_number_is_not_written(tmp_path: Path) -> None:
+    """It would take the place of one that guards something; and whoever has one is told that it guards nothing."""
+    path = tmp_path / "base.json"
+    asked = ("-i", "1x3x32x32", "-c", "miniatures:SaysItCannot", "-o", path)
+    for before in (None, b"an older one"):
+        if before:
+            path.write_bytes(before)
+        done = run("snapshot", *asked)
+        assert (1, "", 1) == (done.returncode, done.stdout, len(done.stderr.splitlines())), done.stderr
+        assert f"No number from miniatures:SaysItCannot. Nothing is written to {path}." in done.stderr
+        assert before == (path.read_bytes() if path.exists() else None)
+    assert "nothing is written" in " ".join(run("snapshot", "--help").stdout.split())
+    path.write_bytes(encode(replace(BASE, tallies=[])))
+    done = run("drift", path, path)
+    assert (1, "") == (done.returncode, done.stderr)
+    assert "NOTHING TO COMPARE" in done.stdout
+
+
 def test_a_live_models_snapshot_cannot_be_counted_again(tmp_path: Path) -> None:
     """The plugin's files are of models that only the test can make."""
     (tmp_path / "net.json").write_bytes(encode(replace(BASE, model=replace(BASE.model, spec="Net"))))

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from documents import a_history
 from msgspec.structs import replace
 from sample_run import sample_run
 
@@ -17,8 +18,10 @@ from flopledger.reports.documents.reading import encode
 from flopledger.reports.documents.run import Run
 from flopledger.reports.documents.snapshot import snapshot
 from flopledger.reports.drift import drift
-from flopledger.reports.pages import words
+from flopledger.reports.pages import history_words, words
+from flopledger.reports.pages.drift_words import blocks
 from flopledger.reports.pages.files import pages
+from flopledger.reports.pages.terminal import shown
 from flopledger.reports.verdict import wrong
 
 LEFT_OVER = Part("features.0.0", None, 77)
@@ -32,6 +35,8 @@ RUNS = {
     "no number where one was asked for": (replace(sample_run(), asked=["thop", "fvcore"]), True),
     "numbers of all that were asked for": (replace(sample_run(), asked=["thop", "torchinfo"]), False),
     "no number at all": (sample_run(counters=0), True),
+    "no counter at hand": (replace(sample_run(counters=0), tallies=[]), True),
+    "no counter asked, by intent": (replace(sample_run(counters=0), tallies=[], asked=[]), False),
 }
 
 
@@ -61,6 +66,37 @@ def test_what_was_wrong_and_still_is_has_not_drifted() -> None:
     bad, good = (snapshot(RUNS[name][0]) for name in ("a residual", "all explained"))
     assert not wrong(drift(bad, bad))
     assert wrong(drift(good, bad))
+
+
+def test_a_drift_with_nothing_to_compare_is_wrong() -> None:
+    """A guard that has no number to guard must not say that all is well, for years."""
+    for run in (sample_run(counters=0), RUNS["no counter at hand"][0]):
+        found = drift(snapshot(run), snapshot(run))
+        assert wrong(found)
+        assert not found.drifted
+        said = shown(blocks(found))
+        assert "NOTHING TO COMPARE: no counter has a number both then and now." in said
+        assert "Nothing has drifted" not in said
+    both = drift(snapshot(sample_run()), snapshot(sample_run()))
+    assert not wrong(both)
+    assert "no number, then and now" in shown(blocks(both))  # fvcore and ptflops
+
+
+def test_a_history_says_how_little_it_checked() -> None:
+    """`Every step is explained (0 checked)` is true of nothing at all, and sounds like success."""
+    found = a_history()
+    none = replace(found, changes=[], rows=[row for row in found.rows if row.total is None])
+    one = replace(found, changes=[], rows=found.rows[:2])
+    unchecked = replace(one, rows=[replace(row, sites=0, agree=0) for row in one.rows])
+    said = [history_words.verdict(each) for each in (none, replace(none, rows=[]), one, unchecked)]
+    assert [True, True, False, False] == [wrong(each) for each in (none, replace(none, rows=[]), one, unchecked)]
+    assert [
+        "NO NUMBER: no release counts this.",
+        "NO NUMBER: there is no such release.",
+        "One release counts this, so there is no step to explain; its formulas agree with what it reported at all of "
+        "its sites (3 checked).",
+        "Nothing was checked: this model has no operation.",
+    ] == said
 
 
 def test_coverage_is_what_was_charged_for_where_the_formulas_hold() -> None:
