@@ -13,7 +13,7 @@ Granularity = Literal["operation", "site", "op", "total"]
 LARGEST = 2**62  # the largest number that a count or a document may have: beyond it is an error, not an amount
 Natural = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
 
-ROUNDING = "rounding"  # the one name of an aside that can be checked
+ROUNDING = "rounding"  # the name of the aside that a sum in float32 leaves
 ADDITIONS = 2  # float32 additions for each call: into its module's amount, and with that into the total
 
 
@@ -28,8 +28,9 @@ class Part(msgspec.Struct, frozen=True):
 class Aside(msgspec.Struct, frozen=True):
     """An amount in a total that belongs to no call, which may be negative: its name, and its reason in a sentence.
 
-    Only `rounding` can be checked, by what a sum in float32 can lose (`believed`). An aside of another name, or
-    one that is too large, ends as `unattributed`, in the residual.
+    No formula checks it, so it is believed only as far as it can be checked otherwise (`believed`): `rounding` by
+    what a sum in float32 can lose, and whatever else (a product of two sizes, say) up to one operation for each call
+    that the model makes. What is more ends as `unattributed`, in the residual.
     """
 
     name: str
@@ -125,9 +126,10 @@ def _within(amount: int, total: int, additions: int) -> bool:
 
 
 def believed(asides: Sequence[Aside], total: int, calls: int) -> bool:
-    """Whether asides can be what they say: rounding, and all of it no more than a float32 sum over `calls` can lose."""
-    size = sum(abs(aside.amount) for aside in asides)
-    return all(aside.name == ROUNDING for aside in asides) and _within(-size, total, ADDITIONS * calls)
+    """Whether asides can be what they say: rounding in a float32 sum over `calls`, others no more than one for each."""
+    rounded = sum(abs(aside.amount) for aside in asides if aside.name == ROUNDING)
+    others = sum(abs(aside.amount) for aside in asides if aside.name != ROUNDING)
+    return _within(-rounded, total, ADDITIONS * calls) and others <= calls
 
 
 def checked(count: Count) -> Count:

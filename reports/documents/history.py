@@ -139,7 +139,7 @@ def _check_sums(r: Reconciliation, after: Row, before: Row, calls: int) -> None:
         _check_side(row, sum(side), [residue for residue in r.residue if residue.counter == name], step)
         asides = [Aside(x.op, amount, "") for x, amount in zip(r.lines, side, strict=True) if _of_no_site(x)]
         if not believed([aside for aside in asides if aside.amount], row.total or 0, calls):
-            raise RunError(f"{step} has something in a total that is no operation's, and no rounding")
+            raise RunError(f"{step} has more in a total of no operation than can be rounding, or one for each call")
 
 
 def _check_line(line: Line, step: str) -> None:

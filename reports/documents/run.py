@@ -347,7 +347,7 @@ def _check_tally(tally: TallyRecord, ledger: Ledger) -> None:
     if tally.total is None or sum(part.count for part in tally.parts) + asides != tally.total:
         raise RunError(f"the parts of {name} do not sum to its total")
     if not believed(tally.asides, tally.total, sum(entry["calls"] for entry in ledger.entries)):
-        raise RunError(f"{name} has {asides:+,} in its total that no sum in float32 can lose")
+        raise RunError(f"{name} has {asides:+,} in its total that can be no rounding, nor one for each call")
     if len(tally.rows) != len(entries):
         raise RunError(f"{name} has {len(tally.rows)} rows where the ledger has {len(entries)} calls")
     if list(dict.fromkeys(claim for claim, _ in tally.rows)) != list(range(len(tally.claims))):

@@ -148,7 +148,7 @@ def _check_pinned(tally: Pinned, calls: int) -> None:
         raise RunError(f"a line of {name} charges nothing, or at more sites than the model has calls")
     asides = [Aside(line.op, line.count, "") for line in tally.lines if line.op == ROUNDING or not line.sites]
     if not believed(asides, tally.total or 0, calls):
-        raise RunError(f"{name} has something in its total that is no operation's, and no rounding")
+        raise RunError(f"{name} has more in its total of no operation than can be rounding, or one for each call")
 
 
 def read(path: Path) -> Snapshot:
