@@ -223,6 +223,17 @@ def test_a_lines_two_sides_shifted_together_are_refused() -> None:
         understood("history", sealed(document))
 
 
+def test_a_ledger_with_fewer_than_no_operations_is_refused() -> None:
+    """Two sites whose amounts were shifted against each other have the same sum."""
+    document = json.loads(sealed(DOCUMENTS["run"]))
+    del document["digest"]
+    calls = [entry["calls"] for entry in document["ledger"]["entries"]]
+    calls[0][0]["quantities"]["outputs"] += 100
+    calls[2][0]["quantities"]["outputs"] -= 100
+    with pytest.raises(RunError, match="the ledger's add at b has no calls, or fewer than none"):
+        understood("run", sealed(document))
+
+
 def test_an_aside_that_is_too_large_is_refused_in_every_document() -> None:
     """Whoever calls a million rounding has to be able to show it."""
     more = 1 << 20

@@ -280,6 +280,9 @@ def test_a_baseline_without_a_number_is_not_written(tmp_path: Path) -> None:
     done = run("drift", path, path)
     assert (1, "") == (done.returncode, done.stderr)
     assert "NOTHING TO COMPARE" in done.stdout
+    done = run("releases", "--new", "--baseline", path)
+    assert (2, "", 1) == (done.returncode, done.stdout, len(done.stderr.splitlines()))
+    assert "no counter has a number in" in done.stderr
 
 
 def test_a_live_models_snapshot_cannot_be_counted_again(tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ def _newer(
     if before is not None:
         model, inputs = before.model.spec, before.model.inputs
         versions = {t.name: (t.counter, t.version) for t in before.tallies if t.status == "counted"}
+        if not versions:
+            fail(f"no counter has a number in {baseline}, so there is nothing to compare; take a snapshot anew")
     else:
         versions = _installed()
     if counter is not None:

@@ -42,7 +42,7 @@ def digest(plain: Any) -> str:
 
 
 def _canonical(found: Any) -> bytes:
-    return msgspec.json.encode(msgspec.to_builtins(found), order="deterministic")
+    return msgspec.json.encode(found, order="sorted")
 
 
 def parse(data: bytes, known: Mapping[str, tuple[type[Any], Callable[[Any], Any]]]) -> Any:

@@ -396,9 +396,15 @@ def _check_claims(tally: TallyRecord, ledger: Ledger) -> None:
             raise RunError(f"{name} says {quoted(tally.unit)}s, and a formula of it in MACs is {quoted(claim.in_macs)}")
     if not any(amount for _, amount in tally.rows):  # as where the formulas give more than 2**62
         return
+    charges: dict[tuple[Any, ...], int] = {}  # a deep network makes the same call at many sites
     for case, (claimed, amount) in zip(Convention(tally.counter, ()).cases(ledger), tally.rows, strict=True):
-        formula = formulas[claimed]
-        if formula is not None and amount != _charge(formula, case):
+        formula, call = formulas[claimed], case.call
+        if formula is None:
+            continue
+        alike = claimed, call.times, case.last, case.entry.params, tuple(call.quantities.items())
+        if alike not in charges:
+            charges[alike] = _charge(formula, case)
+        if amount != charges[alike]:
             raise RunError(
                 f"{name} charges {amount:,} at {quoted(case.entry.site)}, which is not what its formula gives"
             )
