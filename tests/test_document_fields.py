@@ -39,7 +39,7 @@ STATED = {
         flopledger environment.python environment.torch environment.platform model.spec model.device distribution unit
         rows.*.reason rows.*.yanked rows.*.shims rows.*.shims.* rows.*.warnings rows.*.warnings.*
         changes.*.reconciliation.lines changes.*.reconciliation.lines.*.elements
-        changes.*.reconciliation.lines.*.op changes.*.reconciliation.lines.*.left_source
+        changes.*.reconciliation.lines.*.left_source
         changes.*.reconciliation.lines.*.right_source
     """,
     "snapshot": """
@@ -54,11 +54,13 @@ SEALED = {
         model.inputs model.params ledger.entries.*.module ledger.entries.*.leaf ledger.entries.*.api
         ledger.entries.*.params tallies tallies.*.counter tallies.*.version tallies.*.release
         tallies.*.unit tallies.*.params
-        tallies.*.claims.*.formula tallies.*.uncounted tallies.*.uncounted.aten::roll asked asked.*
+        tallies.*.claims.*.formula tallies.*.uncounted tallies.*.uncounted.aten::roll
+        tallies.*.asides.*.name asked asked.*
     """,
     "history": """
         model.inputs model.params ledger ledger.calls ledger.macs ledger.outputs rows rows.*.release rows.*.params
-        changes.*.reconciliation.lines.*.left_formula changes.*.reconciliation.lines.*.right_formula
+        changes.*.reconciliation.lines.*.op changes.*.reconciliation.lines.*.left_formula
+        changes.*.reconciliation.lines.*.right_formula
         changes.*.reconciliation.lines.*.left_because changes.*.reconciliation.lines.*.right_because
         changes.*.reconciliation.lines.*.failing.* changes.*.reconciliation.residue
         changes.*.reconciliation.residue.*.site changes.*.reconciliation.residue.*.op
