@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -145,5 +146,6 @@ def _others(value: Any) -> list[Any]:
     if isinstance(value, float):
         return [value + 1, -1.0, 1e300, "x", None]
     if isinstance(value, str):
-        return [value + "x", "", "a\nb", "\x1b[m", "0", "MAC", "conv", None, 1, []]
+        dated = [f"19{value[2:]}"] if re.match(r"20\d\d-\d\d-\d\dT", value) else []
+        return [*dated, value + "x", "", "a\nb", "\x1b[m", "0", "MAC", "conv", None, 1, []]
     return ["x", 1, [], True]

@@ -55,10 +55,11 @@ SEALED = {
         ledger.entries.*.params tallies tallies.*.counter tallies.*.version tallies.*.release
         tallies.*.unit tallies.*.params
         tallies.*.claims.*.formula tallies.*.uncounted tallies.*.uncounted.aten::roll
-        tallies.*.asides.*.name asked asked.*
+        tallies.*.asides.*.name asked asked.* created
     """,
     "history": """
-        model.inputs model.params ledger ledger.calls ledger.macs ledger.outputs rows rows.*.release rows.*.params
+        created listed model.inputs model.params ledger ledger.calls ledger.macs ledger.outputs
+        rows rows.*.release rows.*.uploaded rows.*.params
         changes.*.reconciliation.lines.*.op changes.*.reconciliation.lines.*.left_formula
         changes.*.reconciliation.lines.*.right_formula
         changes.*.reconciliation.lines.*.left_because changes.*.reconciliation.lines.*.right_because
@@ -66,7 +67,8 @@ SEALED = {
         changes.*.reconciliation.residue.*.site changes.*.reconciliation.residue.*.op
     """,
     "snapshot": """
-        model.spec model.inputs model.params ledger ledger.calls ledger.macs ledger.outputs tallies tallies.*.counter
+        created model.spec model.inputs model.params ledger ledger.calls ledger.macs ledger.outputs
+        tallies tallies.*.counter
         tallies.*.release tallies.*.unit tallies.*.params tallies.*.lines tallies.*.lines.*.op
         tallies.*.lines.*.formula tallies.*.verified.sites tallies.*.verified.agree
     """,
@@ -196,6 +198,25 @@ MESSAGES = [
     ("history", ("rows", 1, "uploaded"), "yesterday", "not a history document"),
     ("history", ("rows", 1, "agree"), 99, "agrees at 99 of"),
     ("history", ("rows", 1, "release"), "1.0\n2.0", "not a history document"),
+    ("history", ("rows", 3, "uploaded"), "1920-05-06T07:08:09", "not in order of upload"),
+    ("history", ("changes", 0, "uploaded"), "2020-05-06T07:08:08", "another date than the release"),
+    ("history", ("changes", 0, "before"), "1.1", "between one counted release and the next"),
+    ("history", ("changes", 0, "reconciliation", "left"), "thop==2.0", "is between thop==2.0 and"),
+    ("history", ("changes", 0, "reconciliation", "difference"), 1, "the difference of the step to 2.0 is not that"),
+    ("history", ("changes", 0, "reconciliation", "residual"), 1, "the lines of the step to 2.0 do not add up"),
+    ("history", ("changes", 0, "reconciliation", "lines", 0, "left"), 1, "a line of the step to 2.0 does not add up"),
+    ("history", ("changes", 0, "reconciliation", "lines", 0, "sites"), 1, "is verified at"),
+    ("history", ("changes", 0, "reconciliation", "lines", 0, "left_formula"), "0", "by a formula of 0"),
+    (
+        "history",
+        ("changes", 1, "reconciliation", "residue", 0, "unexplained"),
+        1,
+        "what is left over of the step to 2.1",
+    ),
+    ("history", ("changes", 1, "reconciliation", "residue", 0, "reported"), 1, "what was reported and not claimed"),
+    ("history", ("changes", 1, "reconciliation", "residue", 0, "counter"), "x", "a counter that is not part of it"),
+    ("history", ("rows", 4, "agree"), 1, "2.1 agrees at 1 of"),
+    ("history", ("rows", 1, "moved"), 1, "the total of 1.0 and its step do not fit"),
     ("snapshot", ("tallies", 0, "lines", 0, "count"), -7, "do not sum to its total"),
     ("snapshot", ("tallies", 0, "total"), 10**400, "beyond 2**62"),
     ("snapshot", ("tallies", 0, "verified", "agree"), 99, "agrees at 99 of"),

@@ -274,8 +274,11 @@ def slow(self, target):
     time.sleep(0.15)
     return found
 Path.replace = slow
-files = {name: sys.argv[2].encode() for name in ("report.md", "report.html", "run.json")}
+names = ["report.md", "report.html", "run.json"]
+files = {name: sys.argv[2].encode() for name in (names[::-1] if sys.argv[2] == "two" else names)}
 print("begins", flush=True)
+while sys.argv[2] in ("one", "two") and not Path(f"{sys.argv[1]}-go").exists():
+    time.sleep(0.001)
 writing.write_whole(Path(sys.argv[1]), files)
 print("written", flush=True)
 time.sleep(60 if len(sys.argv) > 3 else 0)
@@ -314,10 +317,15 @@ def test_after_sigkill_every_file_is_whole(tmp_path: Path) -> None:
 
 def test_of_two_at_once_one_wins(tmp_path: Path) -> None:
     """Two terminals, one folder: the pages are all of the one or all of the other."""
-    both = [writer(tmp_path, content) for content in ("one", "two")]
+    folder = tmp_path / "out"
+    both = [writer(folder, content) for content in ("one", "two")]
+    for process in both:
+        assert process.stdout is not None
+        assert "begins\n" == process.stdout.readline()
+    (tmp_path / "out-go").touch()  # the one begins with the page, the other with the document
     assert [0, 0] == [process.wait(timeout=30) for process in both]
-    assert 1 == len(set(contents(tmp_path).values()))
-    assert set(FILES) == contents(tmp_path).keys()
+    assert 1 == len(set(contents(folder).values()))
+    assert set(FILES) == contents(folder).keys()
 
 
 def test_another_thread_writes_as_well(tmp_path: Path) -> None:

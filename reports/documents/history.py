@@ -120,6 +120,8 @@ def _check_sums(r: Reconciliation, after: Row, before: Row, calls: int) -> None:
     """Add up the lines of a step."""
     assert after.total is not None and before.total is not None
     step = f"the step to {after.release}"
+    if any(residue.counter not in (r.left, r.right) for residue in r.residue):
+        raise RunError(f"something is left over in {step} of a counter that is not part of it")
     if r.difference != after.total - before.total:
         raise RunError(f"the difference of {step} is not that of the totals")
     if sum(line.difference for line in r.lines) + r.residual != r.difference:
@@ -127,8 +129,6 @@ def _check_sums(r: Reconciliation, after: Row, before: Row, calls: int) -> None:
     if r.unexplained(r.left) - r.unexplained(r.right) != r.residual:
         raise RunError(f"what is left over of {step} does not add up")
     check_unlike([str((x.counter, x.site, x.op, x.level)) for x in r.residue], "residues")
-    if any(residue.counter not in (r.left, r.right) for residue in r.residue):
-        raise RunError(f"something is left over in {step} of a counter that is not part of it")
     if any(residue.reported - residue.claimed != residue.unexplained for residue in r.residue):
         raise RunError(f"what is left over of {step} is not what was reported and not claimed")
     check_unlike([str((line.op, line.left_formula, line.right_formula)) for line in r.lines], "lines")
