@@ -11,7 +11,7 @@ import sys
 import time
 
 from flopledger.counters.convention import Convention, rule
-from flopledger.counters.tally import Count, Part, Unsupported
+from flopledger.counters.tally import Aside, Count, Part, Unsupported
 
 
 class Honest:
@@ -67,6 +67,16 @@ class AddsWithoutSayingWhere(Honest):
     def count(self, model, inputs):
         count = super().count(model, inputs)
         return Count(total=count.total + 7, parts=[*count.parts, Part("", "unattributed", 7)])
+
+
+class CallsItRounding(Honest):
+    """Has a million in its total that it calls rounding."""
+
+    def count(self, model, inputs):
+        count = super().count(model, inputs)
+        return Count(
+            total=count.total + 10**6, parts=count.parts, asides=[Aside("rounding", 10**6, "float32, it says")]
+        )
 
 
 class Raises(Honest):

@@ -185,6 +185,10 @@ MESSAGES = [
     ("run", ("tallies", 0, "asides", 0, "amount"), -(1 << 20), "do not sum to its total"),
     ("run", ("tallies", 0, "failures", 0, "claimed"), 1, "what no formula explains, do not sum"),
     ("run", ("tallies", 3, "status"), "counted", "is counted and has no total"),
+    ("run", ("tallies", 0, "rows"), DOCUMENTS["run"]["tallies"][0]["rows"][:-1], "has 4 rows where the ledger has 5"),
+    ("run", ("tallies", 0, "failures", 0, "level"), "op", "macs speaks by site, and fails by op"),
+    ("run", ("tallies", 0, "claims", 1), DOCUMENTS["run"]["tallies"][0]["claims"][0], "macs has one rule twice"),
+    ("snapshot", ("tallies", 0, "lines", 0, "sites"), 99, "at more sites than the model has calls"),
     ("run", ("tallies", 3, "params"), 5, "gone did not count and has numbers"),
     ("run", ("tallies", 3, "verified", "sites"), 5, "gone did not count and was compared at 5 places"),
     ("run", ("tallies", 0, "claims", 0, "in_macs"), "macs", "macs says MACs"),
@@ -254,6 +258,16 @@ def test_a_ledger_with_fewer_than_no_operations_is_refused() -> None:
     calls[0][0]["quantities"]["outputs"] += 100
     calls[2][0]["quantities"]["outputs"] -= 100
     with pytest.raises(RunError, match="the ledger's add at b has no calls, or fewer than none"):
+        understood("run", sealed(document))
+
+
+def test_a_failure_that_claims_what_its_rows_do_not_charge_is_refused() -> None:
+    """Reported and claimed shifted together leave the residual as it was, and both numbers on the page wrong."""
+    document = json.loads(sealed(DOCUMENTS["run"]))
+    del document["digest"]
+    for field in ("reported", "claimed"):
+        document["tallies"][0]["failures"][0][field] += 1000
+    with pytest.raises(RunError, match=r"what macs claims at .+ is not what its rows charge there"):
         understood("run", sealed(document))
 
 

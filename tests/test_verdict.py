@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from sample_run import sample_run
 
 from flopledger.counters.tally import Part
+from flopledger.reports.compare import compare
 from flopledger.reports.coverage import coverage
 from flopledger.reports.documents.reading import encode
-from flopledger.reports.documents.run import Run
+from flopledger.reports.documents.run import Run, decode
 from flopledger.reports.documents.snapshot import snapshot
 from flopledger.reports.drift import drift
 from flopledger.reports.pages import history_words, words
@@ -66,6 +67,17 @@ def test_what_was_wrong_and_still_is_has_not_drifted() -> None:
     bad, good = (snapshot(RUNS[name][0]) for name in ("a residual", "all explained"))
     assert not wrong(drift(bad, bad))
     assert wrong(drift(good, bad))
+
+
+def test_a_counter_that_calls_a_million_rounding_does_not_agree() -> None:
+    """An aside was whatever a counter said it is, and its formulas agreed at every site with a million gone."""
+    run = compare("mobilenet_v2?width_mult=0.1", "1x3x32x32", counters=["miniatures:CallsItRounding"]).run
+    (tally,) = run.tallies
+    assert (1_000_000, []) == (tally.unexplained, tally.asides)
+    assert tally.verified.agree < tally.verified.sites
+    assert "+1,000,000 of its total is rounding" in tally.warnings[0]
+    assert wrong(run)
+    assert "(+1,000,000)" in words.anything_left(decode(encode(run)))
 
 
 def test_a_drift_with_nothing_to_compare_is_wrong() -> None:

@@ -379,7 +379,7 @@ def _check_failures(tally: TallyRecord, entries: Sequence[Entry]) -> None:
         raise RunError(f"the failures of {name} are not in the order of the ledger")
     for failure in tally.failures:
         if failure.level not in LEVELS[tally.granularity]:
-            raise RunError(f"{name} speaks of each {tally.granularity}, and fails at a {failure.level}")
+            raise RunError(f"{name} speaks by {tally.granularity}, and fails by {failure.level}")
         if failure.claimed != sum(tally.rows[i][1] for i in rows.get(failure.place, ())):
             raise RunError(f"what {name} claims at {quoted(failure.site)} is not what its rows charge there")
 
