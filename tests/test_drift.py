@@ -253,13 +253,13 @@ def test_a_baseline_is_taken_and_compared_with_today(tmp_path: Path) -> None:
     )
     assert 0 == done.returncode, done.stderr
     assert "wrote base/line.json" in done.stdout
-    again = run("drift", "base/line.json", cwd=tmp_path)
+    again = run("drift", "base/line.json", "--trust", cwd=tmp_path)
     assert 0 == again.returncode, again.stdout + again.stderr
     path = tmp_path / "base" / "line.json"
     honest = msgspec.json.decode(path.read_bytes())
     liar = [{**tally, "counter": tally["counter"].replace("Honest", "LiesAtOneSite")} for tally in honest["tallies"]]
     path.write_bytes(encode({**{name: value for name, value in honest.items() if name != "digest"}, "tallies": liar}))
-    lied = run("drift", "base/line.json", cwd=tmp_path)
+    lied = run("drift", "base/line.json", "--trust", cwd=tmp_path)
     assert 1 == lied.returncode
     assert "+5" in lied.stdout
 
@@ -308,16 +308,16 @@ def test_a_newer_release_is_found_run_and_explained(tmp_path: Path, monkeypatch:
     mini = ("-c", "miniatures:Published==1.10", "-i", "1x3x32x32")
     assert 0 == run("snapshot", *mini, cwd=tmp_path).returncode
     # Uploaded last is 1.0.1, which counts as 1.10 did.
-    same = run("releases", "--new", cwd=tmp_path)
+    same = run("releases", "--new", "--trust", cwd=tmp_path)
     assert 0 == same.returncode, same.stderr
     assert "new release, same numbers" in same.stdout
     assert 1 == len(same.stderr.splitlines())  # the index cannot be reached: the list that is kept has to do
     listing = tmp_path / "cache" / "index" / "mini.json"
     listing.write_text(listing.read_text().replace('"1.0.1"', '"1.0.1.dev0"'))
-    moved = run("releases", "--new", cwd=tmp_path)
+    moved = run("releases", "--new", "--trust", cwd=tmp_path)
     assert 1 == moved.returncode
     assert "2·outputs" in moved.stdout
     assert "no newer" not in moved.stdout
     listing.write_text(listing.read_text().replace('"2.0"', '"2.0.dev0"'))
-    none = run("releases", "--new", "--format", "json", cwd=tmp_path)
+    none = run("releases", "--new", "--trust", "--format", "json", cwd=tmp_path)
     assert (0, ["no newer release than the baseline's"]) == (none.returncode, json.loads(none.stdout)["notes"])

@@ -75,6 +75,15 @@ def test_it_runs_on_the_word_of_whoever_is_at_the_keyboard(mine: Path) -> None:
     assert (mine / "ran").exists()
 
 
+def test_what_is_named_on_the_command_line_too_runs(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`releases --new COUNTER MODEL` says it as clearly as --trust."""
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    baseline(mine, "mine.py:make", "counter.py:Honest")
+    done = flopledger("releases", "--new", "counter.py:Honest", "mine.py:make", cwd=mine)
+    assert "No counter has a newer release" in done.stdout
+    assert 2 == flopledger("releases", "--new", "thop", "mine.py:make", cwd=mine).returncode
+
+
 def test_two_documents_are_compared_without_running_anything(mine: Path) -> None:
     """Comparing what is written needs no word from anybody."""
     place = baseline(mine, "mine.py:make", "counter.py:Honest")

@@ -49,22 +49,23 @@ def drift(
     raise typer.Exit(int(wrong(found)))
 
 
-def check_trust(found: Any, path: Path, trust: bool, model: str | None = None) -> None:
+def check_trust(found: Any, path: Path, trust: bool, *said: str | None) -> None:
     """A usage error where running a baseline again would run somebody's code that only the baseline names.
 
-    What is built in or registered may be named by a document; `model` is what was named on the command line.
+    What is built in or registered may be named by a document; `said` is what was named on the command line.
     """
     from flopledger.counters import registry
     from flopledger.reference_model import subject
 
     named = [tally.counter for tally in found.tallies if tally.counter not in registry.table()]
     try:
-        if not subject.is_ours(found.model.spec) and found.model.spec != model:
+        if not subject.is_ours(found.model.spec):
             named.append(found.model.spec)
     except ValueError as error:
         fail(f"{path} cannot be counted again: {error}")
-    if named and not trust:
-        fail(f"{path} names code that is not part of flopledger: {', '.join(dict.fromkeys(named))}; "
+    strange = dict.fromkeys(name for name in named if name not in said)
+    if strange and not trust:
+        fail(f"{path} names code that is not part of flopledger: {', '.join(strange)}; "
              "if you know it and want it to run, say --trust")  # fmt: skip
 
 

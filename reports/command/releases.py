@@ -123,7 +123,7 @@ def _newer(
         baseline = BASELINE
     before = read_baseline(baseline) if baseline is not None else None
     if before is not None and baseline is not None:
-        check_trust(before, baseline, trust, model)
+        check_trust(before, baseline, trust, model, counter)
         model, inputs = before.model.spec, before.model.inputs
         versions = {t.name: (t.counter, t.version) for t in before.tallies if t.status == "counted"}
         if not versions:
