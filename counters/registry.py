@@ -182,6 +182,8 @@ def modules_of(distribution: str) -> dict[str, Path]:
     if is_editable(found):
         return {}
     tops = (found.read_text("top_level.txt") or "").split()
+    if not tops and Path(str(found.locate_file(distribution))).is_dir():  # torch's list of files takes long to read
+        tops = [distribution]
     if not tops:
         parts = [file.parts for file in found.files or () if ".." not in file.parts]
         tops = [p[0] for p in parts if (len(p) > 1 or p[0].endswith(".py")) and not p[0].endswith(".dist-info")]

@@ -143,7 +143,7 @@ class Report:
 
     def reconcile(self, left: str, right: str) -> Reconciliation:
         """Why `left` and `right` differ. Raises KeyError where one of them did not count."""
-        return self.run.between(left, right)
+        return self.run.between(*(plan.distinct([name])[0] for name in (left, right)))
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write report.md, report.html, their pictures and run.json, all of them or none. Raises OSError."""

@@ -208,6 +208,16 @@ def test_a_folder_beside_the_model_is_not_the_installed_library(tmp_path: Path) 
     assert f"thop is {tmp_path}/thop/__init__.py here, and not that of the installed thop" in str(thop.reason)
 
 
+def test_a_folder_on_the_search_path_is_not_the_installed_library_either(tmp_path: Path) -> None:
+    """PYTHONPATH comes before what is installed; the version would still be that of the latter."""
+    (tmp_path / "torchinfo").mkdir()
+    (tmp_path / "torchinfo" / "__init__.py").write_text("def summary(*a, **k): raise SystemExit\n")
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}"}
+    done = command("count", "-c", "torchinfo", "-c", "torch", "-i", "1x3x32x32", "--no-cache", env=env)
+    assert 1 == done.returncode
+    assert "and not that of the installed torchinfo" in " ".join(done.stdout.split())
+
+
 def test_no_temporary_folder_is_one_line(tmp_path: Path) -> None:
     """A disk that is full, or a sandbox without /tmp."""
     before = tempfile.tempdir

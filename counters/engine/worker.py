@@ -144,8 +144,10 @@ def _perform(job: Job, live: Live | None) -> Answer:
         overlays.put_first(overlay)
     model, inputs = _made(job, live)
     _check_origin(adapter.distribution, overlay)
-    count = checked(_plain(adapter.count(model.eval(), inputs)))
-    _check_origin(adapter.distribution, overlay)
+    try:
+        count = checked(_plain(adapter.count(model.eval(), inputs)))
+    finally:  # a stranger's error would be put down to the library
+        _check_origin(adapter.distribution, overlay)
     if overlay and not overlays.came_from(overlay):
         raise RuntimeError(f"{job.name} was counted by a package from elsewhere than its overlay")
     return Answer(
@@ -165,13 +167,13 @@ def _check_origin(distribution: str, overlay: str | None) -> None:
     Raises:
         RuntimeError: it is something else.
     """
-    if overlay or distribution == "torch":  # of which every process of ours has one only
-        return
-    installed = registry.modules_of(distribution)
+    installed = {} if overlay else registry.modules_of(distribution)
     for name, module in [*sys.modules.items()]:
         file = getattr(module, "__file__", None)
         place = installed.get(name.partition(".")[0])
-        if place and file and not Path(file).resolve().is_relative_to(place):
+        if not place or not file or not os.path.isabs(file):  # torch has modules of files that are none
+            continue
+        if not (file.startswith(f"{place}/") or Path(file).resolve().is_relative_to(place)):
             raise RuntimeError(f"{name} is {file} here, and not that of the installed {distribution} ({place})")
 
 
