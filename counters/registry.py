@@ -207,5 +207,5 @@ def version_of(distribution: str) -> str | None:
         return None
     try:
         return str(Version(found))  # thop's metadata says 0.1.1-2209072238
-    except InvalidVersion:
-        return found
+    except (InvalidVersion, TypeError):  # TypeError: metadata without a version
+        return re.sub(r"[^\w.+!-]", "_", found or "unknown")[:100]  # one word, as documents have it
