@@ -61,7 +61,7 @@ class FlopSnapshot:
         from flopledger.counters.engine.adapters import at_hand
         from flopledger.reports.compare import compare
         from flopledger.reports.documents.reading import RunError, encode
-        from flopledger.reports.documents.snapshot import decode, snapshot
+        from flopledger.reports.documents.snapshot import read, snapshot
         from flopledger.reports.documents.writing import write_whole
         from flopledger.reports.drift import drift
         from flopledger.reports.pages.drift_words import blocks
@@ -73,7 +73,7 @@ class FlopSnapshot:
         self._take(place, f"check(name={name!r})" if name else f"check() number {self._checks}")
         now = snapshot(compare(model, inputs, counters=at_hand() if counters is None else counters).run)
         try:
-            before = decode(place.read_bytes())
+            before = read(place)
         except FileNotFoundError:
             before = None
         except RunError as error:

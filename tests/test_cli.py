@@ -314,6 +314,13 @@ def test_documents_that_cannot_be_read_are_one_line(document: Path, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("command", [["render"], ["drift"], ["releases", "--new", "--baseline"]], ids=" ".join)
+def test_a_device_that_never_ends_is_no_document(command: list[str], tmp_path: Path) -> None:
+    """Reading it to its end would take all memory."""
+    assert "longer than 256 MB" in refused(*command, "/dev/zero", cwd=tmp_path)
+    assert "Is a directory" in refused(*command, "/dev", cwd=tmp_path)
+
+
 def test_a_closed_pipe_is_no_traceback(document: Path) -> None:
     """`flopledger counters | head -1` is an everyday command line."""
     done = subprocess.run(

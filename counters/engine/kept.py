@@ -16,6 +16,7 @@ import os
 import platform
 import re
 import resource
+import stat
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
@@ -157,6 +158,8 @@ def _contents(files: Iterable[str]) -> dict[str, str]:
 def _content(path: Path) -> str:
     try:
         about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            return ""
         if about.st_size > _READ_WHOLE:
             return f"{about.st_size} {about.st_mtime_ns}"
         return hashlib.sha256(path.read_bytes()).hexdigest()[:20]

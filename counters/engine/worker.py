@@ -171,7 +171,7 @@ def _check_origin(distribution: str, overlay: str | None) -> None:
     for name, module in [*sys.modules.items()]:
         file = getattr(module, "__file__", None)
         place = installed.get(name.partition(".")[0])
-        if not place or not file or not os.path.isabs(file):  # torch has modules of files that are none
+        if not place or not file or not Path(file).is_absolute():  # torch has modules of files that are none
             continue
         if not (file.startswith(f"{place}/") or Path(file).resolve().is_relative_to(place)):
             raise RuntimeError(f"{name} is {file} here, and not that of the installed {distribution} ({place})")

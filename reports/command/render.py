@@ -17,13 +17,13 @@ def render(
     quiet: Quiet = False,
 ) -> None:
     """Write the pages of a run again, without counting and without torch. Exit 1 if something is wrong with it."""
-    from flopledger.reports.documents.reading import RunError
+    from flopledger.reports.documents.reading import RunError, content
     from flopledger.reports.documents.writing import check_writable, write_whole
     from flopledger.reports.pages import files as pages
     from flopledger.reports.verdict import wrong
 
     try:
-        found = pages.read(run.read_bytes())
+        found = pages.read(content(run))
     except RunError as error:
         fail(f"cannot read {run}: {error}")
     except OSError as error:

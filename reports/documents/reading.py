@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from flopledger.counters.tally import LARGEST
 
 FORMAT: Literal[2] = 2
+LONGEST = 1 << 28  # bytes
 
 # One printable word: releases, and versions of packages, also of those that know nothing of PEP 440.
 Version = Annotated[str, msgspec.Meta(pattern=r"^[\w.+!-]{1,100}(?![\s\S])")]
@@ -25,6 +27,15 @@ Moment = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z
 
 class RunError(ValueError):
     """A document that cannot be read; the message is one line."""
+
+
+def content(path: Path) -> bytes:
+    """What a file holds; of a device that never ends, no more than a document may be. Raises RunError and OSError."""
+    with path.open("rb") as file:
+        data = file.read(LONGEST + 1)
+    if len(data) > LONGEST:
+        raise RunError(f"it is longer than {LONGEST >> 20} MB, which no document is")
+    return data
 
 
 def encode(found: Any) -> bytes:

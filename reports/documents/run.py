@@ -29,6 +29,7 @@ from flopledger.reports.documents.reading import (
     check_moment,
     check_numbers,
     check_unlike,
+    content,
     parse,
     quoted,
 )
@@ -429,7 +430,7 @@ def _charge(formula: Formula, case: Case) -> int:
 
 def read(path: Path) -> Run:
     """`decode` of a file's bytes; raises RunError and OSError."""
-    return decode(path.read_bytes())
+    return decode(content(path))
 
 
 def schema() -> dict[str, Any]:

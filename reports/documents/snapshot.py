@@ -15,6 +15,7 @@ from flopledger.reports.documents.reading import (
     Version,
     check_moment,
     check_unlike,
+    content,
     parse,
     quoted,
 )
@@ -153,7 +154,7 @@ def _check_pinned(tally: Pinned, calls: int) -> None:
 
 def read(path: Path) -> Snapshot:
     """`decode` of a file's bytes; raises RunError and OSError."""
-    return decode(path.read_bytes())
+    return decode(content(path))
 
 
 def only(found: Snapshot, names: set[str]) -> Snapshot:
