@@ -346,6 +346,7 @@ def small_history() -> History:
         distribution="thop",
         unit="MAC",
         listed="2026-01-01T00:00:00Z",
+        ledger=run.ledger.totals,
         rows=[
             Published(release="1.0", uploaded="2020-01-01T00:00:00", status="counted", total=first, sites=3, agree=3),
             Published(release="1.1", uploaded="2020-02-01T00:00:00", status="failed", reason="it crashed"),
@@ -358,19 +359,30 @@ def small_history() -> History:
 
 
 Document = TypeVar("Document", bound=msgspec.Struct)
-WORDS_OF_OURS = ("phase", "status", "granularity", "level", "kind")  # a document with others there cannot be read
+WORDS_OF_OURS = {"phase", "status", "granularity", "level", "kind"}  # others there are no document
+# What is a date, a version or a shape, or else the document is refused when it is read.
+OF_A_FORM = {"flopledger", "version", "release", "created", "uploaded", "listed", "inputs", "before", "after", "python",
+             "torch"}  # fmt: skip
 
 
-def everywhere(found: Document, text: str) -> Document:
-    """The same document with `text` at both ends of every string in it, and of every key that is a name."""
+def everywhere(found: Document, text: str, *, readable: bool = False) -> Document:
+    """The same document with `text` at both ends of every string in it, and of every key that is a name.
+
+    Unless it has to be `readable`, also of those that reading would refuse.
+    """
+    spared = WORDS_OF_OURS | (OF_A_FORM if readable else set())
 
     def changed(value: Any, field: str = "") -> Any:
         if isinstance(value, str):
-            return value if field in WORDS_OF_OURS or not value else f"{text} {value} {text}"
-        if isinstance(value, list):
-            return [changed(item, field) for item in value]
-        if isinstance(value, dict) and field in ("uncounted", "totals"):
-            return {name if name == "macs" else changed(name): item for name, item in value.items()}
-        return {name: changed(item, name) for name, item in value.items()} if isinstance(value, dict) else value
+            return value if field in spared or not value else f"{text} {value} {text}"
+        if isinstance(value, (list, tuple)):
+            return type(value)(changed(item, field) for item in value)
+        if isinstance(value, dict):
+            return {changed(name) if field == "uncounted" else name: item for name, item in value.items()}
+        if isinstance(value, msgspec.Struct):
+            names = value.__struct_fields__
+            return replace(value, **{name: changed(getattr(value, name), name) for name in names})
+        return value
 
-    return msgspec.convert(changed(msgspec.to_builtins(found)), type(found))
+    whole: Document = changed(found)
+    return whole

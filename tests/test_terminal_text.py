@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -19,6 +18,7 @@ from msgspec.structs import replace
 from sample_run import CONVENTIONS, everywhere, sample_run, small_history, small_run
 
 from flopledger.counters import registry
+from flopledger.counters.engine import adapters
 from flopledger.reports.command import check as check_command
 from flopledger.reports.command import count as count_command
 from flopledger.reports.command import explain as explain_command
@@ -199,7 +199,7 @@ def test_commands_that_compare_releases_say_nothing_to_a_terminal(
     assert marked(said(capsys))
     cheaper = replace(CONVENTIONS[0], rules=CONVENTIONS[0].rules[1:])
     for name, found in (("old", small_run()), ("new", small_run(cheaper))):
-        (tmp_path / f"{name}.json").write_bytes(encode(everywhere(snapshot(found), text)))
+        (tmp_path / f"{name}.json").write_bytes(encode(everywhere(snapshot(found), text, readable=True)))
     with pytest.raises(typer.Exit):
         drift_command(tmp_path / "old.json", tmp_path / "new.json", form=form, **AGAIN)
     assert marked(said(capsys))
@@ -213,14 +213,20 @@ def test_commands_that_list_counters_say_nothing_to_a_terminal(
     form: Format, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A plug-in's name, unit, release and sentences are as its author wrote them."""
-    adapter = SimpleNamespace(distribution=EVERY, unit=EVERY, about=EVERY, device=EVERY)
     rule = replace(CONVENTIONS[0].rules[0], ops=(EVERY,), because=EVERY, source=EVERY)
-    for name, answer in {
-        "names": [EVERY], "get": adapter, "version_of": EVERY, "claimed": replace(CONVENTIONS[0], rules=(rule,)),
-    }.items():  # fmt: skip
-        monkeypatch.setattr(registry, name, lambda *_, answer=answer: answer)
+    troubled = adapters.About(name=EVERY, trouble=EVERY)
+    for room, name, answer in (
+        (registry, "names", [EVERY]), (registry, "version_of", EVERY), (registry, "left_out", {EVERY: EVERY}),
+        (adapters, "about", adapters.About(name=EVERY, distribution=EVERY, unit=EVERY, about=EVERY)),
+        (adapters, "claimed", replace(CONVENTIONS[0], rules=(rule,))),
+    ):  # fmt: skip
+        monkeypatch.setattr(room, name, lambda *_, answer=answer: answer)
     counters(form)
     assert marked(said(capsys))
+    conventions(None, form)
+    assert marked(said(capsys))
+    monkeypatch.setattr(adapters, "about", lambda _: troubled)
+    counters(form)
     conventions(None, form)
     assert marked(said(capsys))
     finding = Finding(probe=EVERY, site=EVERY, ops=[EVERY], holds=False, formulas=[EVERY], claimed=1, reported=2)
@@ -270,17 +276,16 @@ def test_a_failing_snapshot_says_nothing_to_a_terminal(tmp_path: Path, monkeypat
 
     text = EVERY.replace("\ud800", "")
     monkeypatch.setattr("flopledger.reports.compare.compare", lambda *_, **__: Report(everywhere(small_run(), text)))
-    kept = FlopSnapshot(tmp_path / "\x1b[31m" / "test_x.py", "x", False)
-    bad = everywhere(snapshot(small_run()), text)
+    bad = everywhere(snapshot(small_run()), text, readable=True)
     for content in (
-        None, encode(everywhere(snapshot(small_run(CONVENTIONS[1])), text)),
+        None, encode(everywhere(snapshot(small_run(CONVENTIONS[1])), text, readable=True)),
         encode(replace(bad, tallies=[replace(bad.tallies[0], total=1)])),
     ):  # fmt: skip
         if content is not None:
             place = tmp_path / "\x1b[31m" / "__flops__" / "test_x.x.json"
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(content)
-        kept._checks = 0
+        kept = FlopSnapshot(tmp_path / "\x1b[31m" / "test_x.py", "x", False, {})
         with pytest.raises(pytest.fail.Exception) as failed:
             kept.check("small", counters=["thop"])
         assert marked(str(failed.value))
@@ -344,4 +349,4 @@ def test_a_terminal_that_cannot_show_a_sign_gets_an_escape(tmp_path: Path) -> No
     done = called(f"{COMMAND} conventions thop", tmp_path, PYTHONIOENCODING="ascii")
     assert (0, "") == (done.returncode, done.stderr) and "4\\xb7outputs" in done.stdout
     done = called(f"{COMMAND} count $'\\xff.py:make' --format json", tmp_path, PYTHONIOENCODING="ascii")
-    assert 2 == done.returncode and "no file '\\udcff.py'" in done.stderr
+    assert 2 == done.returncode and "'\\udcff.py:make' is not text" in done.stderr

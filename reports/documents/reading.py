@@ -127,7 +127,7 @@ def _beyond(found: Any) -> list[str] | None:
 
 def _short(text: str) -> str:
     """What somebody else's text says, on one line that can be read."""
-    line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
     return line if len(line) <= 300 else f"{line[:300]}…"
 
 
