@@ -19,7 +19,8 @@ from browsing import logs, wait
 from records import installed, seal
 
 from flopledger.counters.engine import kept as results
-from flopledger.counters.engine import supervisor as releases
+from flopledger.counters.engine import overlays as releases
+from flopledger.counters.engine import supervisor
 from flopledger.counters.engine.package_index import Listing, Release
 from flopledger.reports.documents.history import History, check
 from flopledger.reports.documents.reading import RunError
