@@ -116,6 +116,16 @@ def test_json_of_ordinary_text_is_as_it_was(capsys: pytest.CaptureFixture[str]) 
     assert msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n" == capsys.readouterr().out
 
 
+def test_a_log_of_a_workflow_is_told_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line that begins with `::error::` is a command to the runner that keeps the log."""
+    for name in ("::error::x", "a ::set-env name=x::y", "##[group]a"):
+        show([name, Point(name), Table([Column(name)], [[name]])], Format.table)
+    printed = capsys.readouterr().out
+    assert "error" in printed and not re.search(r"(?<!\S)::|##\[", printed)
+    show(["aten::roll, at::Tensor, # a, ## b"], Format.table)
+    assert "aten::roll, at::Tensor, # a, ## b\n" == capsys.readouterr().out
+
+
 def test_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     """rich takes [red] for a colour, and fails at [/red]; :smile: is a face to it."""
     name = "[red]a[/] [/red] :smile: [link=http://a.example]b"

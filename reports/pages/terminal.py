@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from typing import Any
 import msgspec
 
 from flopledger.reports.pages.blocks import Block, Column, Point, Table
+
+# What GitHub's runner takes for a command where a line of a job's log begins with it, or has it anywhere.
+_WORKFLOW = re.compile(r"(?<!\S):(?=:)|#(?=#\[)")
 
 
 class Format(StrEnum):
@@ -106,7 +110,7 @@ def printable(text: str) -> str:
     """What may go to a terminal: one line without escape sequences, whoever wrote the text."""
     from flopledger.reports.pages.words import visible
 
-    return visible(text)
+    return _WORKFLOW.sub(lambda sign: f"\\x{ord(sign[0]):02x}", visible(text))
 
 
 def show_text(text: str, form: Format, bullet: str = "") -> None:
