@@ -98,7 +98,7 @@ def ended_well(status: int, said: str) -> None:
     assert status != 2 or 1 == len(said.splitlines())
 
 
-@calm(350)
+@calm(200)
 @given(st.sampled_from(["run", "snapshot", "history"]), st.data())
 def test_a_document_through_the_commands(kind: str, data: st.DataObject) -> None:
     """`drift`, `releases --new` and `render` on what somebody has edited, sealed again or not."""
@@ -119,7 +119,7 @@ def test_a_document_through_the_commands(kind: str, data: st.DataObject) -> None
     ended_well(*flopledger(*arguments))
 
 
-@calm(40)
+@calm(25)
 @given(st.sampled_from(["run", "history"]), st.data())
 def test_a_document_becomes_pages_or_one_line(kind: str, data: st.DataObject) -> None:
     """Whole commands, charts and all; `test_document_faults` has the many."""
@@ -137,7 +137,7 @@ OPTIONS = ["-i", "-c", "--timeout", "--format", "-j", "--input", "--counter", "-
 COMMANDS = ["conventions", "explain", "drift", "render", "counters", "releases", "ledger", "check", "snapshot"]
 
 
-@calm(250)
+@calm(150)
 @given(st.sampled_from(COMMANDS), st.lists(st.tuples(st.sampled_from(OPTIONS), words) | st.tuples(words), max_size=3))
 def test_any_arguments(name: str, given_: list[tuple[str, ...]]) -> None:
     """Names, shapes, numbers and paths as people mistype them; nothing that would count for minutes."""
@@ -147,7 +147,7 @@ def test_any_arguments(name: str, given_: list[tuple[str, ...]]) -> None:
     ended_well(*flopledger(name, *(argument.replace("\x00", "0") for argument in arguments)))
 
 
-@calm(400)
+@calm(200)
 @given(words, st.lists(words, max_size=2), st.lists(words, max_size=3))
 def test_any_spec_and_any_names(model: str, inputs: list[str], counters: list[str]) -> None:
     """Refused in one line by whoever reads them, or what they say."""
@@ -162,7 +162,7 @@ def test_any_spec_and_any_names(model: str, inputs: list[str], counters: list[st
                 about(name)
 
 
-@calm(25)
+@calm(15)
 @given(st.sampled_from([":", ".py:", "."]), st.text(max_size=6), st.text(max_size=6))
 def test_any_spec_of_ones_own(between: str, before: str, after: str) -> None:
     """What nobody has is told by the job's process, and the next one is as well as ever."""
@@ -180,7 +180,7 @@ ANSWERS = {
 }  # fmt: skip
 
 
-@calm(500)
+@calm(300)
 @given(st.sampled_from(["torch", "thop"]), st.data())
 def test_a_kept_result_with_any_bytes_anywhere(name: str, data: st.DataObject) -> None:
     """What was filed, or nothing: never something else, never an error."""
@@ -196,7 +196,7 @@ def test_a_kept_result_with_any_bytes_anywhere(name: str, data: st.DataObject) -
     assert whole == place.read_bytes() or kept.find(name, "key") is None
 
 
-@calm(400)
+@calm(200)
 @given(st.sampled_from(["torch", LEDGER]), st.data())
 def test_a_kept_result_that_was_sealed_again(name: str, data: st.DataObject) -> None:
     """A seal is no secret: what is found is at least of the right shape, and adds up."""
