@@ -1,8 +1,3 @@
-if (data.totals) {
-  data.totals.config.legend.columns = Math.max(1, Math.floor(($("totals").clientWidth - 190) / 150));
-  draw("totals", data.totals);
-}
-
 // Any pair of counters.
 let drawn = Promise.resolve();
 function show() {
@@ -39,6 +34,12 @@ if (data.waterfall) {
   show();
 }
 
+// The chart of the totals is there as a picture, so it can wait for that of the pair.
+if (data.totals) {
+  data.totals.config.legend.columns = Math.max(1, Math.floor(($("totals").clientWidth - 190) / 150));
+  drawn = drawn.catch(() => {}).then(() => draw("totals", data.totals));
+}
+
 // One paper sentence at a time, with buttons that copy.
 const papers = [...document.querySelectorAll(".paper")];
 if (papers.length) {
@@ -67,11 +68,19 @@ document.querySelectorAll(".copy").forEach((box) => {
 
 // Layer by layer. Integers beyond 2^53 arrive as text and stay exact as BigInt.
 const exact = (value) => (typeof value === "string" ? BigInt(value) : value);
-const text = (value) => value.toLocaleString("en-US");
+const grouped = new Intl.NumberFormat("en-US");
+const text = (value) => grouped.format(value);
 const fields = data.layers.counters.map((_, i) => `c${i}`);
 const sum = (values) => text(values.reduce((total, value) => total + BigInt(value), 0n));
-const numeric = (title, field, frozen = false) => ({
-  title, field, frozen, hozAlign: "right", headerHozAlign: "right", headerSortStartingDir: "desc", minWidth: 120,
+// As wide as its sum: to let the table measure its columns takes one layout of the page for each.
+const pen = document.createElement("canvas").getContext("2d");
+pen.font = getComputedStyle($("layer-table")).font;
+const wide = (title, field) => {
+  const texts = [title, sum(data.layers.rows.map((row) => row[field]))];
+  return Math.ceil(Math.max(92, ...texts.map((text) => pen.measureText(text).width))) + 28;
+};
+const numeric = (title, field) => ({
+  title, field, width: wide(title, field), hozAlign: "right", headerHozAlign: "right", headerSortStartingDir: "desc", minWidth: 120,
   titleFormatter: plain, formatter: (cell) => text(cell.getValue()), bottomCalc: sum,
   bottomCalcFormatter: (cell) => cell.getValue(), sorter: (a, b) => (a < b ? -1 : a > b ? 1 : 0),
 });
@@ -79,37 +88,41 @@ function plain(cell) { // a node, where Tabulator would take a string for HTML
   cell.getElement().title = cell.getValue();
   return document.createTextNode(cell.getValue());
 }
-const wide = matchMedia("(min-width: 641px)").matches;
+const roomy = matchMedia("(min-width: 641px)").matches;
 const named = (title, field, options = {}) => ({ title, field, minWidth: 120, titleFormatter: plain, formatter: plain, ...options });
-for (const row of data.layers.rows) for (const field of ["macs", "outputs", ...fields]) row[field] = exact(row[field]);
-const table = new window.Tabulator("#layer-table", {
-  data: data.layers.rows,
-  layout: "fitDataFill",
-  height: data.layers.rows.length > 14 ? 520 : undefined,
-  nestedFieldSeparator: false,
-  placeholder: "No layer matches.",
-  columns: [
-    named("site", "site", { frozen: wide, minWidth: 170, maxWidth: 320, bottomCalc: () => "sum of these rows" }),
-    named("operation", "op"),
-    named("module", "module"),
-    numeric("MACs", "macs"),
-    numeric("elements out", "outputs"),
-    ...fields.map((field, i) => numeric(data.layers.counters[i], field)),
-  ],
-});
-const ops = [...new Set(data.layers.rows.map((row) => row.op))].sort();
-$("op-filter").append(...ops.map((op) => new Option(op, op)));
-const differ = (row) => fields.some((field) => row[field] !== row[fields[0]]);
-function filter() {
-  const site = $("site-filter").value.toLowerCase();
-  const op = $("op-filter").value;
-  const only = $("differ-filter").checked;
-  table.setFilter((row) => row.site.toLowerCase().includes(site) && (!op || row.op === op) && (!only || differ(row)));
+function layerTable() {
+  for (const row of data.layers.rows) for (const field of ["macs", "outputs", ...fields]) row[field] = exact(row[field]);
+  const table = new window.Tabulator("#layer-table", {
+    data: data.layers.rows,
+    layout: "fitDataFill",
+    height: data.layers.rows.length > 14 ? 520 : undefined,
+    nestedFieldSeparator: false,
+    placeholder: "No layer matches.",
+    columns: [
+      named("site", "site", { frozen: roomy, minWidth: 170, maxWidth: 320, bottomCalc: () => "sum of these rows" }),
+      named("operation", "op"),
+      named("module", "module"),
+      numeric("MACs", "macs"),
+      numeric("elements out", "outputs"),
+      ...fields.map((field, i) => numeric(data.layers.counters[i], field)),
+    ],
+  });
+  const ops = [...new Set(data.layers.rows.map((row) => row.op))].sort();
+  $("op-filter").append(...ops.map((op) => new Option(op, op)));
+  const differ = (row) => fields.some((field) => row[field] !== row[fields[0]]);
+  function filter() {
+    const site = $("site-filter").value.toLowerCase();
+    const op = $("op-filter").value;
+    const only = $("differ-filter").checked;
+    table.setFilter((row) => row.site.toLowerCase().includes(site) && (!op || row.op === op) && (!only || differ(row)));
+  }
+  table.on("dataFiltered", (_, rows) => { $("shown").textContent = `${text(rows.length)} of ${text(data.layers.rows.length)} rows`; });
+  table.on("tableBuilt", () => {
+    for (const event of ["input", "change"]) $("filters").addEventListener(event, filter);
+    $("filters").addEventListener("submit", (event) => event.preventDefault());
+    $("filters").hidden = false;
+    $("shown").textContent = `${text(data.layers.rows.length)} rows`;
+  });
 }
-table.on("dataFiltered", (_, rows) => { $("shown").textContent = `${text(rows.length)} of ${text(data.layers.rows.length)} rows`; });
-table.on("tableBuilt", () => {
-  for (const event of ["input", "change"]) $("filters").addEventListener(event, filter);
-  $("filters").addEventListener("submit", (event) => event.preventDefault());
-  $("filters").hidden = false;
-  $("shown").textContent = `${text(data.layers.rows.length)} rows`;
-});
+// Laying out a table of many counters takes longer than everything above it, which is there to be read first.
+drawn.catch(() => {}).then(() => setTimeout(layerTable));
