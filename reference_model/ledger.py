@@ -21,7 +21,7 @@ OPS = {
     "activation", "add", "attention", "batch_norm", "bilinear", "conv", "conv_transpose", "div", "dropout",
     "elementwise", "embedding", "fill", "grid_sample", "group_norm", "instance_norm", "layer_norm", "linear",
     "matmul", "move", "mul", "pool", "recurrent", "reduction", "rms_norm", "softmax", "sub",
-    "unclassified", "upsample", "view",
+    "unpriced", "upsample", "view",
 }  # fmt: skip
 
 # Every quantity of a call, for the whole batch unless it says otherwise; `flopledger.reference_model.quantities`
@@ -179,11 +179,11 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
         order = sorted(ops, key=lambda op: (-ops[op]["macs"], -ops[op]["outputs"], op))
         return {op: {"sites": len(sites[op]), **ops[op]} for op in order}
 
-    def unclassified(self) -> dict[str, tuple[int, int]]:
+    def unpriced(self) -> dict[str, tuple[int, int]]:
         """ATen ops that have no formula: name → (calls, elements out). Never dropped, only unpriced."""
         found: dict[str, tuple[int, int]] = {}
         for entry in self.entries:
-            if entry.op == "unclassified":
+            if entry.op == "unpriced":
                 calls, outputs = found.get(entry.aten, (0, 0))
                 found[entry.aten] = (calls + entry["calls"], outputs + entry["outputs"])
         return found

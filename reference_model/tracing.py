@@ -270,7 +270,7 @@ class _Names(TorchFunctionMode):
             out = func(*args, **kwargs)
             if pricer is not None:
                 aten = f"aten.{name.rpartition('.')[2].strip('_')}"
-                recorder.add(pricer, "unclassified", aten, args, kwargs, out, _beside(name, frame, out))
+                recorder.add(pricer, "unpriced", aten, args, kwargs, out, _beside(name, frame, out))
             return out
         finally:
             frames.pop()
@@ -346,7 +346,7 @@ def price(
 ) -> tuple[str, Quantities, dict[str, Any]]:
     """What a pricer says, or else the kind of operation with its elements, and the facts that this rests on.
 
-    An operation called in a way that its pricer does not know is listed as unclassified: a formula of ours must
+    An operation called in a way that its pricer does not know is listed as unpriced: a formula of ours must
     never look like a model that rejects its inputs.
     """
     if pricer is not None:
@@ -355,7 +355,7 @@ def price(
             facts = facts_of(pricer, args, options, out)
             return (*pricer(*args, out=out, **options), facts)
         except (TypeError, AttributeError, IndexError, ValueError, RuntimeError):
-            kind = "unclassified"
+            kind = "unpriced"
     into, result = first_tensor((args, kwargs)), first_tensor(out)
     shapes = {"input": into, "out": result} if kind != "view" else {}
     facts = {name: tuple(tensor.shape) for name, tensor in shapes.items() if tensor is not None}
@@ -380,7 +380,7 @@ def names_of(func: Any) -> tuple[str, str]:
     """`aten.relu` and the kind of an overload such as `aten.relu.default`."""
     packet = getattr(func, "_overloadpacket", None)
     if packet is None:  # a higher-order operator
-        return str(func), "unclassified"
+        return str(func), "unpriced"
     name = str(packet)
     tags = func.tags
     return name, classify(

@@ -107,4 +107,4 @@ def classify(name: str, view: bool, pointwise: bool, reduction: bool) -> str:
     if reduction or plain in {"mean", "sum", "amax", "amin", "prod", "var", "var_mean", "std", "cumsum", "norm",
                               "linalg_vector_norm", "logsumexp", "any", "all", "max", "min", "argmax"}:  # fmt: skip
         return "reduction"
-    return "elementwise" if pointwise else "unclassified"
+    return "elementwise" if pointwise else "unpriced"

@@ -56,7 +56,7 @@ def load_others() -> tuple[str, ...]:
         except (Exception, SystemExit) as error:
             troubles.append(
                 f"{point.value}, with which another package prices operators, cannot be loaded: "
-                f"{type(error).__name__}; what it would price is unclassified"
+                f"{type(error).__name__}; what it would price is unpriced"
             )
     return tuple(troubles)
 

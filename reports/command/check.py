@@ -65,7 +65,7 @@ def _blocks(found: Probed) -> list[Block]:
     said: list[Block] = []
     by_op: dict[str, list[bool]] = {}
     for finding in found.findings:
-        for op in finding.ops or ["unclassified"]:
+        for op in finding.ops or ["unpriced"]:
             by_op.setdefault(op, []).append(finding.holds)
     ops = Table(
         [Column("operation"), Column("holds at", True)],

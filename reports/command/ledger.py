@@ -57,7 +57,7 @@ def ledger(
         form,
     )
     show_table([Column("operation"), *(Column(q.replace("_", " "), True) for q in quantities)], rows, form)
-    for name, (calls, outputs) in found.unclassified().items():
+    for name, (calls, outputs) in found.unpriced().items():
         show_text(f"no formula for {name}: {words.plural(calls, 'call')}, {words.plural(outputs, 'element')}", form)
     for note in found.notes:
         show_text(f"note: {words.visible(note)}", form)

@@ -54,7 +54,7 @@ OP_WORDS = {
     "softmax": "softmax",
     "sub": "element-wise subtraction",
     "unattributed": "not attributed to a site",
-    "unclassified": "unclassified operation",
+    "unpriced": "unpriced operation",
     "unit": UNIT,
     "upsample": "upsampling",
     "view": "view",
