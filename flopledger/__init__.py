@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from flopledger.counters.tally import Tally
     from flopledger.reference_model.ledger import Ledger
     from flopledger.reference_model.mobilenet_v2 import MobileNetV2
-    from flopledger.reference_model.tracing import trace
+    from flopledger.reference_model.running import trace
     from flopledger.reports.budget import assert_macs
     from flopledger.reports.compare import Report, compare
     from flopledger.reports.reconcile import Reconciliation
@@ -25,7 +25,7 @@ _HOME = {
     "Tally": "counters.tally",
     "assert_macs": "reports.budget",
     "compare": "reports.compare",
-    "trace": "reference_model.tracing",
+    "trace": "reference_model.running",
 }
 __all__ = [
     "Ledger", "MobileNetV2", "Reconciliation", "Report", "Tally", "assert_macs", "compare", "trace",

@@ -63,7 +63,7 @@ def traces(runs: int) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     from flopledger.reference_model.mobilenet_v2 import MobileNetV2
-    from flopledger.reference_model.tracing import trace
+    from flopledger.reference_model.running import trace
 
     with torch.device("meta"):
         model, x = MobileNetV2().eval(), torch.zeros(1, 3, 416, 416)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from flopledger.reference_model import probes
 from flopledger.reference_model.ledger import Entry, Ledger
+from flopledger.reference_model.running import ModelError, trace
 from flopledger.reference_model.subject import Spec
-from flopledger.reference_model.tracing import ModelError, trace
 
 # One of each family of torchvision, at sizes that a CPU runs in a second or two.
 NETWORKS = {

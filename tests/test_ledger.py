@@ -18,8 +18,8 @@ from flopledger.counters.libraries.thop import rules as _thop  # noqa: F401  (it
 from flopledger.reference_model.ledger import Entry, Ledger
 from flopledger.reference_model.mobilenet_v2 import mobilenet_v2
 from flopledger.reference_model.quantities import FUNCTIONS
+from flopledger.reference_model.running import ModelError, trace
 from flopledger.reference_model.subject import Spec
-from flopledger.reference_model.tracing import ModelError, trace
 
 
 class Calls(nn.Module):

@@ -9,8 +9,8 @@ import pytest
 from flopledger.counters import registry
 from flopledger.reference_model import probes
 from flopledger.reference_model.ledger import OPS
+from flopledger.reference_model.running import trace
 from flopledger.reference_model.subject import Spec
-from flopledger.reference_model.tracing import trace
 
 # Quantities that are equal whatever the dimensions are.
 MUST = {

@@ -240,7 +240,7 @@ def _check_memory(spec: Spec) -> None:
 
 
 def _traced(job: Job, live: Live | None) -> Ledger:
-    from flopledger.reference_model.tracing import ModelError, trace
+    from flopledger.reference_model.running import ModelError, trace
 
     if live is not None:
         model, inputs, label = live.model, live.inputs, live.label
