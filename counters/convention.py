@@ -10,8 +10,9 @@ import msgspec
 from packaging.version import Version
 
 from flopledger.counters.condition import Condition
-from flopledger.counters.formula import Case, Formula, nearest
+from flopledger.counters.formula import Case, Formula
 from flopledger.reference_model.ledger import OPS, Ledger
+from flopledger.reference_model.names import nearest
 
 
 class Rule(msgspec.Struct, frozen=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from flopledger.reference_model.ledger import CIRCUMSTANCES, MEANING, Call, Entry, Ledger, meaning_of
+from flopledger.reference_model.names import nearest
 
 _TOKEN = re.compile(r"\s*(\d+|[a-z_][a-z_0-9]*|[-+·*/])", re.IGNORECASE)
 
@@ -72,12 +72,6 @@ def known(names: Iterable[str]) -> None:
     for name in names:
         if name not in MEANING and name not in CIRCUMSTANCES and name not in OWN:
             raise ValueError(f"no quantity {name!r}{nearest(name, [*MEANING, *CIRCUMSTANCES, *OWN])}")
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """`; did you mean a, b?` with the nearest of `names`, or "" when nothing is near."""
-    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
-    return f"; did you mean {', '.join(close)}?" if close else ""
 
 
 def value(name: str, case: Case) -> int | Fraction:

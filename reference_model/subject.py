@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from flopledger.reference_model.names import SpecError, nearest
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -40,10 +42,6 @@ STANDARD = [  # where the standard library is, as entries of the search path
     entry for folder in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
     for entry in (folder, str(Path(folder, "lib-dynload")))
 ]  # fmt: skip
-
-
-class SpecError(ValueError):
-    """A spec or shape that stands for nothing; the message is one line that says what would."""
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -351,9 +349,3 @@ def working_directory() -> str:
         return str(Path.cwd())
     except OSError:
         return "a folder that is gone"
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """`; did you mean a, b?` with the nearest known names, or "" when nothing is near."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"; did you mean {', '.join(close)}?" if close else ""

@@ -14,7 +14,8 @@ from torch import nn
 
 from flopledger.counters import registry
 from flopledger.reference_model import subject
-from flopledger.reference_model.subject import Input, Spec, SpecError, nearest, resolve, split
+from flopledger.reference_model.names import SpecError, nearest
+from flopledger.reference_model.subject import Input, Spec, resolve, split
 
 DTYPES = [
     "float32",

@@ -28,7 +28,8 @@ from flopledger.counters.engine.job import LEDGER, Answer, Job, Live
 from flopledger.counters.tally import Count, Unsupported, checked, exact
 from flopledger.reference_model import subject
 from flopledger.reference_model.ledger import Ledger
-from flopledger.reference_model.subject import Spec, SpecError
+from flopledger.reference_model.names import SpecError
+from flopledger.reference_model.subject import Spec
 
 _MOST_WRITTEN = 1 << 28  # bytes a job may write to one file
 
