@@ -104,8 +104,7 @@ class Input(msgspec.Struct, frozen=True):
         if exact:
             if self.among is None:
                 return torch.zeros(self.shape, dtype=dtype)
-            low, high = (int(end) for end in self.among)
-            return torch.randint(low, high, self.shape, generator=generator).to(dtype)
+            return torch.randint(*map(int, self.among), self.shape, generator=generator).to(dtype)  # type: ignore[call-overload,no-any-return]
         low, high = self.among or (0, 1)
         kind = dtype if dtype.is_complex else torch.float32
         return (torch.rand(self.shape, generator=generator, dtype=kind) * (high - low) + low).to(dtype)
@@ -209,9 +208,16 @@ def made(texts: Iterable[str], device: str) -> tuple[tuple[Any, ...], dict[str, 
     return tuple(args), kwargs
 
 
+def check(texts: Iterable[str]) -> None:
+    """Raise SpecError where a text is no input. No file is looked at: a document may name any."""
+    for name, text in map(_named, texts):
+        parse(text, alone=name is None)
+
+
 def files(texts: Iterable[str]) -> list[str]:
     """The files of tensors that some inputs name."""
-    return sorted({leaf.path for text in texts for leaf in _leaves(parse(_named(text)[1])) if isinstance(leaf, Stored)})
+    values = [parse(text, alone=name is None) for name, text in map(_named, texts)]
+    return sorted({leaf.path for leaf in _leaves(values) if isinstance(leaf, Stored)})
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -253,7 +259,7 @@ def parse(text: str, *, alone: bool = True, opened: Callable[[str], Any] | None 
     """
     if not _is_text(text):
         raise SpecError(f"{text!r} is not text")
-    reader = _Reader(text.strip(), opened or _named_only)
+    reader = _Reader(text, opened or _named_only)
     value = reader.value(alone)
     if reader.rest.strip():
         raise _strange(text)
@@ -281,8 +287,8 @@ class _Reader:
         if found := _TENSOR.match(self.rest):
             if found[0].isdigit() and not alone:
                 size = found[0][:40]
-                raise SpecError(f"{_shown(self.text)}: {size} could be a number or a shape; write ={size} for the "
-                                f"number, {size}:float32 for a tensor of one dimension")  # fmt: skip
+                raise SpecError(f"{_shown(self.text)}: {size} could be a number or a tensor; sizes have x between, "
+                                f"like {_EXAMPLE}; write ={size} for the number, {size}:float32 for a vector")  # fmt: skip
             self.rest = self.rest[found.end() :]
             return _tensor(found)
         if first == "=":
@@ -453,8 +459,8 @@ def _of_table(value: Any, folder: Path, depth: int = 0) -> Any:
         raise SpecError("it is nested too deeply")
     if isinstance(value, dict):
         return {key: _of_table(each, folder, depth + 1) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_of_table(each, folder, depth + 1) for each in value]
+    if isinstance(value, (list, tuple)):
+        return type(value)(_of_table(each, folder, depth + 1) for each in value)
     if isinstance(value, str):
         within = value.strip()
         if within.startswith("@") and within[1:2] not in _MARKS:
@@ -462,7 +468,7 @@ def _of_table(value: Any, folder: Path, depth: int = 0) -> Any:
         return parse(value, opened=_opened)
     if value is None or isinstance(value, (bool, int, float)):
         return value
-    raise SpecError(f"{value!r} is no input")
+    raise SpecError(f"a {type(value).__name__} is no text of an input, like {_EXAMPLE}, nor a number")
 
 
 def text_of(value: Any) -> str:
@@ -499,6 +505,19 @@ def _key(key: Any) -> str:
 def described(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[str]:
     """The texts of the arguments that a model is called with."""
     return [*map(text_of, args), *(f"{name}={text_of(value)}" for name, value in kwargs.items())]
+
+
+def written(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[str]:
+    """The texts of arguments that are texts already, plain values, or lists, tuples and dicts of those.
+
+    Raises:
+        SpecError: one of them is something else.
+    """
+    arguments = [*((None, value) for value in args), *kwargs.items()]
+    texts = [
+        (name, value if isinstance(value, str) else text_of(_of_table(value, Path()))) for name, value in arguments
+    ]
+    return [text if name is None else f"{name}={text}" for name, text in texts]
 
 
 def mapped(change: Callable[[Tensor], Any], value: Any) -> Any:
@@ -539,7 +558,7 @@ def tensors(*values: Any) -> list[Tensor]:
 
 def _fields(value: Any) -> dict[str, Any]:
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return value._asdict()  # type: ignore[no-any-return]
+        return value._asdict()  # type: ignore[attr-defined,no-any-return]
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return {}
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if hasattr(value, field.name)}

@@ -136,7 +136,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     `device` is `"meta"` when nothing was computed and `"cpu"` when the model had to be run on
     real tensors; `notes` then says why. `modules` are those that were called, containers included.
-    `input_shapes` are of the tensors that went in, as positional arguments; None for what is no tensor.
+    `input_shapes` are of the tensors that went in, those in lists and dicts among them.
     """
 
     model: str
@@ -146,7 +146,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "meta"
     notes: list[str] = []
     modules: dict[str, Calls] = {}
-    input_shapes: list[list[int] | None] = []
+    input_shapes: list[list[int]] = []
 
     @property
     def batch(self) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
+from flopledger.reference_model import inputs
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.quantities.registry import load_others
 from flopledger.reference_model.tracing import Recorder
@@ -22,12 +22,13 @@ class ModelError(ValueError):
 
 def trace(
     model: nn.Module,
-    inputs: tuple[Any, ...],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
     *,
     name: str | None = None,
     device: str | None = None,
 ) -> Ledger:
-    """Run `model(*inputs)` once in eval mode and write down every operation.
+    """Run `model(*args, **kwargs)` once in eval mode and write down every operation.
 
     On the meta device (the default) nothing is computed. A model that cannot run there, because
     its path depends on data, is run on its own tensors and the ledger's notes say so; `device`
@@ -36,7 +37,8 @@ def trace(
     Raises:
         ModelError: the model rejects the inputs on both.
     """
-    described = [describe(value) for value in inputs]
+    kwargs = kwargs or {}
+    described = inputs.described(args, kwargs)
     label = name or type(model).__name__
     params = sum(p.numel() for p in model.parameters())
     notes: list[str] = []
@@ -47,7 +49,7 @@ def trace(
         warnings.simplefilter("ignore")
         if device != "cpu":
             try:
-                run_on_meta(model, inputs, recorder)
+                run_on_meta(model, args, kwargs, recorder)
             except Exception as error:
                 # Data-dependent paths fail in a dozen ways there; running for real tells them
                 # from a model that rejects its inputs.
@@ -59,9 +61,9 @@ def trace(
             try:
                 # Whatever the model itself writes to, buffers or inputs, is a copy.
                 buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-                copies = tree_map(lambda v: v.clone() if isinstance(v, Tensor) else v, inputs)
+                args, kwargs = inputs.mapped(Tensor.clone, (args, kwargs))
                 with recorder:
-                    torch.func.functional_call(model, buffers, copies)
+                    torch.func.functional_call(model, buffers, args, kwargs)
             except Exception as error:
                 raise ModelError(message(error)) from error
     return Ledger(
@@ -72,13 +74,13 @@ def trace(
         device=used,
         notes=[*notes, *troubles],
         modules=recorder.modules,
-        input_shapes=[list(value.shape) if isinstance(value, Tensor) else None for value in inputs],
+        input_shapes=[list(tensor.shape) for tensor in inputs.tensors(args, kwargs)],
     )
 
 
-def run_on_meta(model: nn.Module, inputs: tuple[Any, ...], recorder: Recorder) -> None:
+def run_on_meta(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> None:
     """Run the model with meta tensors in place of its own, which stay untouched."""
-    on_meta = tree_map(lambda v: v.to("meta") if isinstance(v, Tensor) else v, inputs)
+    args, kwargs = inputs.mapped(lambda tensor: tensor.to("meta"), (args, kwargs))
     tensors: dict[str, Tensor] = {
         # requires_grad decides whether torch folds a batched linear into one product
         name: tensor.to("meta").requires_grad_(tensor.requires_grad)
@@ -88,9 +90,9 @@ def run_on_meta(model: nn.Module, inputs: tuple[Any, ...], recorder: Recorder) -
     # The device context is outermost: tensors that a forward makes for itself are meta as well.
     with torch.device("meta"), recorder:
         if tensors:
-            torch.func.functional_call(model, tensors, on_meta)
+            torch.func.functional_call(model, tensors, args, kwargs)
         else:
-            model(*on_meta)
+            model(*args, **kwargs)
 
 
 @contextmanager
@@ -111,16 +113,3 @@ def message(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else ""
     return text if len(text) > 12 else f"{type(error).__name__}: {text}".rstrip(": ")
-
-
-def describe(value: Any) -> str:
-    """`1x3x416x416`, with `:dtype` where it is not float32, as a shape on the command line."""
-    if isinstance(value, Tensor):
-        shape = "x".join(map(str, value.shape)) or "scalar"
-        dtype = str(value.dtype).removeprefix("torch.")
-        return shape if dtype == "float32" else f"{shape}:{dtype}"
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(map(describe, value)) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {describe(v)}" for k, v in value.items()) + "}"
-    return repr(value)

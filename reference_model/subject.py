@@ -381,7 +381,7 @@ def _saved(source: str) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.jit.load(source, map_location="cpu")  # type: ignore[no-any-return, no-untyped-call]
+            return torch.jit.load(source, map_location="cpu")  # type: ignore[no-any-return]
     except Exception as error:
         raise SpecError(
             f"{source!r} is no TorchScript file ({_said(error)[:200]}); of one that torch.save wrote, "
