@@ -18,22 +18,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopledger.reference_model import quantities as _priced  # noqa: F401  (registers its pricers)
 from flopledger.reference_model.ledger import Call, Calls, Entry
-from flopledger.reference_model.quantities.long_tail import classify
+from flopledger.reference_model.quantities.kinds import kind_of
 from flopledger.reference_model.quantities.registry import (
-    ATEN,
     FUNCTIONS,
     Pricer,
     Quantities,
     elements,
     facts_of,
     first_tensor,
+    pricer_of,
 )
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
 _FUSED = "torch.nn.functional.scaled_dot_product_attention"
 _CONVOLUTION = "torch.nn.functional.conv"
 _OPERATORS = {"add", "mul", "sub", "matmul", "true_divide", "div"}
-_REDUCTION = getattr(torch.Tag, "reduction", None)  # torch 2.9 and newer
 _OPENED = ("torch.nn.functional", "torch.functional")  # modules whose functions are Python all the way down
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
@@ -213,7 +212,7 @@ class _Operations(TorchDispatchMode):
             recorder.frames[-1].inner.add(name)
             return out
         if not _of_the_device(name, args, out):
-            recorder.add(ATEN.get(name), kind, name, args, kwargs, out)
+            recorder.add(pricer_of(name), kind, name, args, kwargs, out)
         return out
 
 
@@ -268,10 +267,7 @@ def names_of(func: Any) -> tuple[str, str]:
     if packet is None:  # a higher-order operator
         return str(func), "unpriced"
     name = str(packet)
-    tags = func.tags
-    return name, classify(
-        name, bool(func.is_view), torch.Tag.pointwise in tags, _REDUCTION is not None and _REDUCTION in tags
-    )
+    return name, kind_of(name)
 
 
 _opcodes: dict[CodeType, bytes] = {}

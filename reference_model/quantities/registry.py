@@ -46,6 +46,11 @@ def function(*names: str) -> Callable[[Pricer], Pricer]:
     return register
 
 
+def pricer_of(operator: str) -> Pricer | None:
+    """What prices an operator (`aten.addmm_`, by packet); one in place or with its effects put out costs the same."""
+    return ATEN.get(operator) or ATEN.get(operator.removesuffix("_").removesuffix("_functional"))
+
+
 @cache
 def load_others() -> tuple[str, ...]:
     """Import the modules with which other packages price operators of their own; what cannot be, in words."""
