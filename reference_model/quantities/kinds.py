@@ -176,14 +176,14 @@ BY_ELEMENTS = (
         softmax log_softmax _masked_softmax _nested_tensor_softmax_with_shape
         _sparse_softmax _sparse_log_softmax _softmax_backward_data _log_softmax_backward_data _masked_softmax_backward
         _sparse_softmax_backward_data _sparse_log_softmax_backward_data"""),
-    Group("batch_norm", "mean and variance, and a scale and shift per element", """
+    Group("batch_norm", "mean, variance, and a scale and shift per element", """
         batch_norm batch_norm_relu batch_norm1d batch_norm1d_relu batch_norm2d batch_norm2d_relu batch_norm3d
         batch_norm3d_relu quantized_batch_norm qbatch_norm2d batch_norm_elemt batch_norm_stats batch_norm_gather_stats
         batch_norm_gather_stats_with_counts batch_norm_update_stats native_batch_norm_backward batch_norm_backward
         cudnn_batch_norm_backward miopen_batch_norm_backward batch_norm_backward_elemt batch_norm_backward_reduce"""),
-    Group("layer_norm", "mean and variance, and a scale and shift per element", "layer_norm native_layer_norm_backward"),
-    Group("group_norm", "mean and variance, and a scale and shift per element", "group_norm native_group_norm_backward"),
-    Group("instance_norm", "mean and variance, and a scale and shift per element", "instance_norm"),
+    Group("layer_norm", "mean, variance, and a scale and shift per element", "layer_norm native_layer_norm_backward"),
+    Group("group_norm", "mean, variance, and a scale and shift per element", "group_norm native_group_norm_backward"),
+    Group("instance_norm", "mean, variance, and a scale and shift per element", "instance_norm"),
     Group("rms_norm", "a mean square, and a scale per element", "_fused_rms_norm_backward"),
     Group("elementwise", "weights are scaled by their norm", "_weight_norm_interface _weight_norm_interface_backward"),
     Group("pool", "a window for each output", """
