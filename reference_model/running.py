@@ -71,7 +71,7 @@ def trace(
         entries=recorder.ledger_entries(),
         device=used,
         notes=[*notes, *troubles],
-        modules=recorder.modules,
+        modules=recorder.hooked.modules(),
         input_shapes=[list(value.shape) if isinstance(value, Tensor) else None for value in inputs],
     )
 
