@@ -54,14 +54,38 @@ def rule(ops: str, formula: str, because: str, source: str, when: Condition | No
 UNKNOWN = Rule((), Formula(), "no rule of this convention speaks of it", "")
 
 
+class Deviation(msgspec.Struct, frozen=True):
+    """Where a library is known not to do what its rules say: at random, or by an accident that no rule can state.
+
+    It excuses nothing, and the residual stays; it says why it is there. `when` are the calls at whose places it
+    happens; at places that the ledger does not know, None. `because` is the reason in a sentence and `source`
+    where the library shows it, `path:line symbol`.
+    """
+
+    when: Condition | None
+    because: str
+    source: str
+
+
 class Convention(msgspec.Struct, frozen=True):
-    """The rules of one counter, first match wins. A call that no rule speaks of is charged 0."""
+    """The rules of one counter, first match wins. A call that no rule speaks of is charged 0.
+
+    `deviations` are those of this version.
+    """
 
     counter: str
     rules: tuple[Rule, ...]
+    deviations: tuple[Deviation, ...] = ()
 
     def rule_for(self, case: Case) -> Rule:
         return next((rule for rule in self.rules if rule.speaks_of(case)), UNKNOWN)
+
+    def known(self, cases: Sequence[Case]) -> str:
+        """Why the rules are known to fail at a place with these calls, or at one without any; "" where they are not."""
+        for each in self.deviations:
+            if any(map(each.when.holds, cases)) if each.when is not None else not cases:
+                return each.because
+        return ""
 
     def cases(self, ledger: Ledger) -> list[Case]:
         """Every call of a ledger, as the rules look at it; one for each of `ledger.rows()`."""
