@@ -93,9 +93,11 @@ class Convention(msgspec.Struct, frozen=True):
         first: dict[str, Call] = {}
         for views in (False, True):  # where a site has nothing but views, one of those
             for entry, call in rows:
-                if views or entry.op not in ("view", "move", "fill"):
+                if entry.phase == "forward" and (views or entry.op not in ("view", "move", "fill")):
                     first.setdefault(entry.site, call)
-        return [Case(ledger, entry, call, call is entry.calls[-1], call is first[entry.site]) for entry, call in rows]
+        return [
+            Case(ledger, entry, call, call is entry.calls[-1], call is first.get(entry.site)) for entry, call in rows
+        ]
 
     def charges(self, ledger: Ledger) -> list[tuple[Rule, Fraction | None]]:
         """For each of `ledger.rows()` the rule that speaks of it and what that charges, all its times together.

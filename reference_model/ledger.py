@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Phase = Literal["forward", "backward"]
+Mode = Literal["eval", "train", "step"]
 
 # The kinds of operation. A package with operators of its own adds its kinds (`name_op`).
 OPS = {
@@ -41,6 +42,9 @@ MEANING = {
     "rows": "softmax, linear: vectors that it works through",
     "scores": "attention: elements of the query-key matrix, all heads",
     "queries": "attention: query vectors, all samples and heads",
+    "weight_gradient_macs": "the backward of a convolution: MACs of the weight's gradient, which are part of `macs`",
+    "recomputed_macs": "MACs that are done again in a backward, and are in no `macs`: what a checkpoint runs a second "
+    "time, and the scores that a fused attention kernel did not keep",
     "steps": "recurrent: sequence length times batch",
     "states": "recurrent: hidden elements over all steps, layers and directions",
 }
@@ -170,6 +174,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     `device` is `"meta"` when nothing was computed and `"cpu"` when the model had to be run on
     real tensors; `notes` then says why. `modules` are those that were called, containers included.
     `input_shapes` are of the tensors that went in, as positional arguments; None for what is no tensor.
+    `mode` is how the model was run: `eval`, `train` (a forward in train mode), `step` (that and its backward).
     """
 
     model: str
@@ -177,6 +182,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     params: int
     entries: list[Entry]
     device: str = "meta"
+    mode: Mode = "eval"
     notes: list[str] = []
     modules: dict[str, Module] = {}
     input_shapes: list[list[int] | None] = []
