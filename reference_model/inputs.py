@@ -167,7 +167,10 @@ def parsed(texts: Iterable[str]) -> tuple[str, ...]:
     found: list[tuple[str | None, Any]] = []
     for given in texts:
         name, text = _named(given)
-        value = parse(text, alone=name is None, opened=_opened)
+        try:
+            value = parse(text, alone=name is None, opened=_opened)
+        except SpecError as error:
+            raise error if name is None else SpecError(f"input {name}: {error}") from None
         spread = name is None and text.startswith("@")  # a file of all arguments
         if spread and isinstance(value, dict):
             found += value.items()
@@ -287,8 +290,10 @@ class _Reader:
         if found := _TENSOR.match(self.rest):
             if found[0].isdigit() and not alone:
                 size = found[0][:40]
-                raise SpecError(f"{_shown(self.text)}: {size} could be a number or a tensor; sizes have x between, "
-                                f"like {_EXAMPLE}; write ={size} for the number, {size}:float32 for a vector")  # fmt: skip
+                raise SpecError(
+                    f"{_shown(self.text)}: {size} could be a number or a tensor; sizes have x between, "
+                    f"like {_EXAMPLE}; write ={size} for the number, {size}:float32 for a vector"
+                )
             self.rest = self.rest[found.end() :]
             return _tensor(found)
         if first == "=":

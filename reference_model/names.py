@@ -23,3 +23,12 @@ def working_directory() -> str:
         return str(Path.cwd())
     except OSError:
         return "a folder that is gone"
+
+
+def said(error: BaseException) -> str:
+    """An error in one line, with its type; some cannot even say what they are."""
+    try:
+        text = str(error).strip().splitlines()
+    except BaseException:
+        text = []
+    return f"{type(error).__name__}: {text[0] if text else ''}"

@@ -26,7 +26,7 @@ from flopledger.counters.engine import overlays, sources
 from flopledger.counters.engine.guard import guarded
 from flopledger.counters.engine.job import LEDGER, Answer, Job, Live
 from flopledger.counters.tally import Count, Unsupported, checked, exact
-from flopledger.reference_model import inputs, subject
+from flopledger.reference_model import inputs, subject, zoo
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.names import SpecError, working_directory
 from flopledger.reference_model.subject import Spec
@@ -217,7 +217,8 @@ def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
             _check_memory(job.spec)
         model, args, kwargs = job.spec.build(job.device)
     if job.device == "meta":
-        model = model.to("meta")  # of a live one, the child's copy; the caller's stays where it is
+        if live is not None:
+            model = model.to("meta")  # the child's copy; the caller's stays where it is
         args, kwargs = inputs.mapped(lambda tensor: tensor.to("meta"), (args, kwargs))
     return positional(model, args, kwargs)
 
@@ -252,7 +253,7 @@ def _traced(asked: Spec, live: Live | None) -> Ledger:
             raise SpecError(f"the model rejects these inputs: {error}") from error
     spec, why = asked.filled()
     texts = list(spec.inputs or ())
-    notes = [] if why is None else [f"no input was given; {', '.join(texts)} is {why}"]
+    notes = [] if why is None else [f"{subject.NOT_GIVEN}, so it is the model's own: {', '.join(texts)} ({why})"]
     try:
         ledger = trace(*spec.build("meta"), name=spec.model, device="meta")
     except ModelError as error:
@@ -286,11 +287,11 @@ def _opened() -> Iterator[set[str]]:
 def _sources(job: Job, opened: set[str]) -> list[str]:
     """The files that a model of somebody's own was made from, less those of packages whose versions tell.
 
-    Nothing for our own model and torchvision's: versions tell all of them. What the counter brought along has
+    Nothing for our own model and those of zoos: versions tell all of them. What the counter brought along has
     digests of its own.
     """
     source, _, _ = subject.split(job.spec.model)
-    if source in ("", "torchvision"):
+    if source in ("", *zoo.ZOOS):
         return []
     package = "" if source.endswith((".py", *subject.SAVED)) else source.partition(".")[0]
     itself = Path(source).resolve()
