@@ -70,7 +70,7 @@ class Recorder:
         self.frames: list[Frame] = []
         self.rows: dict[tuple[Phase, str, str, str, tuple[str, ...]], dict[bytes, Call]] = {}
         self.modules: dict[str, Calls] = {}
-        self.graph = Graph() if step else None
+        self.graph = Graph(Origin("", "unpriced", ())) if step else None
         self.phase: Phase = "forward"
         self.recomputing = False
         self.notes: list[str] = []
