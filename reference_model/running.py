@@ -79,7 +79,7 @@ def trace(
         device=used,
         mode=mode,
         notes=[*notes, *troubles, *recorder.notes],
-        modules=recorder.modules,
+        modules=recorder.hooked.modules(),
         input_shapes=[list(value.shape) if isinstance(value, Tensor) else None for value in inputs],
     )
 

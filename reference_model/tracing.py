@@ -6,7 +6,6 @@ import dis
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from math import prod
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
@@ -19,10 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopledger.reference_model import quantities as _priced  # noqa: F401  (registers its pricers)
 from flopledger.reference_model.backward import Graph, Origin, in_backward, run_backward, watching_checkpoints
-from flopledger.reference_model.ledger import Call, Calls, Entry, Phase
-from flopledger.reference_model.quantities.long_tail import classify
+from flopledger.reference_model.hooks import Hooked, base_name, class_name
+from flopledger.reference_model.ledger import Call, Entry, Phase
+from flopledger.reference_model.quantities.kinds import kind_of
 from flopledger.reference_model.quantities.registry import (
-    ATEN,
     FUNCTIONS,
     GRADIENTS,
     Pricer,
@@ -30,13 +29,14 @@ from flopledger.reference_model.quantities.registry import (
     elements,
     facts_of,
     first_tensor,
+    pricer_of,
 )
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
+_EINSUM = "torch.functional.einsum"
 _FUSED = "torch.nn.functional.scaled_dot_product_attention"
 _CONVOLUTION = "torch.nn.functional.conv"
 _OPERATORS = {"add", "mul", "sub", "matmul", "true_divide", "div"}
-_REDUCTION = getattr(torch.Tag, "reduction", None)  # torch 2.9 and newer
 _OPENED = (
     "torch.nn.functional",
     "torch.functional",
@@ -48,14 +48,19 @@ _BESIDE = {"view", "add", "move", "fill", "unpriced"}  # in a backward: no matte
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
+_NOTHING_NEW = {"view", "move", "fill"}
+
+
 class Frame:
     """A torch function that is running. One with a price is taken whole; what runs in another is seen by itself.
 
     No function has a price that calls another one with a price, so the innermost that has one decides.
     """
 
-    def __init__(self, func: Any, name: str, pricer: Pricer | None):
+    def __init__(self, func: Any, name: str, pricer: Pricer | None, held: bool, whole: dict[str, Any]):
         self.func, self.name, self.pricer = func, name, pricer
+        self.held = held  # called by what had taken hold of it before, so that a patch of its name would not be seen
+        self.whole = whole  # facts of the call as a whole, for the first operation in it
         self.inner: set[str] = set()  # the ATen ops in it, where it has a price
         self.ran: list[tuple[Any, ...]] = []  # the same with their arguments, where it may be left half way
 
@@ -69,7 +74,7 @@ class Recorder:
         self.site = [""]
         self.frames: list[Frame] = []
         self.rows: dict[tuple[Phase, str, str, str, tuple[str, ...]], dict[bytes, Call]] = {}
-        self.modules: dict[str, Calls] = {}
+        self.hooked = Hooked(model)
         self.graph = Graph(Origin("", "unpriced", ())) if step else None
         self.phase: Phase = "forward"
         self.recomputing = False
@@ -118,10 +123,7 @@ class Recorder:
     def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
         site = self.site.pop()
         if id(module) in self.names and self.phase == "forward":
-            tensor, before = first_tensor(output), self.modules.get(site, Calls(0, 0))
-            with torch._C.DisableTorchFunction():
-                size = prod(tensor.shape[:2]) if tensor is not None else 0
-            self.modules[site] = Calls(before.calls + 1, before.size + size)
+            self.hooked.note(site, args, output)
 
     def add(
         self,
@@ -138,6 +140,11 @@ class Recorder:
         with torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
             op, quantities, facts = price(pricer, kind, args, kwargs, out)
         facts.update(beside or {})
+        if held := [frame.name for frame in self.frames if frame.held]:
+            facts["held"] = held
+        for frame in self.frames if op not in _NOTHING_NEW else ():
+            facts.update(frame.whole)
+            frame.whole = {}
         if op == "matmul" and _ATTENTION in apis:
             op = "attention"  # its projections are linear functions, so what is left are the products of its heads
         whole = pricer is not None and bool(apis) and pricer is FUNCTIONS.get(apis[-1])
@@ -229,15 +236,19 @@ class _Names(TorchFunctionMode):
         if name.startswith(_CONVOLUTION) and any(isinstance(v, str) for v in (*args[4:5], kwargs.get("padding"))):
             name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
         pricer = FUNCTIONS.get(name)
-        frame = Frame(func, name, pricer)
+        with torch._C.DisableTorchFunction():
+            frame = Frame(func, name, pricer, is_held(sys._getframe(1), func, name), whole_of(name, args))
         frames.append(frame)
         try:
             if pricer is None and func not in self.bodies:
                 self.bodies[func] = self._opened(func)
             if pricer is None and (body := self.bodies[func]) is not None:
                 with self:
-                    return body(*args, **kwargs)
-            out = func(*args, **kwargs)
+                    out = body(*args, **kwargs)
+            else:
+                out = func(*args, **kwargs)
+            if frame.whole:  # nothing in it but views
+                recorder.add(None, "view", f"aten.{name.rpartition('.')[2]}", (), {}, None, frame.whole)
             if pricer is not None:
                 aten = f"aten.{name.rpartition('.')[2].strip('_')}"
                 recorder.add(pricer, "unpriced", aten, args, kwargs, out, _beside(name, frame, out))
@@ -301,10 +312,10 @@ class _Operations(TorchDispatchMode):
         if recorder.frames and recorder.frames[-1].pricer is not None:
             recorder.frames[-1].inner.add(name)
             if recorder.recomputing:
-                recorder.frames[-1].ran.append((ATEN.get(name), kind, name, args, kwargs, out))
+                recorder.frames[-1].ran.append((pricer_of(name), kind, name, args, kwargs, out))
             return out
         if not _of_the_device(name, args, out):
-            recorder.add(ATEN.get(name), kind, name, args, kwargs, out)
+            recorder.add(pricer_of(name), kind, name, args, kwargs, out)
         return out
 
 
@@ -359,12 +370,41 @@ def names_of(func: Any) -> tuple[str, str]:
     if packet is None:  # a higher-order operator
         return str(func), "unpriced"
     name = str(packet)
-    tags = func.tags
-    return name, classify(
-        name, bool(func.is_view), torch.Tag.pointwise in tags, _REDUCTION is not None and _REDUCTION in tags
-    )
+    return name, kind_of(name)
 
 
+def whole_of(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
+    """Facts of a function that comes apart: what an einsum contracts, what attends to what."""
+    if name == _ATTENTION:
+        return {"attends": [tuple(tensor.shape) for tensor in args[:3]]}
+    if name == _EINSUM and args and isinstance(args[0], str):
+        operands = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
+        return {"equation": args[0].replace(" ", ""), "operands": [tuple(tensor.shape) for tensor in operands]}
+    return {}
+
+
+def is_held(frame: FrameType, func: Any, name: str) -> bool:
+    """Whether a function of torch.nn.functional is called by a name of the model's own (`self.act = F.relu`).
+
+    `frame` is that in which its call is noticed. What is looked up in torch.nn.functional when it is called, also
+    by other functions there, is not held.
+    """
+    module, _, own = name.rpartition(".")
+    if module != "torch.nn.functional":
+        return False
+    caller: FrameType | None = frame
+    while caller is not None and caller.f_code.co_filename.endswith(_THROUGH):
+        caller = caller.f_back
+    while caller is not None and caller.f_code.co_name in (own, f"_{own}", f"{own}_with_indices", "fn"):
+        if caller.f_globals.get("__name__") not in ("torch.nn.functional", "torch._jit_internal"):
+            break
+        caller = caller.f_back
+    if caller is None or caller.f_globals.get("__name__") == "torch.nn.functional":
+        return False
+    return own not in caller.f_code.co_names or caller.f_globals.get(own) is func
+
+
+_THROUGH = ("torch/overrides.py", "torch/utils/_device.py")
 _opcodes: dict[CodeType, bytes] = {}
 
 
@@ -389,22 +429,5 @@ def about_module(module: nn.Module) -> dict[str, Any]:
         "base": base_name(module),
         "leaf": not module._modules,
         "params": sum(parameter.numel() for parameter in module.parameters(recurse=False)),
+        "frozen": sum(p.numel() for p in module.parameters(recurse=False) if not p.requires_grad),
     }
-
-
-def class_name(module: nn.Module) -> str:
-    """`Conv2d` for torch.nn's own classes, the dotted path for all others."""
-    kind = type(module)
-    return kind.__qualname__ if in_torch_nn(kind) else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def base_name(module: nn.Module) -> str:
-    """`Conv2d` for a class of another package that derives from it, "" for torch.nn's own and for plain modules."""
-    kinds = type(module).__mro__
-    nearest = next(kind for kind in kinds if in_torch_nn(kind))
-    return "" if nearest in (kinds[0], nn.Module) else nearest.__qualname__
-
-
-def in_torch_nn(kind: type) -> bool:
-    """Whether a class is one of torch.nn's own."""
-    return kind.__module__.startswith("torch.nn.modules.")
