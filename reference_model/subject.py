@@ -32,6 +32,7 @@ import msgspec
 
 from flopledger.reference_model import inputs as written
 from flopledger.reference_model import zoo
+from flopledger.reference_model.ledger import Mode
 from flopledger.reference_model.names import SpecError, nearest, said, working_directory
 
 if TYPE_CHECKING:
@@ -49,26 +50,27 @@ STANDARD = [  # where the standard library is, as entries of the search path
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """A model and its inputs, by name; `build()` makes the real thing.
+    """A model and its inputs, by name, and how it is to be run; `build()` makes the real thing, in eval mode.
 
     `inputs` are texts as `flopledger.reference_model.inputs` reads them; None are the model's own (see `filled`).
     """
 
     model: str = DEFAULT_MODEL
     inputs: tuple[str, ...] | None = (DEFAULT_INPUT,)
+    mode: Mode = "eval"
 
     @classmethod
-    def parse(cls, model: str = DEFAULT_MODEL, inputs: Iterable[str] | None = None) -> Spec:
+    def parse(cls, model: str = DEFAULT_MODEL, inputs: Iterable[str] | None = None, mode: Mode = "eval") -> Spec:
         """Check what can be checked without torch. Raises SpecError."""
         if not model.isascii() and model.encode("utf-8", "replace").decode() != model:
             raise SpecError(f"{model!r} is not text")
         source, _, _ = split(model)
         if texts := written.parsed(inputs or []):
-            return cls(model, texts)
+            return cls(model, texts, mode)
         if not source:
-            return cls(model)
+            return cls(model, mode=mode)
         if source in zoo.ZOOS or source.endswith(".pt2"):
-            return cls(model, None)
+            return cls(model, None, mode)
         raise _inputless(model)
 
     def filled(self) -> tuple[Spec, str | None]:

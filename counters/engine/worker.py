@@ -14,7 +14,7 @@ import sysconfig
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,7 +27,7 @@ from flopledger.counters.engine.guard import guarded
 from flopledger.counters.engine.job import LEDGER, Answer, Job, Live
 from flopledger.counters.tally import Count, Unsupported, checked, exact
 from flopledger.reference_model import inputs, subject, zoo
-from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.names import SpecError, working_directory
 from flopledger.reference_model.subject import Spec
 
@@ -140,13 +140,14 @@ def _perform(job: Job, live: Live | None) -> Answer:
     if job.counter == LEDGER:
         return Answer(status="counted", ledger=_traced(job.spec, live), seconds=time.perf_counter() - start)
     adapter = registry.get(job.counter)
+    _check_mode(adapter, job.spec.mode)
     overlay = str(overlays.overlay(adapter.distribution, job.release)) if job.release else None
     if overlay:
         overlays.put_first(overlay)
     model, tensors = _made(job, live)
     _check_origin(adapter.distribution, overlay)
     try:
-        count = checked(_plain(adapter.count(model.eval(), tensors)))
+        count = checked(_plain(adapter.count(model, tensors)))
     finally:  # a stranger's error would be put down to the library
         _check_origin(adapter.distribution, overlay)
     if overlay and not overlays.came_from(overlay):
@@ -157,6 +158,15 @@ def _perform(job: Job, live: Live | None) -> Answer:
         version=registry.version_of(adapter.distribution),
         seconds=time.perf_counter() - start,
     )
+
+
+def _check_mode(adapter: registry.Counter, mode: Mode) -> None:
+    """Raises Unsupported where a counter has no number for this way of running a model."""
+    if mode in registry.modes(adapter):
+        return
+    if mode == "step":
+        raise Unsupported("it counts a forward only; a step is a forward and its backward")
+    raise Unsupported("it puts a model in eval mode, so it does not count a forward in train mode")
 
 
 def _check_origin(distribution: str, overlay: str | None) -> None:
@@ -209,7 +219,17 @@ def _whole(value: Any) -> int:
 def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
     """The model as adapters have it: it takes these tensors, one by one."""
     from flopledger.counters.engine.positional import positional
+    from flopledger.reference_model.backward import Step
 
+    model, args, kwargs = _given(job, live)
+    with suppress(NotImplementedError):  # an exported program has one mode
+        model.train(job.spec.mode != "eval")
+    if job.spec.mode == "step":
+        model.forward = Step(model.forward)
+    return positional(model, args, kwargs)
+
+
+def _given(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     if live is not None:
         model, args, kwargs = live.model, live.args, live.kwargs
     else:
@@ -220,7 +240,7 @@ def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
         if live is not None:
             model = model.to("meta")  # the child's copy; the caller's stays where it is
         args, kwargs = inputs.mapped(lambda tensor: tensor.to("meta"), (args, kwargs))
-    return positional(model, args, kwargs)
+    return model, args, kwargs
 
 
 def _check_memory(spec: Spec) -> None:
@@ -248,18 +268,18 @@ def _traced(asked: Spec, live: Live | None) -> Ledger:
 
     if live is not None:
         try:
-            return trace(live.model, live.args, live.kwargs, name=live.label)
+            return trace(live.model, live.args, live.kwargs, name=live.label, mode=asked.mode)
         except ModelError as error:
             raise SpecError(f"the model rejects these inputs: {error}") from error
     spec, why = asked.filled()
     texts = list(spec.inputs or ())
     notes = [] if why is None else [f"{subject.NOT_GIVEN}, so it is the model's own: {', '.join(texts)} ({why})"]
     try:
-        ledger = trace(*spec.build("meta"), name=spec.model, device="meta")
+        ledger = trace(*spec.build("meta"), name=spec.model, device="meta", mode=spec.mode)
     except ModelError as error:
         reason = str(error)
         try:  # data-dependent, or really wrong: real tensors tell
-            ledger = trace(*spec.build("cpu"), name=spec.model, device="cpu")
+            ledger = trace(*spec.build("cpu"), name=spec.model, device="cpu", mode=spec.mode)
         except ModelError as error:
             raise SpecError(f"model {spec.model!r} rejects input {', '.join(texts)}: {error}") from error
         notes.append(f"traced on real tensors: on the meta device the model says {reason!r}")
