@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from flopledger.counters import registry
-from flopledger.reference_model.inputs import Input
 from flopledger.reference_model.names import SpecError, nearest
+from flopledger.reference_model.notation import Input
 from flopledger.reference_model.subject import Spec, split
 
 DTYPES = [
