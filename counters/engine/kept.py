@@ -32,7 +32,7 @@ from flopledger.counters.engine.overlays import OverlayError, cache, read_file, 
 from flopledger.counters.engine.sources import reference, source
 from flopledger.counters.registry import is_editable, version_of
 from flopledger.counters.tally import checked, exact
-from flopledger.reference_model import subject
+from flopledger.reference_model import subject, zoo
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
 
@@ -147,7 +147,8 @@ def _subject(spec: Spec) -> list[Any]:
         return [spec, made, source(subject.own(name))]
     if where == "torchvision":
         return [spec, made]
-    return [spec, made, str(Path(where).resolve()) if where.endswith(".py") else "", _installed()]
+    file = where if where.endswith(".py") else zoo.file(where, name)
+    return [spec, made, str(Path(file).resolve()) if file else "", _installed()]
 
 
 def _contents(files: Iterable[str]) -> dict[str, str]:
