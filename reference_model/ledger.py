@@ -182,7 +182,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     `device` is `"meta"` when nothing was computed and `"cpu"` when the model had to be run on
     real tensors; `notes` then says why. `modules` are those that were called, containers included.
-    `input_shapes` are of the tensors that went in, as positional arguments; None for what is no tensor.
+    `input_shapes` are of the tensors that went in, those in lists and dicts among them.
     `mode` is how the model was run: `eval`, `train` (a forward in train mode), `step` (that and its backward).
     """
 
@@ -194,7 +194,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = "eval"
     notes: list[str] = []
     modules: dict[str, Module] = {}
-    input_shapes: list[list[int] | None] = []
+    input_shapes: list[list[int]] = []
 
     @property
     def batch(self) -> int:
