@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from sample_run import sample_run
 
@@ -65,6 +66,29 @@ def test_what_only_a_baseline_names_does_not_run(command: list[str], spec: str, 
     assert "--trust" in done.stderr
     assert 1 == len(done.stderr.splitlines())
     assert not (mine / "ran").exists()
+
+
+@pytest.mark.parametrize("program", ["mine.pt2", "mine.ts"])
+def test_a_saved_program_that_only_a_baseline_names_does_not_run(program: str, mine: Path) -> None:
+    """It is as good as code."""
+    (mine / program).write_bytes(b"")
+    baseline(mine, program)
+    done = flopledger("drift", "baseline.json", cwd=mine)
+    assert (2, True) == (done.returncode, "--trust" in done.stderr)
+
+
+def test_files_that_only_a_baseline_names_are_not_read(mine: Path) -> None:
+    """A document that somebody sends must not say which files of mine are looked at."""
+    place = baseline(mine, "mobilenet_v2")
+    found = msgspec.json.decode(place.read_bytes())
+    found["model"]["inputs"] = [f"@{mine}/x.npy"]
+    place.write_bytes(msgspec.json.encode(found))
+    np.save(mine / "x.npy", np.zeros((1, 3, 8, 8), "float32"))
+    done = flopledger("drift", "baseline.json", cwd=mine)
+    assert 2 == done.returncode
+    assert "has inputs in files" in done.stderr
+    assert "--trust" in done.stderr
+    assert 1 == len(done.stderr.splitlines())
 
 
 def test_it_runs_on_the_word_of_whoever_is_at_the_keyboard(mine: Path) -> None:
