@@ -151,6 +151,8 @@ class Recorder:
         if apis and not whole and quantities.get("macs"):
             op = _INNER.get(apis[-1], op)
         if self.graph and (self.phase == "forward" or self._runs_again()):
+            if self.phase == "backward" and not self.recomputing and len(self.site) == 1:
+                site = self.graph.running().site  # by hand, in the backward of a torch.autograd.Function
             origin = Origin(site, op, apis, bool(quantities.get("macs")))
             if whole and apis[-1] in GRADIENTS:
                 with torch._C.DisableTorchFunction():
