@@ -46,6 +46,7 @@ _OPENED = (
 )  # modules whose functions are Python all the way down
 _RECURRENT = tuple(f"torch.{name}" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"))
 _INNER = {_FUSED: "attention", **dict.fromkeys(_RECURRENT, "recurrent")}  # what a half of such a function is
+_OF_AUTOGRAD = ("torch.autograd.backward", "torch.autograd.grad")  # by way of what ran before
 _BESIDE = {"view", "add", "move", "fill", "unpriced"}  # in a backward: no matter what of, they are what they are
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
@@ -98,7 +99,7 @@ class Recorder:
     def finish(self, output: Any) -> None:
         """The backward of a step, from the model's output."""
         if self.graph:
-            self.phase = "backward"
+            self.phase, self.site = "backward", [""]
             if not run_backward(output):
                 self.notes.append("nothing that the model returns needs a gradient: there is no backward")
 
@@ -138,7 +139,7 @@ class Recorder:
         beside: dict[str, Any] | None = None,
     ) -> None:
         """Write down one operation, at the site and in the functions that are running; `beside` are more facts."""
-        site, apis = self.site[-1], tuple(frame.name for frame in self.frames)
+        site, apis = self.site[-1], tuple(frame.name for frame in self.frames if frame.name not in _OF_AUTOGRAD)
         with torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
             op, quantities, facts = price(pricer, kind, args, kwargs, out)
         facts.update(beside or {})

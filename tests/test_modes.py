@@ -39,16 +39,16 @@ def between_groups(ledger: Ledger) -> int:
     return sum(macs * (facts["groups"] - 1) for macs, facts in calls if macs)
 
 
-def by_torch(model: nn.Module, inputs: tuple[Any, ...]) -> int:
+def by_torch(model: nn.Module, inputs: tuple[Any, ...], **named: Any) -> int:
     """torch's FlopCounterMode on a step, which shares no code with the ledger."""
     model = copy.deepcopy(model).to("meta").train()
     inputs = tuple(torch.empty_like(x, device="meta").requires_grad_(x.requires_grad) for x in inputs)
     with FlopCounterMode(display=False) as counter:
-        run_backward(model(*inputs))
+        run_backward(model(*inputs, **named))
     return int(counter.get_total_flops())
 
 
-def by_layers(model: nn.Module, inputs: tuple[Any, ...]) -> int:
+def by_layers(model: nn.Module, inputs: tuple[Any, ...], **named: Any) -> int:
     """MACs of the backward from each layer's sizes: once for its weight and once for its input, if they need it.
 
     Attention costs twice its forward, if what it attends to needs a gradient.
@@ -83,7 +83,7 @@ def by_layers(model: nn.Module, inputs: tuple[Any, ...]) -> int:
         known = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)
         if isinstance(module, known) or type(module).__name__.endswith(("Attention", "Conv1D")):
             module.register_forward_hook(layer, with_kwargs=True)
-    model(*(value.to("meta") for value in inputs))
+    model(*inputs, **named)
     return sums[0]
 
 
@@ -126,13 +126,14 @@ def llama() -> nn.Module:
 
 IMAGE = (torch.empty(2, 3, 64, 64, device="meta"),)
 TOKENS = (torch.zeros(2, 16, dtype=torch.int64, device="meta"),)
-NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...]]] = {
-    "mobilenet_v2": (mobilenet_v2, IMAGE),
-    "resnet50": (lambda: torchvision("resnet50"), IMAGE),
-    "depthwise": (depthwise, IMAGE),
-    "vit_b_16": (lambda: torchvision("vit_b_16"), (torch.empty(1, 3, 224, 224, device="meta"),)),
-    "gpt2": (gpt2, TOKENS),
-    "llama": (llama, TOKENS),
+MASK = {"attention_mask": torch.zeros(1, 1, 16, 16, dtype=torch.bool, device="meta")}
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...], dict[str, Tensor]]] = {
+    "mobilenet_v2": (mobilenet_v2, IMAGE, {}),
+    "resnet50": (lambda: torchvision("resnet50"), IMAGE, {}),
+    "depthwise": (depthwise, IMAGE, {}),
+    "vit_b_16": (lambda: torchvision("vit_b_16"), (torch.empty(1, 3, 224, 224, device="meta"),), {}),
+    "gpt2": (gpt2, TOKENS, MASK),
+    "llama": (llama, TOKENS, MASK),
 }
 
 
@@ -163,17 +164,17 @@ def matrices(model: nn.Module) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_step_is_what_its_layers_say(name: str, frozen: Callable[[nn.Module], None]) -> None:
     """The backward of a network is the sum of its layers' closed forms; torch differs by groups and nothing else."""
-    make, inputs = NETWORKS[name]
+    make, inputs, named = NETWORKS[name]
     model = make()
     frozen(model)
-    ledger = trace(model, inputs, mode="step")
+    ledger = trace(model, inputs, named, mode="step")
     assert ("meta", "step", []) == (ledger.device, ledger.mode, ledger.notes)
     assert {} == ledger.unpriced()
-    assert by_layers(model, inputs) == spent(ledger, "backward")
-    assert spent(trace(model, inputs), "forward") == spent(ledger, "forward")
-    assert by_torch(model, inputs) == 2 * (ledger.total("macs") + between_groups(ledger))
+    assert by_layers(model, inputs, **named) == spent(ledger, "backward")
+    counted = by_torch(model, inputs, **named)
+    assert counted == 2 * (ledger.total("macs") + between_groups(ledger))
+    assert counted == sum(amount or 0 for _, amount in Convention("torch", RULES).charges(ledger))
     assert (name in ("mobilenet_v2", "depthwise") and frozen in (whole, first_half)) <= (between_groups(ledger) > 0)
-    assert by_torch(model, inputs) == sum(amount or 0 for _, amount in Convention("torch", RULES).charges(ledger))
 
 
 @pytest.mark.parametrize(("steps", "layers", "both"), [(7, 1, False), (5, 3, False), (4, 2, True)])
@@ -200,11 +201,11 @@ def test_an_lstm_at_length(steps: int, layers: int, both: bool, needs: bool) -> 
 def test_a_checkpoint_is_seen_as_what_it_is(reentrant: bool) -> None:
     """Without what is computed twice a step costs the same; that is in the backward, and a quantity of its own."""
     model = llama()
-    plain = trace(model, TOKENS, mode="step")
+    plain = trace(model, TOKENS, MASK, mode="step")
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
     if reentrant:
         model.enable_input_require_grads()
-    ledger = trace(model, TOKENS, mode="step")
+    ledger = trace(model, TOKENS, MASK, mode="step")
     assert plain.total("macs") == ledger.total("macs")
     assert spent(plain, "backward") == spent(ledger, "backward")
     assert 0 == run_again(plain)
@@ -217,7 +218,7 @@ def test_a_checkpoint_is_seen_as_what_it_is(reentrant: bool) -> None:
     assert blocks == run_again(ledger)
     scores = 3 * 2 * 8 * 16**2 * each
     assert scores == plain.total("recomputed_macs") == ledger.total("recomputed_macs") - blocks
-    assert by_torch(model, TOKENS) == 2 * (ledger.total("macs") + blocks)
+    assert by_torch(model, TOKENS, **MASK) == 2 * (ledger.total("macs") + blocks)
     again = {e.site for e, c in ledger.rows() if c.facts.get("recomputed") and e.op == "linear"}
     assert again <= {e.site for e in plain if e.op == "linear"} and "model.layers.2.self_attn.q_proj" in again
 
