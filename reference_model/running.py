@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map_only
 
+from flopledger.reference_model.known import knowing, on_meta
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.quantities.registry import load_others
 from flopledger.reference_model.tracing import Recorder
@@ -22,23 +23,23 @@ class ModelError(ValueError):
 
 def trace(
     model: nn.Module,
-    inputs: tuple[Any, ...],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
     *,
     name: str | None = None,
     device: str | None = None,
 ) -> Ledger:
-    """Run `model(*inputs)` once in eval mode and write down every operation.
+    """Run `model(*args, **kwargs)` once in eval mode and write down every operation.
 
-    On the meta device (the default) nothing is computed. A model that cannot run there, because
-    its path depends on data, is run on its own tensors and the ledger's notes say so; `device`
-    "meta" or "cpu" (the tensors as they are) asks for one of the two. The model comes back as it was.
+    On the meta device (the default) nothing is computed but what follows from integers and constants.
+    A model that cannot run there, because its path depends on data, is run on its own tensors and the
+    ledger's notes say so; `device` "meta" or "cpu" (the tensors as they are) asks for one of the two.
+    The model comes back as it was.
 
     Raises:
         ModelError: the model rejects the inputs on both.
     """
-    described = [describe(value) for value in inputs]
-    label = name or type(model).__name__
-    params = sum(p.numel() for p in model.parameters())
+    inputs = (*args, *(kwargs or {}).values())
     notes: list[str] = []
     used = "meta"
     troubles = load_others()
@@ -47,7 +48,7 @@ def trace(
         warnings.simplefilter("ignore")
         if device != "cpu":
             try:
-                run_on_meta(model, inputs, recorder)
+                run_on_meta(model, args, kwargs, recorder)
             except Exception as error:
                 # Data-dependent paths fail in a dozen ways there; running for real tells them
                 # from a model that rejects its inputs.
@@ -57,17 +58,13 @@ def trace(
         if device == "cpu" or notes:
             used, recorder = "cpu", Recorder(model)
             try:
-                # Whatever the model itself writes to, buffers or inputs, is a copy.
-                buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-                copies = tree_map(lambda v: v.clone() if isinstance(v, Tensor) else v, inputs)
-                with recorder:
-                    torch.func.functional_call(model, buffers, copies)
+                run_for_real(model, args, kwargs, recorder)
             except Exception as error:
                 raise ModelError(message(error)) from error
     return Ledger(
-        model=label,
-        inputs=described,
-        params=params,
+        model=name or type(model).__name__,
+        inputs=[describe(value) for value in inputs],
+        params=sum(p.numel() for p in model.parameters()),
         entries=recorder.ledger_entries(),
         device=used,
         notes=[*notes, *troubles],
@@ -76,21 +73,90 @@ def trace(
     )
 
 
-def run_on_meta(model: nn.Module, inputs: tuple[Any, ...], recorder: Recorder) -> None:
+def run_on_meta(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None, recorder: AbstractContextManager[Any]
+) -> None:
     """Run the model with meta tensors in place of its own, which stay untouched."""
-    on_meta = tree_map(lambda v: v.to("meta") if isinstance(v, Tensor) else v, inputs)
-    tensors: dict[str, Tensor] = {
-        # requires_grad decides whether torch folds a batched linear into one product
-        name: tensor.to("meta").requires_grad_(tensor.requires_grad)
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
-        if not tensor.is_meta
-    }
-    # The device context is outermost: tensors that a forward makes for itself are meta as well.
-    with torch.device("meta"), recorder:
-        if tensors:
-            torch.func.functional_call(model, tensors, on_meta)
-        else:
-            model(*on_meta)
+    # What is given is known as far as paths depend on such: integers, and a single number like a time step.
+    args, kwargs = tree_map_only(Tensor, lambda t: on_meta(t, not _inexact(t) or t.numel() == 1), (args, kwargs or {}))
+    # The recorder is inside: it sees each operation once, and nothing of what is done to know its value.
+    with instead(model, _on_meta), knowing(), recorder:
+        model(*args, **kwargs)
+
+
+def run_for_real(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None, recorder: AbstractContextManager[Any]
+) -> None:
+    """Run the model on its own tensors. Whatever it writes to, buffers or inputs, is a copy."""
+    args, kwargs = tree_map_only(Tensor, torch.clone, (args, kwargs or {}))
+    with instead(model, _copied), recorder:
+        model(*args, **kwargs)
+
+
+def _inexact(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    """The like of a model's own tensor. Weights are not worth knowing, tables and masks are."""
+    weights = isinstance(tensor, nn.Parameter)
+    moved = on_meta(tensor, not _inexact(tensor) or tensor.numel() <= (1 if weights else 2**14))
+    # requires_grad decides whether torch folds a batched linear into one product
+    if weights:
+        return nn.Parameter(moved, tensor.requires_grad)
+    return moved.requires_grad_(tensor.requires_grad) if tensor.requires_grad else moved
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor if isinstance(tensor, nn.Parameter) else tensor.clone()
+
+
+@contextmanager
+def instead(model: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Put other tensors in place of all that the modules hold, the same one wherever one is held twice.
+
+    Every module has its own attributes back afterwards, whatever a forward assigned, appended or registered.
+    """
+    ours: dict[int, Tensor] = {}
+
+    def changed(tensor: Tensor) -> Tensor:
+        if id(tensor) not in ours:
+            ours[id(tensor)] = change(tensor)
+        return ours[id(tensor)]
+
+    modules = [*model.modules()]
+    before = [(type(module), dict(vars(module)), _contents(vars(module))) for module in modules]
+    try:
+        for module in modules:
+            holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+            for held in holders:
+                for name, tensor in held.items():
+                    if tensor is not None:
+                        held[name] = changed(tensor)
+            own = vars(module)
+            for name, value in own.items():
+                if isinstance(value, Tensor) or _holds_tensors(name, value):
+                    own[name] = tree_map_only(Tensor, changed, value)
+        yield
+    finally:
+        for module, (kind, attributes, contents) in zip(modules, before, strict=True):
+            module.__class__ = kind
+            vars(module).clear()
+            vars(module).update(attributes)
+            for held, content in contents:
+                held.clear()
+                held.extend(content) if isinstance(held, list) else held.update(content)
+
+
+def _contents(attributes: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """Lists, dictionaries and sets that a forward may add to, each with a copy of what is in it."""
+    return [(value, value.copy()) for value in attributes.values() if isinstance(value, (list, dict, set))]
+
+
+def _holds_tensors(name: str, value: Any) -> bool:
+    if name in ("_parameters", "_buffers") or not isinstance(value, (list, tuple, dict)):
+        return False
+    return any(isinstance(v, Tensor) for v in (value.values() if isinstance(value, dict) else value))
 
 
 @contextmanager

@@ -212,18 +212,19 @@ class _Operations(TorchDispatchMode):
         if recorder.frames and recorder.frames[-1].pricer is not None:
             recorder.frames[-1].inner.add(name)
             return out
-        if not _of_the_device(name, args, out):
+        if not _of_the_device(name, args, kwargs):
             recorder.add(ATEN.get(name), kind, name, args, kwargs, out)
         return out
 
 
-def _of_the_device(name: str, args: tuple[Any, ...], out: Any) -> bool:
+def _of_the_device(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether an operation is there for where tensors lie, so that the same model elsewhere has none.
 
     A constant that becomes a tensor, and a tensor that goes from one device to another as it is.
     """
     if name == "aten._to_copy":
-        return bool(args[0].device != out.device and args[0].dtype == out.dtype)
+        tensor, device = args[0], kwargs.get("device")
+        return device not in (None, tensor.device) and kwargs.get("dtype") in (None, tensor.dtype)
     return name == "aten.lift_fresh"
 
 
