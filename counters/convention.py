@@ -11,7 +11,7 @@ from packaging.version import Version
 
 from flopledger.counters.condition import Condition
 from flopledger.counters.formula import Case, Formula
-from flopledger.reference_model.ledger import OPS, Ledger
+from flopledger.reference_model.ledger import OPS, Call, Ledger
 from flopledger.reference_model.names import nearest
 
 
@@ -89,7 +89,15 @@ class Convention(msgspec.Struct, frozen=True):
 
     def cases(self, ledger: Ledger) -> list[Case]:
         """Every call of a ledger, as the rules look at it; one for each of `ledger.rows()`."""
-        return [Case(ledger, entry, call, call is entry.calls[-1]) for entry, call in ledger.rows()]
+        rows = ledger.rows()
+        first: dict[str, Call] = {}
+        for views in (False, True):  # where a site has nothing but views, one of those
+            for entry, call in rows:
+                if entry.phase == "forward" and (views or entry.op not in ("view", "move", "fill")):
+                    first.setdefault(entry.site, call)
+        return [
+            Case(ledger, entry, call, call is entry.calls[-1], call is first.get(entry.site)) for entry, call in rows
+        ]
 
     def charges(self, ledger: Ledger) -> list[tuple[Rule, Fraction | None]]:
         """For each of `ledger.rows()` the rule that speaks of it and what that charges, all its times together.

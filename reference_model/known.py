@@ -10,13 +10,13 @@ turn. All else stays on meta.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import NoneType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
@@ -58,33 +58,36 @@ class _Waiting:
 class _Content:
     """What is in a meta storage: bytes, or where they will come from.
 
-    They are not ours to write to where they are `lent`: it is the caller's own tensor then.
+    They are not ours to write to where they are `lent`: they are those of another tensor then.
     """
 
-    def __init__(self, storage: torch.UntypedStorage | None, lent: bool = False):
-        self.storage, self.lent = storage, lent
-        self.source: tuple[_Waiting, int, tuple[Any, ...]] | None = None
+    def __init__(self, storage: torch.UntypedStorage | None, source: Callable[[], torch.UntypedStorage] | None = None):
+        self.storage, self.source, self.lent = storage, source, False
         self.readers: list[weakref.ref[_Waiting]] = []
         self.depth = 0
 
+    def lend(self) -> _Content:
+        """The same for another storage, for as long as nobody writes to that."""
+        content = _Content(self.storage, self.read)
+        content.lent = True
+        return content
+
     def read(self) -> torch.UntypedStorage:
         if self.storage is None:
-            waiting, index, layout = self.source  # type: ignore[misc]
-            value = waiting.results()[index]
-            if value.shape != layout[0]:
-                raise ValueError(f"a tensor of {tuple(layout[0])} on meta is one of {tuple(value.shape)}")
-            if (value.size(), value.stride(), value.storage_offset()) != layout:
-                value = torch.empty_strided(*layout[:2], dtype=value.dtype).copy_(value)
-            self.storage, self.source = value.untyped_storage(), None
+            assert self.source is not None
+            self.storage = self.source()
+        self.source = None
         return self.storage
 
-    def settle(self) -> None:
-        """Have all that reads it computed, before it is written to."""
+    def own(self) -> None:
+        """Before it is written to: have all that reads it computed, and give back what is lent."""
         for reader in self.readers:
             waiting = reader()
             if waiting is not None:
                 waiting.results()
         self.readers.clear()
+        if self.lent:
+            self.storage, self.lent = self.read().clone(), False
 
 
 class _Noted:
@@ -203,9 +206,7 @@ def _written(rule: _Rule, func: Any, args: tuple[Any, ...], kwargs: dict[str, An
         if content is None and rule.over and _whole(tensor):
             _keep(tensor, _Content(torch.UntypedStorage(tensor.untyped_storage().nbytes())))
         elif content is not None:
-            content.settle()
-            if content.read() is not None and content.lent:
-                content.storage, content.lent = content.read().clone(), False
+            content.own()
     if all(_content(tensor) is not None for tensor in into):
         func(*_real(args), **_real(kwargs))
     else:
@@ -289,18 +290,34 @@ def value_of(tensor: Tensor) -> Tensor:
 
 
 def on_meta(tensor: Tensor, values: bool = True) -> Tensor:
-    """A tensor's like on meta, in the same layout; its values stay known, unless `values` is false."""
-    if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
-        return tensor.to("meta")
+    """A tensor's like on meta, in the same layout and of its own; its values stay known, unless `values` is false."""
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
+        return tensor.detach().to("meta")
     with torch._C.DisableTorchFunction():
-        if not values or tensor.is_conj() or tensor.is_neg():
+        content = _content(tensor) if tensor.is_meta else _Content(tensor.untyped_storage())
+        if not values or content is None or tensor.is_conj() or tensor.is_neg():
             return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=_META)
-        storage = tensor.untyped_storage()
         moved = torch.empty(0, dtype=tensor.dtype, device=_META)
         place = (tensor.storage_offset(), tensor.size(), tensor.stride())
-        moved.set_(torch.UntypedStorage(storage.nbytes(), device="meta"), *place)
-        _keep(moved, _Content(storage, lent=True))
+        size = tensor.untyped_storage().nbytes()
+        moved.set_(torch.UntypedStorage(size, device="meta"), *place)
+        _keep(moved, content.lend())
     return moved
+
+
+def inexact(tensor: Tensor) -> bool:
+    """Whether it holds no whole numbers: paths seldom depend on those."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def held(tensor: Tensor) -> Tensor:
+    """A model's own tensor on meta. Integers are known, and tables, but not weights.
+
+    It is a leaf that needs a gradient if that does; by this torch also folds a batched linear, or not.
+    """
+    weight = isinstance(tensor, nn.Parameter)
+    moved = on_meta(tensor, values=not weight or not inexact(tensor) or tensor.numel() == 1)
+    return nn.Parameter(moved, tensor.requires_grad) if weight else moved.requires_grad_(tensor.requires_grad)
 
 
 def _content(tensor: Tensor) -> _Content | None:
@@ -317,7 +334,7 @@ def _keep(tensor: Tensor, content: _Content | None) -> None:
 def _forget(tensor: Tensor) -> None:
     content = _content(tensor)
     if content is not None:
-        content.settle()
+        content.own()
         _keep(tensor, None)
 
 
@@ -327,9 +344,18 @@ def _learn(tensor: Tensor, waiting: _Waiting, index: int) -> None:
         return
     if tensor.is_conj() or tensor.is_neg() or tensor.storage_offset():
         return
-    content = _Content(None)
     # Not the tensor itself: torch copies a result that somebody else holds.
-    content.source = (waiting, index, (tensor.size(), tensor.stride(), tensor.storage_offset()))
+    layout = (tensor.size(), tensor.stride())
+
+    def source() -> torch.UntypedStorage:
+        value = waiting.results()[index]
+        if value.shape != layout[0]:
+            raise ValueError(f"a tensor of {tuple(layout[0])} on meta is one of {tuple(value.shape)}")
+        if value.storage_offset() or value.stride() != layout[1]:
+            value = torch.empty_strided(*layout, dtype=value.dtype).copy_(value)
+        return value.untyped_storage()
+
+    content = _Content(None, source)
     content.depth = waiting.depth
     _keep(tensor, content)
     if content.depth > _DEEPEST:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
-from flopledger.reference_model.known import knowing, on_meta
-from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model import inputs
+from flopledger.reference_model.known import held, inexact, knowing, on_meta
+from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.quantities.registry import load_others
 from flopledger.reference_model.tracing import Recorder
 
@@ -28,23 +28,30 @@ def trace(
     *,
     name: str | None = None,
     device: str | None = None,
+    mode: Mode = "eval",
 ) -> Ledger:
-    """Run `model(*args, **kwargs)` once in eval mode and write down every operation.
+    """Run `model(*args, **kwargs)` once and write down every operation.
 
-    On the meta device (the default) nothing is computed but what follows from integers and constants.
-    A model that cannot run there, because its path depends on data, is run on its own tensors and the
-    ledger's notes say so; `device` "meta" or "cpu" (the tensors as they are) asks for one of the two.
+    `mode` is how: "eval" (every module in eval mode, no gradients), "train" (every module in train mode, with what
+    is kept for a backward), or "step" (the same, and the backward of the `loss` that the model returns, or else of
+    the sum of its outputs). Parameters that need no gradient have none, nor have inputs unless they ask for it.
+    On the meta device (the default) nothing is computed but what follows from integers and constants, where the
+    model looks at it. A model that cannot run there, because its path depends on data, is run on its own tensors
+    and the ledger's notes say so; `device` "meta" or "cpu" (the tensors as they are) asks for one of the two.
     The model comes back as it was.
 
     Raises:
         ModelError: the model rejects the inputs on both.
     """
-    inputs = (*args, *(kwargs or {}).values())
+    kwargs = kwargs or {}
+    described = inputs.described(args, kwargs)
+    label = name or type(model).__name__
+    params = sum(p.numel() for p in model.parameters())
     notes: list[str] = []
     used = "meta"
     troubles = load_others()
-    recorder = Recorder(model)
-    with in_eval(model), torch.no_grad(), warnings.catch_warnings():
+    recorder = Recorder(model, mode == "step")
+    with in_mode(model, mode), torch.set_grad_enabled(mode != "eval"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if device != "cpu":
             try:
@@ -56,59 +63,52 @@ def trace(
                     raise ModelError(message(error)) from error
                 notes.append(f"traced on real tensors: on the meta device the model says {message(error)!r}")
         if device == "cpu" or notes:
-            used, recorder = "cpu", Recorder(model)
+            used, recorder = "cpu", Recorder(model, mode == "step")
             try:
                 run_for_real(model, args, kwargs, recorder)
             except Exception as error:
                 raise ModelError(message(error)) from error
     return Ledger(
-        model=name or type(model).__name__,
-        inputs=[describe(value) for value in inputs],
-        params=sum(p.numel() for p in model.parameters()),
+        model=label,
+        inputs=described,
+        params=params,
         entries=recorder.ledger_entries(),
         device=used,
-        notes=[*notes, *troubles],
-        modules=recorder.modules,
-        input_shapes=[list(value.shape) if isinstance(value, Tensor) else None for value in inputs],
+        mode=mode,
+        notes=[*notes, *troubles, *recorder.notes],
+        modules=recorder.hooked.modules(),
+        input_shapes=[list(tensor.shape) for tensor in inputs.tensors(args, kwargs)],
     )
 
 
-def run_on_meta(
-    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None, recorder: AbstractContextManager[Any]
-) -> None:
+def run_on_meta(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> None:
     """Run the model with meta tensors in place of its own, which stay untouched."""
-    # What is given is known as far as paths depend on such: integers, and a single number like a time step.
-    args, kwargs = tree_map_only(Tensor, lambda t: on_meta(t, not _inexact(t) or t.numel() == 1), (args, kwargs or {}))
+    args, kwargs = inputs.mapped(_given, (args, kwargs))
     # The recorder is inside: it sees each operation once, and nothing of what is done to know its value.
-    with instead(model, _on_meta), knowing(), recorder:
-        model(*args, **kwargs)
+    with instead(model, held), knowing(), recorder:
+        recorder.finish(model(*args, **kwargs))
 
 
-def run_for_real(
-    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None, recorder: AbstractContextManager[Any]
-) -> None:
+def run_for_real(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> None:
     """Run the model on its own tensors. Whatever it writes to, buffers or inputs, is a copy."""
-    args, kwargs = tree_map_only(Tensor, torch.clone, (args, kwargs or {}))
-    with instead(model, _copied), recorder:
-        model(*args, **kwargs)
+    args, kwargs = inputs.mapped(_copy, (args, kwargs))
+    with instead(model, _shared_or_copied), recorder:
+        recorder.finish(model(*args, **kwargs))
 
 
-def _inexact(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
+def _given(tensor: Tensor) -> Tensor:
+    """An input on meta. Paths depend on integers, and on a single number like a time step: those are known."""
+    moved = on_meta(tensor, values=not inexact(tensor) or tensor.numel() == 1)
+    return moved.detach().requires_grad_(tensor.requires_grad)
 
 
-def _on_meta(tensor: Tensor) -> Tensor:
-    """The like of a model's own tensor. Weights are not worth knowing, tables and masks are."""
-    weights = isinstance(tensor, nn.Parameter)
-    moved = on_meta(tensor, not _inexact(tensor) or tensor.numel() <= (1 if weights else 2**14))
-    # requires_grad decides whether torch folds a batched linear into one product
-    if weights:
-        return nn.Parameter(moved, tensor.requires_grad)
-    return moved.requires_grad_(tensor.requires_grad) if tensor.requires_grad else moved
+def _shared_or_copied(tensor: Tensor) -> Tensor:
+    """A model's own tensor for a run: weights share their memory, but what they gather in a backward is not theirs."""
+    return nn.Parameter(tensor.detach(), tensor.requires_grad) if isinstance(tensor, nn.Parameter) else _copy(tensor)
 
 
-def _copied(tensor: Tensor) -> Tensor:
-    return tensor if isinstance(tensor, nn.Parameter) else tensor.clone()
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def instead(model: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[No
             own = vars(module)
             for name, value in own.items():
                 if isinstance(value, Tensor) or _holds_tensors(name, value):
-                    own[name] = tree_map_only(Tensor, changed, value)
+                    own[name] = inputs.mapped(changed, value)
         yield
     finally:
         for module, (kind, attributes, contents) in zip(modules, before, strict=True):
@@ -160,16 +160,17 @@ def _holds_tensors(name: str, value: Any) -> bool:
 
 
 @contextmanager
-def in_eval(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode, and each one's own flag back afterwards."""
-    training = [module for module in model.modules() if module.training]
-    if training:
-        model.eval()
+def in_mode(model: nn.Module, mode: Mode) -> Iterator[None]:
+    """Every module in eval or train mode, and each one's own flag back afterwards."""
+    before = {module: module.training for module in model.modules()}
+    if any(training != (mode != "eval") for training in before.values()):
+        model.train(mode != "eval")
     try:
         yield
     finally:
-        for module in training:
-            module.training = True
+        for module, training in before.items():
+            if module.training != training:
+                module.training = training
 
 
 def message(error: BaseException) -> str:
@@ -177,16 +178,3 @@ def message(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else ""
     return text if len(text) > 12 else f"{type(error).__name__}: {text}".rstrip(": ")
-
-
-def describe(value: Any) -> str:
-    """`1x3x416x416`, with `:dtype` where it is not float32, as a shape on the command line."""
-    if isinstance(value, Tensor):
-        shape = "x".join(map(str, value.shape)) or "scalar"
-        dtype = str(value.dtype).removeprefix("torch.")
-        return shape if dtype == "float32" else f"{shape}:{dtype}"
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(map(describe, value)) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {describe(v)}" for k, v in value.items()) + "}"
-    return repr(value)
