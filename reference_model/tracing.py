@@ -27,6 +27,7 @@ from flopledger.reference_model.quantities.registry import (
     elements,
     facts_of,
     first_tensor,
+    shapes_of,
 )
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
@@ -238,13 +239,15 @@ def price(
     if pricer is not None:
         try:
             options = {name: value for name, value in kwargs.items() if name != "out"} if kwargs else kwargs
-            facts = facts_of(pricer, args, options, out)
-            return (*pricer(*args, out=out, **options), facts)
+            found = facts_of(pricer, args, options, out)
+            return (*pricer(*args, out=out, **options), found)
         except (TypeError, AttributeError, IndexError, ValueError, RuntimeError):
             kind = "unpriced"
     into, result = first_tensor((args, kwargs)), first_tensor(out)
     shapes = {"input": into, "out": result} if kind != "view" else {}
-    facts = {name: tuple(tensor.shape) for name, tensor in shapes.items() if tensor is not None}
+    facts: dict[str, Any] = {name: tuple(tensor.shape) for name, tensor in shapes.items() if tensor is not None}
+    if kind == "unpriced":  # whoever reads of it, or prices it, needs them all
+        facts |= {"shapes_in": shapes_of((args, kwargs)), "shapes_out": shapes_of(out)}
     return kind, {"inputs": elements(into), "outputs": elements(result)}, facts
 
 

@@ -298,10 +298,10 @@ def test_documents_that_cannot_be_read_are_one_line(document: Path, tmp_path: Pa
         "cut.json": (data[: len(data) // 2], "not whole JSON"),
         "empty.json": (b"", "not whole JSON"),
         "binary.json": (bytes(range(256)), "not whole JSON"),
-        "other.json": (data.replace(b'"format": 2', b'"format": 3', 1), "format 3"),
-        "older.json": (data.replace(b'"format": 2', b'"format": 1', 1), "count again"),
+        "other.json": (data.replace(b'"format": 3', b'"format": 4', 1), "format 4"),
+        "older.json": (data.replace(b'"format": 3', b'"format": 1', 1), "count again"),
         "package.json": (b'{"name": "left-pad"}', "not a run or history document"),
-        "shape.json": (b'{"format": 2}', "format 2"),
+        "shape.json": (b'{"format": 3}', "format 3"),
     }
     for name, (content, hint) in bad.items():
         (tmp_path / name).write_bytes(content)

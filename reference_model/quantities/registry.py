@@ -106,6 +106,16 @@ def first_tensor(value: Any) -> Tensor | None:
     return None
 
 
+def shapes_of(value: Any) -> list[tuple[int, ...]]:
+    """The shapes of all tensors in a nest of tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        return [tuple(value.shape)]
+    if isinstance(value, (tuple, list, dict)):
+        inside = value.values() if isinstance(value, dict) else value
+        return [shape for each in inside for shape in shapes_of(each)]
+    return []
+
+
 def elements(value: Any) -> int:
     """Elements of the first tensor in `value`, 0 where there is none."""
     tensor = first_tensor(value)
