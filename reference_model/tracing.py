@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dis
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
-from math import prod
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
@@ -17,26 +17,39 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopledger.reference_model import quantities as _priced  # noqa: F401  (registers its pricers)
-from flopledger.reference_model.ledger import Call, Calls, Entry
-from flopledger.reference_model.quantities.long_tail import classify
+from flopledger.reference_model.backward import Graph, Origin, in_backward, run_backward, watching_checkpoints
+from flopledger.reference_model.hooks import Hooked, base_name, class_name
+from flopledger.reference_model.ledger import Call, Entry, Phase
+from flopledger.reference_model.quantities.kinds import kind_of
 from flopledger.reference_model.quantities.registry import (
-    ATEN,
     FUNCTIONS,
+    GRADIENTS,
     Pricer,
     Quantities,
     elements,
     facts_of,
     first_tensor,
+    pricer_of,
     shapes_of,
 )
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
+_EINSUM = "torch.functional.einsum"
 _FUSED = "torch.nn.functional.scaled_dot_product_attention"
 _CONVOLUTION = "torch.nn.functional.conv"
 _OPERATORS = {"add", "mul", "sub", "matmul", "true_divide", "div"}
-_REDUCTION = getattr(torch.Tag, "reduction", None)  # torch 2.9 and newer
-_OPENED = ("torch.nn.functional", "torch.functional")  # modules whose functions are Python all the way down
+_OPENED = (
+    "torch.nn.functional",
+    "torch.functional",
+    "torch.autograd",
+)  # modules whose functions are Python all the way down
+_RECURRENT = tuple(f"torch.{name}" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"))
+_INNER = {_FUSED: "attention", **dict.fromkeys(_RECURRENT, "recurrent")}  # what a half of such a function is
+_BESIDE = {"view", "add", "move", "fill", "unpriced"}  # in a backward: no matter what of, they are what they are
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+
+
+_NOTHING_NEW = {"view", "move", "fill"}
 
 
 class Frame:
@@ -45,26 +58,35 @@ class Frame:
     No function has a price that calls another one with a price, so the innermost that has one decides.
     """
 
-    def __init__(self, func: Any, name: str, pricer: Pricer | None):
+    def __init__(self, func: Any, name: str, pricer: Pricer | None, held: bool, whole: dict[str, Any]):
         self.func, self.name, self.pricer = func, name, pricer
+        self.held = held  # called by what had taken hold of it before, so that a patch of its name would not be seen
+        self.whole = whole  # facts of the call as a whole, for the first operation in it
         self.inner: set[str] = set()  # the ATen ops in it, where it has a price
+        self.ran: list[tuple[Any, ...]] = []  # the same with their arguments, where it may be left half way
 
 
 class Recorder:
-    """Collects entries while it is active. Not reentrant; one recorder is one pass."""
+    """Collects entries while it is active. Not reentrant; one recorder is one forward and, if `step`, its backward."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, step: bool = False):
         self.found = dict(model.named_modules())
         self.names = {id(module): name for name, module in self.found.items()}
         self.site = [""]
         self.frames: list[Frame] = []
-        self.rows: dict[tuple[str, str, str, tuple[str, ...]], dict[bytes, Call]] = {}
-        self.modules: dict[str, Calls] = {}
+        self.rows: dict[tuple[Phase, str, str, str, tuple[str, ...]], dict[bytes, Call]] = {}
+        self.hooked = Hooked(model)
+        self.graph = Graph() if step else None
+        self.phase: Phase = "forward"
+        self.recomputing = False
+        self.notes: list[str] = []
 
     def __enter__(self) -> Recorder:
         self.stack = ExitStack()
         self.stack.callback(register_module_forward_pre_hook(self._enter_module).remove)
         self.stack.callback(register_module_forward_hook(self._leave_module, always_call=True).remove)
+        if self.graph:
+            self.stack.enter_context(watching_checkpoints(self._again))
         self.stack.enter_context(_Names(self))
         self.stack.enter_context(_Operations(self))
         return self
@@ -72,17 +94,37 @@ class Recorder:
     def __exit__(self, *error: Any) -> None:
         self.stack.close()
 
+    def finish(self, output: Any) -> None:
+        """The backward of a step, from the model's output."""
+        if self.graph:
+            self.phase = "backward"
+            if not run_backward(output):
+                self.notes.append("nothing that the model returns needs a gradient: there is no backward")
+
+    def _again(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """A part of the forward that a checkpoint runs again in the backward, at the site where it is now."""
+        site = self.site[-1]
+
+        def again(*args: Any, **kwargs: Any) -> Any:
+            before = self.site, self.frames, self.recomputing
+            self.site, self.frames, self.recomputing = [site], [], True
+            try:
+                return run(*args, **kwargs)
+            finally:
+                self.site, self.frames, self.recomputing = before
+
+        return again
+
     def _enter_module(self, module: nn.Module, args: Any) -> None:
+        if self.graph:
+            self.graph.grew(self.graph.last)
         # A module that named_modules() does not know works on behalf of the one that calls it.
         self.site.append(self.names.get(id(module), self.site[-1]))
 
     def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
         site = self.site.pop()
-        if id(module) in self.names:
-            tensor, before = first_tensor(output), self.modules.get(site, Calls(0, 0))
-            with torch._C.DisableTorchFunction():
-                size = prod(tensor.shape[:2]) if tensor is not None else 0
-            self.modules[site] = Calls(before.calls + 1, before.size + size)
+        if id(module) in self.names and self.phase == "forward":
+            self.hooked.note(site, args, output)
 
     def add(
         self,
@@ -99,18 +141,67 @@ class Recorder:
         with torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
             op, quantities, facts = price(pricer, kind, args, kwargs, out)
         facts.update(beside or {})
+        if held := [frame.name for frame in self.frames if frame.held]:
+            facts["held"] = held
+        for frame in self.frames if op not in _NOTHING_NEW else ():
+            facts.update(frame.whole)
+            frame.whole = {}
         if op == "matmul" and _ATTENTION in apis:
             op = "attention"  # its projections are linear functions, so what is left are the products of its heads
-        quantities = {name: value for name, value in quantities.items() if value}
-        calls = self.rows.setdefault((site, op, aten, apis), {})
+        whole = pricer is not None and bool(apis) and pricer is FUNCTIONS.get(apis[-1])
+        if apis and not whole and quantities.get("macs"):
+            op = _INNER.get(apis[-1], op)
+        if self.graph and (self.phase == "forward" or self._runs_again()):
+            origin = Origin(site, op, apis, bool(quantities.get("macs")))
+            if whole and apis[-1] in GRADIENTS:
+                with torch._C.DisableTorchFunction():
+                    origin.whole = price(GRADIENTS[apis[-1]], op, args, kwargs, out)
+            self.graph.grew(origin)
+        if self.phase == "forward":
+            self._write(site, op, aten, apis, quantities, facts)
+        elif self._runs_again():
+            done = {"macs": "recomputed_macs", "masked_macs": "", "border_macs": ""}
+            quantities = {done.get(name, name): value for name, value in quantities.items()}
+            self._write(site, op, aten, apis, quantities, {**facts, "recomputed": True})
+        elif in_backward():  # what is not, gives the loss its gradient
+            self._write_backward(op, aten, quantities, facts)
+
+    def left(self, frame: Frame) -> None:
+        """A function with a price was left half way, as a checkpoint does when it has what it needs: what of it ran."""
+        for ran in frame.ran:
+            self.add(*ran)
+
+    def _runs_again(self) -> bool:
+        """Whether what runs is a part of the forward that is run again in the backward: by a checkpoint, or by hand."""
+        return self.phase == "backward" and (self.recomputing or (in_backward() and torch.is_grad_enabled()))
+
+    def _write_backward(self, op: str, aten: str, quantities: Quantities, facts: dict[str, Any]) -> None:
+        """An operation of the backward is of the kind of that of the forward, at its site."""
+        assert self.graph is not None
+        origin = self.graph.running()
+        if origin.whole and op != "add":
+            if not origin.written:
+                origin.written = True
+                (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}_backward"
+                self._write(origin.site, origin.op, name, origin.apis, quantities, facts)
+            return
+        own = op in _BESIDE or origin.op in _BESIDE - {"add"} or (quantities.get("macs") and not origin.macs)
+        self._write(origin.site, op if own else origin.op, aten, origin.apis, quantities, facts)
+
+    def _write(
+        self, site: str, op: str, aten: str, apis: tuple[str, ...], quantities: Quantities, facts: dict[str, Any]
+    ) -> None:
+        quantities = {name: value for name, value in quantities.items() if name and value}
+        calls = self.rows.setdefault((self.phase, site, op, aten, apis), {})
         key = msgspec.json.encode((quantities, facts))
         before = calls.pop(key, None)
         calls[key] = Call(quantities=quantities, facts=facts, times=before.times + 1 if before else 1)
 
     def ledger_entries(self) -> list[Entry]:
-        about = {site: about_module(self.found[site]) for site in {site for site, *_ in self.rows}}
+        about = {site: about_module(self.found[site]) for site in {site for _, site, *_ in self.rows}}
         return [
             Entry(
+                phase=phase,
                 site=site,
                 op=op,
                 aten=aten,
@@ -119,7 +210,7 @@ class Recorder:
                 inside=list(apis[1:]),
                 **about[site],
             )
-            for (site, op, aten, apis), calls in self.rows.items()
+            for (phase, site, op, aten, apis), calls in self.rows.items()
         ]
 
 
@@ -146,21 +237,30 @@ class _Names(TorchFunctionMode):
         if name.startswith(_CONVOLUTION) and any(isinstance(v, str) for v in (*args[4:5], kwargs.get("padding"))):
             name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
         pricer = FUNCTIONS.get(name)
-        frame = Frame(func, name, pricer)
+        with torch._C.DisableTorchFunction():
+            frame = Frame(func, name, pricer, is_held(sys._getframe(1), func, name), whole_of(name, args))
         frames.append(frame)
         try:
             if pricer is None and func not in self.bodies:
                 self.bodies[func] = self._opened(func)
             if pricer is None and (body := self.bodies[func]) is not None:
                 with self:
-                    return body(*args, **kwargs)
-            out = func(*args, **kwargs)
+                    out = body(*args, **kwargs)
+            else:
+                out = func(*args, **kwargs)
+            if frame.whole:  # nothing in it but views
+                recorder.add(None, "view", f"aten.{name.rpartition('.')[2]}", (), {}, None, frame.whole)
             if pricer is not None:
                 aten = f"aten.{name.rpartition('.')[2].strip('_')}"
                 recorder.add(pricer, "unpriced", aten, args, kwargs, out, _beside(name, frame, out))
             return out
+        except BaseException:
+            recorder.left(frame)
+            raise
         finally:
             frames.pop()
+            if recorder.graph:
+                recorder.graph.grew(recorder.graph.last)
 
     def _opened(self, func: Any) -> FunctionType | None:
         """A Python function's own code without its question whether a mode is on, so that the calls in it are seen."""
@@ -212,9 +312,11 @@ class _Operations(TorchDispatchMode):
         name, kind = self.known[func]
         if recorder.frames and recorder.frames[-1].pricer is not None:
             recorder.frames[-1].inner.add(name)
+            if recorder.recomputing:
+                recorder.frames[-1].ran.append((pricer_of(name), kind, name, args, kwargs, out))
             return out
         if not _of_the_device(name, args, out):
-            recorder.add(ATEN.get(name), kind, name, args, kwargs, out)
+            recorder.add(pricer_of(name), kind, name, args, kwargs, out)
         return out
 
 
@@ -271,12 +373,41 @@ def names_of(func: Any) -> tuple[str, str]:
     if packet is None:  # a higher-order operator
         return str(func), "unpriced"
     name = str(packet)
-    tags = func.tags
-    return name, classify(
-        name, bool(func.is_view), torch.Tag.pointwise in tags, _REDUCTION is not None and _REDUCTION in tags
-    )
+    return name, kind_of(name)
 
 
+def whole_of(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
+    """Facts of a function that comes apart: what an einsum contracts, what attends to what."""
+    if name == _ATTENTION:
+        return {"attends": [tuple(tensor.shape) for tensor in args[:3]]}
+    if name == _EINSUM and args and isinstance(args[0], str):
+        operands = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
+        return {"equation": args[0].replace(" ", ""), "operands": [tuple(tensor.shape) for tensor in operands]}
+    return {}
+
+
+def is_held(frame: FrameType, func: Any, name: str) -> bool:
+    """Whether a function of torch.nn.functional is called by a name of the model's own (`self.act = F.relu`).
+
+    `frame` is that in which its call is noticed. What is looked up in torch.nn.functional when it is called, also
+    by other functions there, is not held.
+    """
+    module, _, own = name.rpartition(".")
+    if module != "torch.nn.functional":
+        return False
+    caller: FrameType | None = frame
+    while caller is not None and caller.f_code.co_filename.endswith(_THROUGH):
+        caller = caller.f_back
+    while caller is not None and caller.f_code.co_name in (own, f"_{own}", f"{own}_with_indices", "fn"):
+        if caller.f_globals.get("__name__") not in ("torch.nn.functional", "torch._jit_internal"):
+            break
+        caller = caller.f_back
+    if caller is None or caller.f_globals.get("__name__") == "torch.nn.functional":
+        return False
+    return own not in caller.f_code.co_names or caller.f_globals.get(own) is func
+
+
+_THROUGH = ("torch/overrides.py", "torch/utils/_device.py")
 _opcodes: dict[CodeType, bytes] = {}
 
 
@@ -301,22 +432,5 @@ def about_module(module: nn.Module) -> dict[str, Any]:
         "base": base_name(module),
         "leaf": not module._modules,
         "params": sum(parameter.numel() for parameter in module.parameters(recurse=False)),
+        "frozen": sum(p.numel() for p in module.parameters(recurse=False) if not p.requires_grad),
     }
-
-
-def class_name(module: nn.Module) -> str:
-    """`Conv2d` for torch.nn's own classes, the dotted path for all others."""
-    kind = type(module)
-    return kind.__qualname__ if in_torch_nn(kind) else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def base_name(module: nn.Module) -> str:
-    """`Conv2d` for a class of another package that derives from it, "" for torch.nn's own and for plain modules."""
-    kinds = type(module).__mro__
-    nearest = next(kind for kind in kinds if in_torch_nn(kind))
-    return "" if nearest in (kinds[0], nn.Module) else nearest.__qualname__
-
-
-def in_torch_nn(kind: type) -> bool:
-    """Whether a class is one of torch.nn's own."""
-    return kind.__module__.startswith("torch.nn.modules.")

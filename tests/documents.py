@@ -40,7 +40,9 @@ LEDGER = Ledger(
 MACS = Convention(
     "macs", (rule("conv linear", "macs", "one each", "lib.py:x"), rule("add", "outputs", "adds", "lib.py:y"))
 )
-FLOPS = Convention("torch_flop_counter", (rule("conv linear", "2·macs", "two each", "lib.py:z"),))
+FLOPS = Convention(
+    "torch_flop_counter", (rule("conv linear", "2·macs", "two each", "lib.py:z"), rule("add", "0", "none", "lib.py:0"))
+)
 
 
 def a_run() -> Any:

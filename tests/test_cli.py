@@ -355,5 +355,7 @@ def test_count_prints_one_counters_total() -> None:
     name = "torch"
     done = flopledger("count", "torch.nn:Identity", "-i", "2x3", "-c", name, "--format", "json")
     assert (0, "") == (done.returncode, done.stderr)
-    (found,) = json.loads(done.stdout)
+    answer = json.loads(done.stdout)
+    assert {"macs": 0, "unpriced": []} == answer["ledger"]
+    (found,) = answer["counters"]
     assert (name, "counted", 0, 0) == (found["counter"], found["status"], found["total"], found["params"])

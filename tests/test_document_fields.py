@@ -33,7 +33,7 @@ STATED = {
         ledger.notes ledger.notes.* ledger.source
         tallies.*.distribution tallies.*.claims.*.because tallies.*.claims.*.source
         tallies.*.claims.*.when tallies.*.shims tallies.*.shims.* tallies.*.warnings tallies.*.warnings.*
-        tallies.*.seconds tallies.*.reason tallies.*.device tallies.*.adapter tallies.*.asides.*.because
+        tallies.*.failures.*.known tallies.*.seconds tallies.*.reason tallies.*.device tallies.*.adapter tallies.*.asides.*.because
     """,
     "history": """
         flopledger environment.python environment.torch environment.platform model.spec model.device distribution unit
@@ -52,9 +52,9 @@ STATED = {
 SEALED = {
     "run": """
         model.inputs model.params ledger.entries.*.module ledger.entries.*.leaf ledger.entries.*.api
-        ledger.entries.*.params tallies tallies.*.counter tallies.*.version tallies.*.release
+        ledger.entries.*.params ledger.entries.*.frozen tallies tallies.*.counter tallies.*.version tallies.*.release
         tallies.*.unit tallies.*.params
-        tallies.*.claims.*.formula tallies.*.uncounted tallies.*.uncounted.aten::roll
+        tallies.*.claims tallies.*.claims.*.formula tallies.*.uncounted tallies.*.uncounted.aten::roll
         tallies.*.asides.*.name asked asked.* created
         ledger.unpriced.*.inputs ledger.unpriced.*.inputs.* ledger.unpriced.*.inputs.*.*
         ledger.unpriced.*.output ledger.unpriced.*.output.* ledger.unpriced.*.output.*.*
