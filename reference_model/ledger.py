@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 Phase = Literal["forward", "backward"]
 Mode = Literal["eval", "train", "step"]
+MODES: dict[Mode, str] = {
+    "eval": "a forward in eval mode",
+    "train": "a forward in train mode",
+    "step": "a forward in train mode and its backward",
+}
 
 # The kinds of operation. A package with operators of its own adds its kinds (`name_op`).
 OPS = {
@@ -211,7 +216,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     `device` is `"meta"` when nothing was computed and `"cpu"` when the model had to be run on
     real tensors; `notes` then says why. `modules` are those that were called, containers included.
-    `input_shapes` are of the tensors that went in, as positional arguments; None for what is no tensor.
+    `input_shapes` are of the tensors that went in, those in lists and dicts among them.
     `mode` is how the model was run: `eval`, `train` (a forward in train mode), `step` (that and its backward).
     """
 
@@ -223,7 +228,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = "eval"
     notes: list[str] = []
     modules: dict[str, Module] = {}
-    input_shapes: list[list[int] | None] = []
+    input_shapes: list[list[int]] = []
 
     @property
     def batch(self) -> int:

@@ -76,7 +76,7 @@ class Recorder:
         self.frames: list[Frame] = []
         self.rows: dict[tuple[Phase, str, str, str, tuple[str, ...]], dict[bytes, Call]] = {}
         self.hooked = Hooked(model)
-        self.graph = Graph() if step else None
+        self.graph = Graph(Origin("", "unpriced", ())) if step else None
         self.phase: Phase = "forward"
         self.recomputing = False
         self.notes: list[str] = []
@@ -182,7 +182,7 @@ class Recorder:
         if origin.whole and op != "add":
             if not origin.written:
                 origin.written = True
-                (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}_backward"
+                (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}"
                 self._write(origin.site, origin.op, name, origin.apis, quantities, facts)
             return
         own = op in _BESIDE or origin.op in _BESIDE - {"add"} or (quantities.get("macs") and not origin.macs)

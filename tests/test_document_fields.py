@@ -33,7 +33,8 @@ STATED = {
         ledger.notes ledger.notes.* ledger.source
         tallies.*.distribution tallies.*.claims.*.because tallies.*.claims.*.source
         tallies.*.claims.*.when tallies.*.shims tallies.*.shims.* tallies.*.warnings tallies.*.warnings.*
-        tallies.*.failures.*.known tallies.*.seconds tallies.*.reason tallies.*.device tallies.*.adapter tallies.*.asides.*.because
+        tallies.*.failures.*.known
+        tallies.*.seconds tallies.*.reason tallies.*.device tallies.*.adapter tallies.*.asides.*.because
     """,
     "history": """
         flopledger environment.python environment.torch environment.platform model.spec model.device distribution unit
@@ -51,7 +52,7 @@ STATED = {
 # And these: numbers that are known nowhere else, names that decide what is added to what, and whole counters.
 SEALED = {
     "run": """
-        model.inputs model.params ledger.entries.*.module ledger.entries.*.leaf ledger.entries.*.api
+        model.inputs model.inputs.* model.params ledger.entries.*.module ledger.entries.*.leaf ledger.entries.*.api
         ledger.entries.*.params ledger.entries.*.frozen tallies tallies.*.counter tallies.*.version tallies.*.release
         tallies.*.unit tallies.*.params
         tallies.*.claims tallies.*.claims.*.formula tallies.*.uncounted tallies.*.uncounted.aten::roll
@@ -60,7 +61,7 @@ SEALED = {
         ledger.unpriced.*.output ledger.unpriced.*.output.* ledger.unpriced.*.output.*.*
     """,
     "history": """
-        created listed model.inputs model.params unpriced unpriced.mylib.op
+        created listed model.inputs model.inputs.* model.params unpriced unpriced.mylib.op
         ledger ledger.calls ledger.macs ledger.outputs
         rows rows.*.release rows.*.uploaded rows.*.params
         changes.*.reconciliation.lines.*.op changes.*.reconciliation.lines.*.left_formula
@@ -70,7 +71,7 @@ SEALED = {
         changes.*.reconciliation.residue.*.site changes.*.reconciliation.residue.*.op
     """,
     "snapshot": """
-        created model.spec model.inputs model.params unpriced unpriced.mylib.op
+        created model.spec model.inputs model.inputs.* model.params unpriced unpriced.mylib.op
         ledger ledger.calls ledger.macs ledger.outputs
         tallies tallies.*.counter
         tallies.*.release tallies.*.unit tallies.*.params tallies.*.lines tallies.*.lines.*.op

@@ -109,14 +109,14 @@ def test_a_library_that_is_not_installed_is_one_line(source: str, monkeypatch: p
 @pytest.mark.parametrize("model", ["torchvision:fcn_resnet50", "torchvision:inception_v3", "timm:resnet18"])
 def test_models_are_built_on_meta_without_downloads(model: str) -> None:
     """A count must not fetch weights: nothing of a count depends on them."""
-    module, _ = Spec.parse(f"{model}?num_classes=5", ["1x3x64x64"]).build("meta")
+    module, _, _ = Spec.parse(f"{model}?num_classes=5", ["1x3x64x64"]).build("meta")
     assert {"meta"} == {parameter.device.type for parameter in module.parameters()}
 
 
 def test_arguments_reach_the_models() -> None:
     """A query that were ignored would give the default network's numbers without a word."""
     for model in ("torchvision:resnet18", "timm:resnet18"):
-        module, (x,) = Spec.parse(f"{model}?num_classes=5", ["1x3x64x64"]).build("meta")
+        module, (x,), _ = Spec.parse(f"{model}?num_classes=5", ["1x3x64x64"]).build("meta")
         assert tuple(module(x).shape) == (1, 5)
 
 

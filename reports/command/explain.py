@@ -11,7 +11,9 @@ from flopledger.reports.command.options import (
     Inputs,
     Jobs,
     Left,
+    Mode,
     ModelArgument,
+    ModeOption,
     NoCache,
     Quiet,
     Right,
@@ -33,6 +35,7 @@ def explain(
     model: ModelArgument = DEFAULT,
     inputs: Inputs = None,
     form: Form = Format.table,
+    mode: ModeOption = Mode.eval,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
@@ -51,7 +54,7 @@ def explain(
     if len(names) == 1:
         fail(f"{left} and {right} are one counter; name two")
     left, right = names
-    run = compared(model, inputs, [left, right], timeout, jobs, quiet, no_cache).run
+    run = compared(model, inputs, [left, right], timeout, jobs, quiet, no_cache, mode).run
     for name in (left, right):
         tally = run.tally(name)
         if tally.status != "counted":
