@@ -4,6 +4,8 @@ mobilenet_v2                         the reference
 mobilenet_v2?width_mult=0.35         the same, with constructor arguments
 torchvision:resnet50                 a torchvision model, random weights
 timm:vit_tiny_patch16_224            a timm model, the same
+transformers:gpt2                    a transformers model, by class, type, known name or config.json
+diffusers:UNet2DConditionModel       a network of diffusers, by class or config.json
 path/to/file.py:make                 a function or class of yours, called without arguments
 package.module:make                  the same, from an installed package
 path/to/program.pt2                  an exported program; script.pt, script.ts: a TorchScript file
@@ -186,8 +188,9 @@ def split(model: str) -> tuple[str, str, dict[str, Any]]:
 
 
 def is_ours(model: str) -> bool:
-    """Whether a spec names a model that is built in, or one of a zoo; any other runs somebody's code."""
-    return split(model)[0] in ("", *zoo.ZOOS)
+    """Whether a spec names a model that is built in, or one of a zoo; any other is somebody's file or code."""
+    source, name, _ = split(model)
+    return source in ("", *zoo.ZOOS) and zoo.file(source, name) is None
 
 
 def _is_file(path: str | Path) -> bool:

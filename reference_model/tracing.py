@@ -22,6 +22,7 @@ from flopledger.reference_model.hooks import Hooked, base_name, class_name
 from flopledger.reference_model.ledger import Call, Entry, Phase
 from flopledger.reference_model.quantities.kinds import kind_of
 from flopledger.reference_model.quantities.registry import (
+    COMPLEX,
     FUNCTIONS,
     GRADIENTS,
     Pricer,
@@ -29,6 +30,7 @@ from flopledger.reference_model.quantities.registry import (
     elements,
     facts_of,
     first_tensor,
+    is_complex,
     pricer_of,
     shapes_of,
 )
@@ -236,7 +238,7 @@ class _Names(TorchFunctionMode):
             name = f"torch.Tensor.__{name[13:]}__"
         if name.startswith(_CONVOLUTION) and any(isinstance(v, str) for v in (*args[4:5], kwargs.get("padding"))):
             name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
-        pricer = FUNCTIONS.get(name)
+        pricer = FUNCTIONS.get(name) or (COMPLEX[name] if name in COMPLEX and is_complex(args) else None)
         with torch._C.DisableTorchFunction():
             frame = Frame(func, name, pricer, is_held(sys._getframe(1), func, name), whole_of(name, args))
         frames.append(frame)
@@ -251,7 +253,7 @@ class _Names(TorchFunctionMode):
             if frame.whole:  # nothing in it but views
                 recorder.add(None, "view", f"aten.{name.rpartition('.')[2]}", (), {}, None, frame.whole)
             if pricer is not None:
-                aten = f"aten.{name.rpartition('.')[2].strip('_')}"
+                aten = "aten.convolution" if name in COMPLEX else f"aten.{name.rpartition('.')[2].strip('_')}"
                 recorder.add(pricer, "unpriced", aten, args, kwargs, out, _beside(name, frame, out))
             return out
         except BaseException:
@@ -341,13 +343,17 @@ def price(
     if pricer is not None:
         try:
             options = {name: value for name, value in kwargs.items() if name != "out"} if kwargs else kwargs
-            found = facts_of(pricer, args, options, out)
-            return (*pricer(*args, out=out, **options), found)
+            facts: dict[str, Any] = facts_of(pricer, args, options, out)
+            if is_complex(args):
+                facts["complex"] = True
+            return (*pricer(*args, out=out, **options), facts)
         except (TypeError, AttributeError, IndexError, ValueError, RuntimeError):
             kind = "unpriced"
     into, result = first_tensor((args, kwargs)), first_tensor(out)
     shapes = {"input": into, "out": result} if kind != "view" else {}
-    facts: dict[str, Any] = {name: tuple(tensor.shape) for name, tensor in shapes.items() if tensor is not None}
+    facts = {name: tuple(tensor.shape) for name, tensor in shapes.items() if tensor is not None}
+    if kind != "view" and is_complex(args):
+        facts["complex"] = True
     if kind == "unpriced":  # whoever reads of it, or prices it, needs them all
         facts |= {"shapes_in": shapes_of((args, kwargs)), "shapes_out": shapes_of(out)}
     return kind, {"inputs": elements(into), "outputs": elements(result)}, facts
