@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from unittest.mock import patch
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import checkpoint
 
 _running = False
@@ -120,11 +120,6 @@ def leaves(value: Any) -> list[Tensor]:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = [getattr(value, field.name) for field in dataclasses.fields(value)]
     return [leaf for each in value for leaf in leaves(each)] if isinstance(value, (tuple, list)) else []
-
-
-def leaf_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """A model's parameters as others that share their memory: what they gather in a backward is not the model's."""
-    return {name: p.detach().requires_grad_(p.requires_grad) for name, p in model.named_parameters()}
 
 
 @contextmanager

@@ -4,6 +4,8 @@ mobilenet_v2                         the reference
 mobilenet_v2?width_mult=0.35         the same, with constructor arguments
 torchvision:resnet50                 a torchvision model, random weights
 timm:vit_tiny_patch16_224            a timm model, the same
+transformers:gpt2                    a transformers model, by class, type, known name or config.json
+diffusers:UNet2DConditionModel       a network of diffusers, by class or config.json
 path/to/file.py:make                 a function or class of yours, called without arguments
 package.module:make                  the same, from an installed package
 path/to/program.pt2                  an exported program; script.pt, script.ts: a TorchScript file
@@ -137,16 +139,18 @@ def _own_inputs(model: str) -> tuple[tuple[str, ...], str] | None:
 def _made(factory: Callable[..., Any], options: dict[str, Any], device: str) -> Any:
     import torch
 
+    from flopledger.reference_model.known import held, knowing
+
     if isinstance(factory, functools.partial) and factory.func is _saved:
         return factory(device)
     if device != "meta":
         return factory(**options)
     try:
-        with torch.device("meta"):
+        with knowing():
             return factory(**options)
-    except (NotImplementedError, RuntimeError):  # a constructor that reads values, e.g. `.item()`
+    except Exception:  # a constructor that needs data, or a device: NumPy's, a trace by jit
         module = factory(**options)
-        return module.to("meta") if isinstance(module, torch.nn.Module) else module
+        return module._apply(held) if isinstance(module, torch.nn.Module) else module
 
 
 def split(model: str) -> tuple[str, str, dict[str, Any]]:
@@ -186,8 +190,9 @@ def split(model: str) -> tuple[str, str, dict[str, Any]]:
 
 
 def is_ours(model: str) -> bool:
-    """Whether a spec names a model that is built in, or one of a zoo; any other runs somebody's code."""
-    return split(model)[0] in ("", *zoo.ZOOS)
+    """Whether a spec names a model that is built in, or one of a zoo; any other is somebody's file or code."""
+    source, name, _ = split(model)
+    return source in ("", *zoo.ZOOS) and zoo.file(source, name) is None
 
 
 def _is_file(path: str | Path) -> bool:

@@ -32,6 +32,7 @@ from flopledger.reference_model.quantities.registry import (
     first_tensor,
     is_complex,
     pricer_of,
+    shapes_of,
 )
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
@@ -319,18 +320,19 @@ class _Operations(TorchDispatchMode):
             if recorder.recomputing:
                 recorder.frames[-1].ran.append((pricer_of(name), kind, name, args, kwargs, out))
             return out
-        if not _of_the_device(name, args, out):
+        if not _of_the_device(name, args, kwargs):
             recorder.add(pricer_of(name), kind, name, args, kwargs, out)
         return out
 
 
-def _of_the_device(name: str, args: tuple[Any, ...], out: Any) -> bool:
+def _of_the_device(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether an operation is there for where tensors lie, so that the same model elsewhere has none.
 
     A constant that becomes a tensor, and a tensor that goes from one device to another as it is.
     """
     if name == "aten._to_copy":
-        return bool(args[0].device != out.device and args[0].dtype == out.dtype)
+        tensor, device = args[0], kwargs.get("device")
+        return device not in (None, tensor.device) and kwargs.get("dtype") in (None, tensor.dtype)
     return name == "aten.lift_fresh"
 
 
@@ -356,6 +358,8 @@ def price(
     facts = {name: tuple(tensor.shape) for name, tensor in shapes.items() if tensor is not None}
     if kind != "view" and is_complex(args):
         facts["complex"] = True
+    if kind == "unpriced":  # whoever reads of it, or prices it, needs them all
+        facts |= {"shapes_in": shapes_of((args, kwargs)), "shapes_out": shapes_of(out)}
     return kind, {"inputs": elements(into), "outputs": elements(result)}, facts
 
 

@@ -32,7 +32,7 @@ from flopledger.counters.engine.overlays import OverlayError, cache, read_file, 
 from flopledger.counters.engine.sources import reference, source
 from flopledger.counters.registry import is_editable, version_of
 from flopledger.counters.tally import checked, exact
-from flopledger.reference_model import inputs, subject
+from flopledger.reference_model import inputs, subject, zoo
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
 
@@ -151,8 +151,8 @@ def _model(spec: Spec) -> list[Any]:
         return [spec, made, source(subject.own(name))]
     if where == "torchvision":
         return [spec, made]
-    file = where.endswith((".py", *subject.SAVED))
-    return [spec, made, str(Path(where).resolve()) if file else "", _installed()]
+    file = where if where.endswith((".py", *subject.SAVED)) else zoo.file(where, name)
+    return [spec, made, str(Path(file).resolve()) if file else "", _installed()]
 
 
 def _contents(files: Iterable[str]) -> dict[str, str]:

@@ -318,9 +318,10 @@ def _sources(job: Job, opened: set[str]) -> list[str]:
     Nothing for our own model and those of zoos: versions tell all of them. What the counter brought along has
     digests of its own.
     """
-    source, _, _ = subject.split(job.spec.model)
+    source, name, _ = subject.split(job.spec.model)
     if source in ("", *zoo.ZOOS):
-        return []
+        described = zoo.file(source, name)
+        return [str(Path(described).resolve())] if described else []
     package = "" if source.endswith((".py", *subject.SAVED)) else source.partition(".")[0]
     itself = Path(source).resolve()
     modules = {
