@@ -32,6 +32,7 @@ from flopledger.reference_model.quantities.registry import (
     first_tensor,
     is_complex,
     pricer_of,
+    shapes_of,
 )
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
@@ -353,6 +354,8 @@ def price(
     facts = {name: tuple(tensor.shape) for name, tensor in shapes.items() if tensor is not None}
     if kind != "view" and is_complex(args):
         facts["complex"] = True
+    if kind == "unpriced":  # whoever reads of it, or prices it, needs them all
+        facts |= {"shapes_in": shapes_of((args, kwargs)), "shapes_out": shapes_of(out)}
     return kind, {"inputs": elements(into), "outputs": elements(result)}, facts
 
 
