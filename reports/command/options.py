@@ -38,12 +38,7 @@ def _models(incomplete: str) -> list[str]:
     if colon:
         known = [f"{source}:{name}" for name in zoo.names(source)] if source in zoo.ZOOS else []
     else:
-        known = [
-            "mobilenet_v2",
-            "mobilenet_v2?pooling=mean",
-            "mobilenet_v2?width_mult=0.35",
-            *(f"{z}:" for z in zoo.ZOOS),
-        ]
+        known = ["mobilenet_v2", "mobilenet_v2?pooling=mean", *(f"{each}:" for each in zoo.ZOOS)]
     return [name for name in known if name.startswith(incomplete)]
 
 
