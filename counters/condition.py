@@ -129,6 +129,23 @@ class Leaf(_Condition, frozen=True, tag="in leaf modules"):
         return "in leaf modules"
 
 
+class Inside(_Condition, frozen=True, tag="inside modules"):
+    """In a module that is called inside one whose class is exactly one of `names`."""
+
+    names: tuple[str, ...]
+
+    def holds(self, case: Case) -> bool:
+        site, modules = case.entry.site, case.ledger.modules
+        while site:
+            site = site.rpartition(".")[0]
+            if site in modules and modules[site].kind in self.names:
+                return True
+        return False
+
+    def __str__(self) -> str:
+        return f"inside {', '.join(self.names)}"
+
+
 class Named(_Condition, frozen=True, tag="class name has"):
     """At a module whose class name has `text` in it."""
 
@@ -230,7 +247,7 @@ class Not(_Condition, frozen=True, tag="not"):
 
 
 Condition: TypeAlias = (
-    Modules | Called | Aten | Has | Leaf | Named | Foreign | Root | Phase | Fact | AllOf | AnyOf | Not
+    Modules | Called | Aten | Has | Leaf | Inside | Named | Foreign | Root | Phase | Fact | AllOf | AnyOf | Not
 )  # fmt: skip
 
 in_leaf = Leaf()
@@ -246,6 +263,11 @@ def in_modules(*names: str) -> Condition:
 def like(*names: str) -> Condition:
     """In the classes `names` of torch.nn, and in those of other packages that derive from them."""
     return Modules(names, derived=True)
+
+
+def inside_of(*names: str) -> Condition:
+    """In a module inside one whose class is exactly one of `names`."""
+    return Inside(names)
 
 
 def called_as(*apis: str) -> Condition:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from math import prod
 
 import msgspec
 from packaging.version import Version
 
-from flopledger.counters.condition import Condition, as_aten, both, by_way_of, called_as, has, in_modules, lacks
-from flopledger.counters.convention import Rule, Step, in_force, rule
+from flopledger.counters.condition import (
+    Condition,
+    any_of,
+    as_aten,
+    both,
+    by_way_of,
+    called_as,
+    has,
+    in_modules,
+    inside_of,
+    lacks,
+)
+from flopledger.counters.convention import Rule, Step, in_force, rule, times
 from flopledger.counters.formula import Case, Formula, quantity
+from flopledger.counters.hooked import layers, steps_as_seen
 
 # Where each release has what a rule cites: the lines from these releases on, 0 where it is gone. Up to 0.6.7 all
 # is in one file. 0.7.2 has the files of 0.7.2.1, but cannot be installed.
@@ -33,6 +45,7 @@ LINES = {
     "rnn_flops_counter_hook": "0.6.1:374 0.6.3:386 0.6.4:359 0.6.5:365 0.6.8:109 0.7.1:122 0.7.2:124 0.7.5:130",
     "multihead_attention_counter_hook": "0.6.5:415 0.6.8:159 0.7.1:172 0.7.2:174 0.7.5:180",
     "is_supported_instance": "0.1:180 0.2:182 0.3:184 0.4:0",
+    "timm_attention_counter_hook": "0.7.2:240 0.7.5:246",
     "MODULES_MAPPING": "0.4:332 0.5.1:348 0.5.2:358 0.6:390 0.6.1:453 0.6.3:467 0.6.4:440 0.6.5:483 0.6.7:512 "
                        "0.6.8:227 0.7.1:240 0.7.2:265 0.7.5:271",
     "FUNCTIONAL_MAPPING": "0.7.1:377 0.7.1.1:378 0.7.2:412 0.7.4:416 0.7.5:422",
@@ -115,10 +128,82 @@ def resized(case: Case) -> Fraction:
     return inputs * factor ** case.call.facts["input"][0] if factor**d == grown else Fraction(0)
 
 
+@quantity
+def channels_for_samples(case: Case) -> int:
+    """What a convolution is charged whose input, which has no batch, is taken to have its samples where channels are.
+
+    The kernel's taps (transposed: for every input) at all sides but the first, and the bias, all for each channel.
+    """
+    facts = case.call.facts
+    sides = (facts["x"] if facts["transposed"] else facts["out"])[3:]
+    bias = prod(facts["out"][2:]) if case.call.quantities.get("biases") else 0
+    return int(facts["x"][1] * (prod(facts["weight"]) * prod(sides) + bias))
+
+
+@quantity
+def cells_by_hook(case: Case) -> int:
+    """What the hook charges a recurrent layer, in all: two matrices a layer, no projection, element-wise work, biases.
+
+    All for each step and sample that the input's shape shows.
+    """
+    module = case.module
+    hidden = int(module.settings["hidden_size"])
+    gates, work = {"RNN": (1, 1), "GRU": (3, 7), "LSTM": (4, 10)}[module.kind]
+    beside = hidden * (work + 2 * gates * bool(module.settings["bias"]))
+    directions = 2 if module.settings["bidirectional"] else 1
+    return directions * sum(first + second + beside for first, second in layers(module)) * steps_as_seen(case)
+
+
+@quantity
+def attention_by_hook(case: Case) -> int:
+    """What the hook charges attention whose keys or values have another width, or rows of their own, in all.
+
+    Projections are squares of each width, and keys are as many as go in (`bias_k` and `add_zero_attn` add to them).
+    """
+    module = case.module
+    query, key, value = case.call.facts["attends"]
+    (queries, batch, width), (keys, _, k), (values, _, v) = query, key, value
+    heads = int(module.settings["num_heads"])
+    found = queries * width + queries * width**2 + keys * k**2 + values * v**2
+    if "in_proj_bias" in module.parameters:
+        found += (queries + keys + values) * width
+    found += heads * queries * keys * (width // heads + 1 + v // heads)
+    return int((found + queries * v * (v + 1)) * batch)
+
+
+@quantity
+def not_as_wide(case: Case) -> int:
+    """1 in attention whose keys or values have another width than queries, or rows that the layer adds, or no bias."""
+    module, widths = case.module, {case.module.settings.get(name) for name in ("embed_dim", "kdim", "vdim")}
+    return int(len(widths) > 1 or bool(module.settings.get("add_zero_attn")) or "bias_k" in module.parameters)
+
+
+@quantity
+def whole(case: Case) -> int:
+    """1 for the operation with which a call of attention begins."""
+    return int("attends" in case.call.facts)
+
+
+@quantity
+def held_back(case: Case) -> int:
+    """1 where each patched function on the way was got hold of before it was patched, by a name of the model's own."""
+    ways = {api for api in (case.entry.api, *case.entry.inside) if api in PATCHED}
+    return int(bool(ways) and ways <= set(case.call.facts.get("held", ())))
+
+
 def of(version: str | None) -> tuple[Rule, ...]:
     """The rules of a release's pytorch backend, None for the newest. Those that take no tensor see no batch."""
-    rules = sourced(version, in_force(version, STEPS, RULES))
+    each_once = version is not None and Version(version) < Version("0.6.5")
+    rules = sourced(version, in_force(version, STEPS, RULES if each_once else (*_shared(RULES), *RULES)))
     return rules if takes_a_tensor(version) else tuple(map(_undivided, rules))
+
+
+def _shared(rules: Iterable[Rule]) -> Iterator[Rule]:
+    """The rules of hooks in modules that more than one way leads to: all that a hook adds up is added up for each."""
+    for each in rules:
+        if any("sole_batch" in term.under for term in each.formula.terms):
+            because = "; a module with two parents is read twice"
+            yield times("paths", each, has("shared"), because, where="sole_batch")
 
 
 def _undivided(each: Rule) -> Rule:
@@ -138,11 +223,13 @@ def _dimensions(d: int) -> Condition:
 
 _AFFINE_NORMS = in_modules(*(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in (1, 2, 3)), "GroupNorm")
 _RESAMPLES = ("torch.nn.functional.interpolate", "torch.nn.functional.upsample")
-_PATCHED = by_way_of(
+ELEMENTWISE = (
     *(f"torch.nn.functional.{name}" for name in ("relu", "prelu", "elu", "relu6", "gelu", "silu", "softmax")),
     *(f"torch.nn.functional.{a}{kind}_pool{d}d" for a in ("", "adaptive_") for kind in ("avg", "max")
       for d in (1, 2, 3)),
 )  # fmt: skip
+PATCHED = {*ELEMENTWISE, *_RESAMPLES}
+_PATCHED = by_way_of(*ELEMENTWISE)
 _MEAN = " (averaged over the batch)"
 _BOTH_WAYS = f"once by the module's hook{_MEAN} and once more by the patched function it calls"
 _ELEMENTS, _FUNCTIONAL = "relu_flops_counter_hook", "_numel_functional_flops_hook"
@@ -159,7 +246,33 @@ def _recurrent() -> Iterator[Rule]:
                        "rnn_flops_counter_hook", both(in_modules(*kinds), condition))  # fmt: skip
 
 
+_TIMM = ("timm.layers.attention.Attention", "timm.models.vision_transformer.Attention")
+_BIG = both(ATTENTION, has("not_as_wide"))
+_ODD = "projections as squares of each width, and as many keys as go in"
 RULES = (
+    rule("activation softmax pool upsample", "0", "the model took hold of the function before it was patched",
+         "FUNCTIONAL_MAPPING", has("held_back")),
+    rule("attention matmul", "macs / sole_batch + scores / sole_batch + inputs / sole_batch",
+         "both products, one per score for the softmax and one per query element for scaling" + _MEAN,
+         "timm_attention_counter_hook", both(in_modules(*_TIMM), has("scores"))),
+    rule("matmul", "macs / sole_batch + inputs / sole_batch",
+         "both products, one per score for the softmax and one per query element for scaling, which are the inputs of"
+         " the two products" + _MEAN, "timm_attention_counter_hook", in_modules(*_TIMM)),
+    rule("linear layer_norm rms_norm", "0", "the hook is on the block around it, and what is below one is not added up",
+         "timm_attention_counter_hook", inside_of(*_TIMM)),
+    rule("conv conv_transpose", "channels_for_samples / sole_batch",
+         "without a batch, channels are taken for samples, and one side is left out" + _MEAN,
+         "conv_flops_counter_hook",
+         both(in_modules(*(f"Conv{t}{d}d" for t in ("", "Transpose") for d in (1, 2, 3))), has("unbatched"))),
+    rule("recurrent", "cells_by_hook / sole_batch", "two matrices a layer, no projection, for each step and sample that"
+         " the input's shape shows" + _MEAN, "rnn_flops_counter_hook",
+         both(in_modules("RNN", "GRU", "LSTM"), any_of(has("projected"), has("unbatched")))),
+    rule("attention", "attention_by_hook / sole_batch + macs + biases", _ODD + "; once more by the patched function",
+         _MHA, both(_BIG, has("whole"), lacks("scores"))),
+    rule("*", "attention_by_hook / sole_batch", _ODD + _MEAN, _MHA, both(_BIG, has("whole"))),
+    rule("attention", "macs + biases", "a patched function; the hook's is with the first operation", _MHA,
+         both(_BIG, lacks("scores"))),
+    rule("linear attention", "0", "charged with the first operation of the call", _MHA, _BIG),
     rule("conv conv_transpose", "macs / sole_batch + bias_adds / sole_batch",
          "taps of the kernel, groups respected, and the bias" + _MEAN,
          "conv_flops_counter_hook",
@@ -186,14 +299,12 @@ RULES = (
     rule("attention", "macs / sole_batch + scores / sole_batch + inputs / sole_batch",
          "both products, one per score for the softmax and one per query element for scaling" + _MEAN,
          _MHA, both(ATTENTION, has("scores"))),
-    rule("attention", "macs / sole_batch + macs + inputs / sole_batch",
+    rule("attention", "macs / sole_batch + macs + biases + inputs / sole_batch",
          _BOTH_WAYS + "; the hook adds one per score for the softmax and one per query element for scaling,"
          " which are the inputs of the two products", _MHA, ATTENTION),
     rule("softmax", "outputs", "a patched function, besides what the hook charges with the products",
          _FUNCTIONAL, ATTENTION),
     rule("mul", "0", "charged with the attention products, whose inputs it makes", _MHA, ATTENTION),
-    rule("activation", "0", "the layer took hold of its activation before that was patched",
-         "FUNCTIONAL_MAPPING", in_modules("TransformerEncoderLayer", "TransformerDecoderLayer")),
     rule("activation softmax pool upsample", "inputs", "a patched function, one per input element",
          _FUNCTIONAL, _PATCHED),
     rule("upsample", "outputs", "a patched function, one per output element",
