@@ -21,8 +21,8 @@ Mode = Literal["eval", "train", "step"]
 # The kinds of operation. A package with operators of its own adds its kinds (`name_op`).
 OPS = {
     "activation", "add", "attention", "batch_norm", "bilinear", "conv", "conv_transpose", "div", "dropout",
-    "elementwise", "embedding", "fill", "grid_sample", "group_norm", "instance_norm", "layer_norm", "linear",
-    "matmul", "move", "mul", "pool", "recurrent", "reduction", "rms_norm", "softmax", "sub",
+    "elementwise", "embedding", "fft", "fill", "grid_sample", "group_norm", "instance_norm", "layer_norm", "linalg",
+    "linear", "loss", "matmul", "move", "mul", "pool", "recurrent", "reduction", "rms_norm", "softmax", "sort", "sub",
     "unpriced", "upsample", "view",
 }  # fmt: skip
 

@@ -20,9 +20,8 @@ from flopledger.reference_model import quantities as _priced  # noqa: F401  (reg
 from flopledger.reference_model.backward import Graph, Origin, in_backward, run_backward, watching_checkpoints
 from flopledger.reference_model.hooks import Hooked, base_name, class_name
 from flopledger.reference_model.ledger import Call, Entry, Phase
-from flopledger.reference_model.quantities.long_tail import classify
+from flopledger.reference_model.quantities.kinds import kind_of
 from flopledger.reference_model.quantities.registry import (
-    ATEN,
     FUNCTIONS,
     GRADIENTS,
     Pricer,
@@ -30,6 +29,7 @@ from flopledger.reference_model.quantities.registry import (
     elements,
     facts_of,
     first_tensor,
+    pricer_of,
 )
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
@@ -37,7 +37,6 @@ _EINSUM = "torch.functional.einsum"
 _FUSED = "torch.nn.functional.scaled_dot_product_attention"
 _CONVOLUTION = "torch.nn.functional.conv"
 _OPERATORS = {"add", "mul", "sub", "matmul", "true_divide", "div"}
-_REDUCTION = getattr(torch.Tag, "reduction", None)  # torch 2.9 and newer
 _OPENED = (
     "torch.nn.functional",
     "torch.functional",
@@ -313,10 +312,10 @@ class _Operations(TorchDispatchMode):
         if recorder.frames and recorder.frames[-1].pricer is not None:
             recorder.frames[-1].inner.add(name)
             if recorder.recomputing:
-                recorder.frames[-1].ran.append((ATEN.get(name), kind, name, args, kwargs, out))
+                recorder.frames[-1].ran.append((pricer_of(name), kind, name, args, kwargs, out))
             return out
         if not _of_the_device(name, args, out):
-            recorder.add(ATEN.get(name), kind, name, args, kwargs, out)
+            recorder.add(pricer_of(name), kind, name, args, kwargs, out)
         return out
 
 
@@ -371,10 +370,7 @@ def names_of(func: Any) -> tuple[str, str]:
     if packet is None:  # a higher-order operator
         return str(func), "unpriced"
     name = str(packet)
-    tags = func.tags
-    return name, classify(
-        name, bool(func.is_view), torch.Tag.pointwise in tags, _REDUCTION is not None and _REDUCTION in tags
-    )
+    return name, kind_of(name)
 
 
 def whole_of(name: str, args: tuple[Any, ...]) -> dict[str, Any]:

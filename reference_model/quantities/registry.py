@@ -47,6 +47,11 @@ def function(*names: str) -> Callable[[Pricer], Pricer]:
     return register
 
 
+def pricer_of(operator: str) -> Pricer | None:
+    """What prices an operator (`aten.addmm_`, by packet); one in place or with its effects put out costs the same."""
+    return ATEN.get(operator) or ATEN.get(operator.removesuffix("_").removesuffix("_functional"))
+
+
 def gradient(*names: str) -> Callable[[Pricer], Pricer]:
     """Register what the backward of a torch function costs as a whole, however the kernels of a device split it up.
 
