@@ -87,6 +87,30 @@ class Called(_Condition, frozen=True, tag="called as"):
         return f"called {'by way of' if self.anywhere else 'as'} {names}"
 
 
+class Reached(_Condition, frozen=True, tag="innermost function"):
+    """Where the innermost torch function of the call is one of these: what a jit trace has a node for."""
+
+    apis: tuple[str, ...]
+
+    def holds(self, case: Case) -> bool:
+        return [case.entry.api, *case.entry.inside][-1] in self.apis
+
+    def __str__(self) -> str:
+        return f"in the end called as {', '.join(api.rpartition('torch.')[2] for api in self.apis)}"
+
+
+class Device(_Condition, frozen=True, tag="on device"):
+    """Where the counter ran on tensors of this kind: `meta`, or `cpu` for real ones."""
+
+    name: str
+
+    def holds(self, case: Case) -> bool:
+        return case.ledger.device == self.name
+
+    def __str__(self) -> str:
+        return "on real tensors" if self.name == "cpu" else f"on {self.name} tensors"
+
+
 class Aten(_Condition, frozen=True, tag="dispatched as"):
     """Dispatched as one of these ATen operations, `aten.mm` (see `Entry.aten`)."""
 
@@ -247,10 +271,12 @@ class Not(_Condition, frozen=True, tag="not"):
 
 
 Condition: TypeAlias = (
-    Modules | Called | Aten | Has | Leaf | Inside | Named | Foreign | Root | Phase | Fact | AllOf | AnyOf | Not
+    Modules | Called | Reached | Device | Aten | Has | Leaf | Inside | Named | Foreign | Root | Phase | Fact
+    | AllOf | AnyOf | Not
 )  # fmt: skip
 
 in_leaf = Leaf()
+on_real_tensors = Device("cpu")
 at_root = Root()
 in_own_class = Foreign()
 
@@ -278,6 +304,11 @@ def called_as(*apis: str) -> Condition:
 def by_way_of(*apis: str) -> Condition:
     """Called through one of the torch functions `apis`, outermost or further in."""
     return Called(apis, anywhere=True)
+
+
+def in_the_end(*apis: str) -> Condition:
+    """Called through one of the torch functions `apis`, the innermost of the call."""
+    return Reached(apis)
 
 
 def as_aten(*names: str) -> Condition:

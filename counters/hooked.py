@@ -77,3 +77,26 @@ def steps_as_seen(case: Case) -> int:
         return int(facts["second"][0] * state[1])
     steps = prod(facts["input"][:-1])
     return int(steps * facts["input"][-1] if value("unbatched", case) else steps)
+
+
+@quantity
+def fused(case: Case) -> int:
+    """1 in a MultiheadAttention for which torch takes its fused path on real tensors, where gradients are on.
+
+    That is so if nothing of it, and nothing before it, needs one (MultiheadAttention.forward, why_not_fast_path).
+    """
+    module = case.module
+    settings = module.settings
+    if not settings.get("batch_first") or len(module.frozen) < len(module.parameters) or case.ledger.mode != "eval":
+        return 0
+    if "in_proj_weight" not in module.parameters or "bias_k" in module.parameters or settings["add_zero_attn"]:
+        return 0
+    before = []
+    for entry in case.ledger.entries:
+        if entry.site == case.entry.site:
+            break
+        before.append(entry)
+    facts = [call.facts for entry in case.ledger.entries if entry.site == case.entry.site for call in entry.calls]
+    whole = [each for each in facts if "attends" in each]
+    alike = all(each["to_itself"] and each["frozen"] and len(each["attends"][0]) == 3 for each in whole)
+    return int(alike and settings["num_heads"] % 2 == 0 and not any(e.params > e.frozen for e in before))

@@ -16,6 +16,7 @@ from flopledger.counters.engine.job import TIMEOUT, Live
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
+from flopledger.reports.align import as_run
 from flopledger.reports.documents import run as documents
 from flopledger.reports.documents.run import Run
 from flopledger.reports.reconcile import Reconciliation
@@ -85,7 +86,7 @@ def _with_convention(tally: Tally, ledger: Ledger) -> tuple[Tally, Convention]:
     if tally.total is None:
         return tally, Convention(tally.counter, ())
     try:
-        return tally, adapters.claimed(tally.counter, tally.version, ledger)
+        return tally, adapters.claimed(tally.counter, tally.version, as_run(tally, ledger))
     except registry.UnknownCounter as error:
         return replace(tally, warnings=[*tally.warnings, str(error)]), Convention(tally.counter, ())
 

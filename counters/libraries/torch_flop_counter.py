@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flopledger.counters.condition import as_aten, negated
+from flopledger.counters import dispatched  # noqa: F401  (its quantities)
+from flopledger.counters.condition import as_aten, both, has, negated, on_real_tensors
 from flopledger.counters.convention import Convention, rule
 from flopledger.counters.tally import Count, Part, exact
 
@@ -57,8 +58,12 @@ class TorchFlopCounter:
 RULES = (
     rule("conv conv_transpose", "2·macs", "a multiplication and an addition per tap, bias left out",
          f"{SOURCE}:215 conv_flop_count"),
+    rule("linear matmul attention", "0", "a side is a vector, so it is an mv or a dot, which have no formula",
+         f"{SOURCE}:822 flop_registry", has("by_vector")),
+    rule("attention recurrent", "0", "one kernel on a CPU, which has no formula",
+         f"{SOURCE}:822 flop_registry", both(on_real_tensors, has("in_one_kernel"))),
     rule("linear matmul attention recurrent", "2·macs",
          "2·m·n·k for every product; fused kernels come apart into products on the meta device",
-         f"{SOURCE}:160 mm_flop", negated(as_aten("mv", "dot", "vdot", "addmv", "addbmm"))),
+         f"{SOURCE}:160 mm_flop", negated(as_aten("addbmm"))),
     rule("*", "0", "no formula is registered for this operation", f"{SOURCE}:822 flop_registry"),
 )  # fmt: skip

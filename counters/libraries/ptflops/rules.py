@@ -10,6 +10,7 @@ from math import prod
 import msgspec
 from packaging.version import Version
 
+from flopledger.counters import dispatched  # noqa: F401  (its quantities)
 from flopledger.counters.condition import (
     Condition,
     any_of,
@@ -21,6 +22,7 @@ from flopledger.counters.condition import (
     in_modules,
     inside_of,
     lacks,
+    on_real_tensors,
 )
 from flopledger.counters.convention import Rule, Step, in_force, rule, times
 from flopledger.counters.formula import Case, Formula, quantity
@@ -408,8 +410,13 @@ ATEN = (
          f"{OPS}:71 conv_flop_count"),
     rule("linear", "macs + addmm_adds", "products, and the bias where it is part of the product",
          f"{OPS}:36 addmm_flop"),
-    rule("matmul", "0", "no formula is registered for it", f"{OPS}:109 ATEN_OPS_MAPPING",
-         as_aten("baddbmm", "mv", "dot", "vdot", "addmv", "addbmm")),
+    rule("linear matmul attention", "0", "no formula is registered for it", f"{OPS}:109 ATEN_OPS_MAPPING",
+         any_of(as_aten("baddbmm", "addbmm"), has("by_vector"))),
+    rule("attention recurrent", "0", "one kernel on a CPU, for which no formula is registered",
+         f"{OPS}:109 ATEN_OPS_MAPPING", both(on_real_tensors, has("in_one_kernel"))),
+    rule("recurrent", "macs + bias_adds - adds_outside", "addmm for all but the first layer's transposed input, which"
+         " a CPU multiplies without its bias", f"{OPS}:36 addmm_flop",
+         both(on_real_tensors, in_modules("RNN", "GRU", "LSTM"))),
     rule("matmul", "macs + bias_adds", "an addmm carries its bias", f"{OPS}:36 addmm_flop"),
     rule("attention", "macs", "fused attention comes apart into products on the meta device",
          f"{OPS}:57 bmm_flop"),
