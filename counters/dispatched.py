@@ -1,4 +1,4 @@
-"""What counters of dispatched operations have in common: which kernels torch takes where there are real tensors."""
+"""What counters of functions and of dispatched operations have in common: how products and kernels are called."""
 
 from __future__ import annotations
 
@@ -45,3 +45,18 @@ def adds_outside(case: Case) -> int:
         return 0
     directions = 2 if module.settings["bidirectional"] else 1
     return int(into[0] * into[1] * directions * prod(module.parameters.get("bias_ih_l0", [0])))
+
+
+@quantity
+def left_by_columns(case: Case) -> int:
+    """Elements of a product's left side times the last side of its right, whatever is repeated to fit."""
+    facts = case.call.facts
+    left, right = ("input", "other") if "other" in facts else ("a", "b")
+    return int(prod(facts[left]) * facts[right][-1])
+
+
+@quantity
+def spread(case: Case) -> int:
+    """1 for a product whose MACs are not that: its left side is repeated to fit, or its right is a vector."""
+    known = {"input", "other"} <= case.call.facts.keys()
+    return int(known and case.call.quantities.get("macs", 0) != left_by_columns(case))

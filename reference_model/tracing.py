@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import lru_cache
 from types import CodeType, FrameType, FunctionType, ModuleType
@@ -35,6 +35,7 @@ from flopledger.reference_model.quantities.registry import (
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
 _EINSUM = "torch.functional.einsum"
+_RESAMPLE = "torch.nn.functional.interpolate"
 _FUSED = "torch.nn.functional.scaled_dot_product_attention"
 _CONVOLUTION = "torch.nn.functional.conv"
 _OPERATORS = {"add", "mul", "sub", "matmul", "true_divide", "div"}
@@ -239,7 +240,13 @@ class _Names(TorchFunctionMode):
             name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
         pricer = FUNCTIONS.get(name)
         with torch._C.DisableTorchFunction():
-            frame = Frame(func, name, pricer, is_held(sys._getframe(1), func, name), whole_of(name, args))
+            frame = Frame(
+                func,
+                name,
+                pricer,
+                is_held(sys._getframe(1), func, name),
+                whole_of(name, args, kwargs, sys._getframe(1)),
+            )
         frames.append(frame)
         try:
             if pricer is None and func not in self.bodies:
@@ -378,8 +385,15 @@ def names_of(func: Any) -> tuple[str, str]:
     return name, kind_of(name)
 
 
-def whole_of(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
-    """Facts of a function that comes apart: what an einsum contracts, what attends to what."""
+def whole_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> dict[str, Any]:
+    """Facts of a function that comes apart: what an einsum contracts, what attends to what, how it is to resample."""
+    if name == _RESAMPLE:
+        asked = {**dict(zip(("size", "scale_factor"), args[1:3], strict=False)), **kwargs}
+        sizes = {name: asked[name] for name in ("size", "scale_factor") if asked.get(name) is not None}
+        twice = any(
+            caller.f_code.co_name == "upsample" for caller in _callers(frame, 4)
+        )  # F.upsample, no API of its own
+        return {"resamples": 1 + twice, **{name: _plain(value) for name, value in sizes.items()}}
     if name == _ATTENTION:
         weights = [value for value in args[3:] if isinstance(value, torch.Tensor)]
         return {
@@ -391,6 +405,19 @@ def whole_of(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
         operands = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
         return {"equation": args[0].replace(" ", ""), "operands": [tuple(tensor.shape) for tensor in operands]}
     return {}
+
+
+def _callers(frame: FrameType, at_most: int) -> Iterator[FrameType]:
+    for _ in range(at_most):
+        if frame.f_back is None:
+            return
+        frame = frame.f_back
+        if frame.f_globals.get("__name__") == "torch.nn.functional":
+            yield frame
+
+
+def _plain(value: Any) -> Any:
+    return [*map(_plain, value)] if isinstance(value, (tuple, list)) else value if type(value) is float else int(value)
 
 
 def is_held(frame: FrameType, func: Any, name: str) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flopledger.counters import dispatched  # noqa: F401  (its quantities)
-from flopledger.counters.condition import as_aten, both, has, negated, on_real_tensors
+from flopledger.counters import dispatched, hooked  # noqa: F401  (its quantities)
+from flopledger.counters.condition import as_aten, both, has, in_modules, negated, on_real_tensors
 from flopledger.counters.convention import Convention, rule
 from flopledger.counters.tally import Count, Part, exact
 
@@ -60,6 +60,8 @@ RULES = (
          f"{SOURCE}:215 conv_flop_count"),
     rule("linear matmul attention", "0", "a side is a vector, so it is an mv or a dot, which have no formula",
          f"{SOURCE}:822 flop_registry", has("by_vector")),
+    rule("linear attention", "0", "frozen, so that a CPU takes torch's fused path, which has no formula",
+         f"{SOURCE}:822 flop_registry", both(on_real_tensors, in_modules("MultiheadAttention"), has("fused"))),
     rule("attention recurrent", "0", "one kernel on a CPU, which has no formula",
          f"{SOURCE}:822 flop_registry", both(on_real_tensors, has("in_one_kernel"))),
     rule("linear matmul attention recurrent", "2·macs",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from flopledger.counters import hooked  # noqa: F401  (`fused` is a quantity of its)
+from flopledger.counters import dispatched, hooked  # noqa: F401  (their quantities)
 from flopledger.counters.condition import (
     as_aten,
     both,
@@ -59,22 +59,6 @@ def as_planned(case: Case) -> int:
 def planned(case: Case) -> int:
     """1 for the operation with which an einsum begins."""
     return int("equation" in case.call.facts)
-
-
-@quantity
-def left_by_columns(case: Case) -> int:
-    """Elements of a product's left side times the columns of its right, whatever is repeated to fit."""
-    facts = case.call.facts
-    left, right = ("input", "other") if "other" in facts else ("a", "b")
-    return int(prod(facts[left]) * facts[right][-1])
-
-
-@quantity
-def spread(case: Case) -> int:
-    """MACs of a product whose left side is repeated to fit its right, less what that has of its own."""
-    facts = case.call.facts
-    known = {"input", "other"} <= facts.keys() and len(facts["other"]) > 1
-    return int(case.call.quantities.get("macs", 0) - left_by_columns(case)) if known else 0
 
 
 _EINSUM = by_way_of("torch.functional.einsum", "torch.einsum")

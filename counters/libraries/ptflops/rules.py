@@ -18,6 +18,7 @@ from flopledger.counters.condition import (
     both,
     by_way_of,
     called_as,
+    given,
     has,
     in_modules,
     inside_of,
@@ -177,13 +178,44 @@ def attention_by_hook(case: Case) -> int:
 def not_as_wide(case: Case) -> int:
     """1 in attention whose keys or values have another width than queries, or rows that the layer adds, or no bias."""
     module, widths = case.module, {case.module.settings.get(name) for name in ("embed_dim", "kdim", "vdim")}
-    return int(len(widths) > 1 or bool(module.settings.get("add_zero_attn")) or "bias_k" in module.parameters)
+    added = bool(module.settings.get("add_zero_attn")) or "bias_k" in module.parameters
+    return int(len(widths) > 1 or added or "in_proj_bias" not in module.parameters)
 
 
 @quantity
 def whole(case: Case) -> int:
     """1 for the operation with which a call of attention begins."""
     return int("attends" in case.call.facts)
+
+
+@quantity
+def as_scaled(case: Case) -> Fraction:
+    """What the patched interpolate is charged: the size that is asked for, or the input times the factor as written.
+
+    A list of factors it cannot raise to a power; those of a tuple it rounds down.
+    """
+    facts, inputs = case.call.facts, case.call.quantities["inputs"]
+    sides = len(facts["input"]) - 2
+    if facts.get("size") is not None:
+        size = facts["size"]
+        return Fraction(prod(facts["input"][:2]) * (prod(size) if isinstance(size, (list, tuple)) else size**sides))
+    factor = facts["scale_factor"]
+    each = Fraction(prod(map(int, factor))) if isinstance(factor, (list, tuple)) else Fraction(factor) ** sides
+    return inputs * each
+
+
+@quantity
+def scaled(case: Case) -> int:
+    """1 for an operation of interpolate, patched when it is called."""
+    return int(
+        "resamples" in case.call.facts and "torch.nn.functional.interpolate" not in case.call.facts.get("held", ())
+    )
+
+
+@quantity
+def off_scale(case: Case) -> int:
+    """1 where that is not what comes out: torch rounds each side down."""
+    return int(scaled(case) and as_scaled(case) != case.call.quantities["outputs"])
 
 
 @quantity
@@ -269,6 +301,11 @@ RULES = (
     rule("recurrent", "cells_by_hook / sole_batch", "two matrices a layer, no projection, for each step and sample that"
          " the input's shape shows" + _MEAN, "rnn_flops_counter_hook",
          both(in_modules("RNN", "GRU", "LSTM"), any_of(has("projected"), has("unbatched")))),
+    rule("attention", "macs / sole_batch + inputs / sole_batch", "the hook's both products, scores and scaling;"
+         " torch's fused path for what is frozen calls no patched function" + _MEAN, _MHA,
+         both(ATTENTION, has("fused"))),
+    rule("softmax", "0", "torch's fused path for what is frozen calls no patched function", _MHA,
+         both(ATTENTION, has("fused"))),
     rule("attention", "attention_by_hook / sole_batch + macs + biases", _ODD + "; once more by the patched function",
          _MHA, both(_BIG, has("whole"), lacks("scores"))),
     rule("*", "attention_by_hook / sole_batch", _ODD + _MEAN, _MHA, both(_BIG, has("whole"))),
@@ -293,6 +330,15 @@ RULES = (
          in_modules("ReLU6", "LeakyReLU")),
     rule("activation", "outputs / sole_batch + outputs", _BOTH_WAYS, _ELEMENTS, BOTH_WAYS),
     rule("pool", "inputs / sole_batch + inputs", _BOTH_WAYS, "pool_flops_counter_hook", POOLS),
+    rule("upsample", "first_sample / sole_batch + as_scaled",
+         _BOTH_WAYS + ", which multiplies by the factor as written", "upsample_flops_counter_hook",
+         both(in_modules("Upsample"), has("off_scale"))),
+    rule("pool", "first_sample / sole_batch + as_scaled + inputs", _BOTH_WAYS + ", and by the pooling in that",
+         "upsample_flops_counter_hook", in_modules("Upsample")),
+    rule("pool", "as_scaled + inputs", "a patched function, and the patched pooling in it",
+         "_interpolate_functional_flops_hook", has("scaled")),
+    rule("upsample", "2·as_scaled", "a patched function, and the patched one that it calls",
+         "_interpolate_functional_flops_hook", both(given("resamples", 2), has("scaled"))),
     rule("upsample", "first_sample / sole_batch + outputs",
          _BOTH_WAYS + " (its hook looks at the first sample only)",
          "upsample_flops_counter_hook", in_modules("Upsample")),
@@ -309,9 +355,14 @@ RULES = (
     rule("mul", "0", "charged with the attention products, whose inputs it makes", _MHA, ATTENTION),
     rule("activation softmax pool upsample", "inputs", "a patched function, one per input element",
          _FUNCTIONAL, _PATCHED),
+    rule("upsample", "as_scaled", "a patched function: the input times the factor as written",
+         "_interpolate_functional_flops_hook", has("off_scale")),
     rule("upsample", "outputs", "a patched function, one per output element",
          "_interpolate_functional_flops_hook",
          by_way_of("torch.nn.functional.interpolate", "torch.nn.functional.upsample")),
+    rule("matmul", "left_by_columns", "a patched function: elements of the left side times columns of the right",
+         "_matmul_tensor_flops_hook",
+         both(by_way_of("torch.matmul", "torch.Tensor.matmul"), has("spread"))),
     rule("matmul attention", "macs", "a patched function, multiply-adds of the product",
          "_matmul_tensor_flops_hook",
          by_way_of(*(f"torch.{t}{f}" for t in ("", "Tensor.") for f in ("matmul", "mm", "bmm")))),
@@ -410,6 +461,8 @@ ATEN = (
          f"{OPS}:71 conv_flop_count"),
     rule("linear", "macs + addmm_adds", "products, and the bias where it is part of the product",
          f"{OPS}:36 addmm_flop"),
+    rule("linear attention", "0", "frozen, so that a CPU takes torch's fused path, for which there is no formula",
+         f"{OPS}:109 ATEN_OPS_MAPPING", both(on_real_tensors, in_modules("MultiheadAttention"), has("fused"))),
     rule("linear matmul attention", "0", "no formula is registered for it", f"{OPS}:109 ATEN_OPS_MAPPING",
          any_of(as_aten("baddbmm", "addbmm"), has("by_vector"))),
     rule("attention recurrent", "0", "one kernel on a CPU, for which no formula is registered",
