@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 Phase = Literal["forward", "backward"]
 Mode = Literal["eval", "train", "step"]
+MODES: dict[Mode, str] = {
+    "eval": "a forward in eval mode",
+    "train": "a forward in train mode",
+    "step": "a forward in train mode and its backward",
+}
 
 # The kinds of operation. A package with operators of its own adds its kinds (`name_op`).
 OPS = {
@@ -32,7 +37,11 @@ MEANING = {
     "inputs": "elements of the first tensor in",
     "outputs": "elements of the first tensor out",
     "samples": "the first dimension of the output",
-    "macs": "multiply-accumulates of the contraction, without the bias",
+    "macs": "multiply-accumulates of real numbers in the contraction, without the bias; a complex one is four of them",
+    "masked_macs": "attention: those of `macs` that the kernel's own mask (causal, a window) makes needless",
+    "border_macs": "convolutions: those of `macs` that meet padding (transposed ones: whose product is cut off)",
+    "fft_flops": "Fourier transforms: 5·n·⌈log₂ n⌉ operations along each dimension for complex numbers, half for real",
+    "linalg_flops": "linear algebra: operations by the textbook's leading order, times four for complex matrices",
     "bias_adds": "additions of a bias: one per output where there is a bias",
     "weights": "elements of the weight tensor, once per call",
     "biases": "elements of the bias tensor, once per call",
@@ -175,7 +184,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     `device` is `"meta"` when nothing was computed and `"cpu"` when the model had to be run on
     real tensors; `notes` then says why. `modules` are those that were called, containers included.
-    `input_shapes` are of the tensors that went in, as positional arguments; None for what is no tensor.
+    `input_shapes` are of the tensors that went in, those in lists and dicts among them.
     `mode` is how the model was run: `eval`, `train` (a forward in train mode), `step` (that and its backward).
     """
 
@@ -187,7 +196,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = "eval"
     notes: list[str] = []
     modules: dict[str, Module] = {}
-    input_shapes: list[list[int] | None] = []
+    input_shapes: list[list[int]] = []
 
     @property
     def batch(self) -> int:

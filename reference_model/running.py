@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
+from flopledger.reference_model import inputs
 from flopledger.reference_model.backward import leaf_tensors
 from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.quantities.registry import load_others
@@ -23,13 +23,14 @@ class ModelError(ValueError):
 
 def trace(
     model: nn.Module,
-    inputs: tuple[Any, ...],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
     *,
     name: str | None = None,
     device: str | None = None,
     mode: Mode = "eval",
 ) -> Ledger:
-    """Run `model(*inputs)` once and write down every operation.
+    """Run `model(*args, **kwargs)` once and write down every operation.
 
     `mode` is how: "eval" (every module in eval mode, no gradients), "train" (every module in train mode, with what
     is kept for a backward), or "step" (the same, and the backward of the `loss` that the model returns, or else of
@@ -41,7 +42,8 @@ def trace(
     Raises:
         ModelError: the model rejects the inputs on both.
     """
-    described = [describe(value) for value in inputs]
+    kwargs = kwargs or {}
+    described = inputs.described(args, kwargs)
     label = name or type(model).__name__
     params = sum(p.numel() for p in model.parameters())
     notes: list[str] = []
@@ -52,7 +54,7 @@ def trace(
         warnings.simplefilter("ignore")
         if device != "cpu":
             try:
-                run_on_meta(model, inputs, recorder)
+                run_on_meta(model, args, kwargs, recorder)
             except Exception as error:
                 # Data-dependent paths fail in a dozen ways there; running for real tells them
                 # from a model that rejects its inputs.
@@ -66,9 +68,9 @@ def trace(
                 copies = {name: buffer.clone() for name, buffer in model.named_buffers()}
                 if mode == "step":
                     copies |= leaf_tensors(model)
-                arguments = tree_map(_copy, inputs)
+                args, kwargs = inputs.mapped(_copy, (args, kwargs))
                 with recorder:
-                    _call(model, copies, arguments, recorder)
+                    _call(model, copies, args, kwargs, recorder)
             except Exception as error:
                 raise ModelError(message(error)) from error
     return Ledger(
@@ -80,13 +82,13 @@ def trace(
         mode=mode,
         notes=[*notes, *troubles, *recorder.notes],
         modules=recorder.hooked.modules(),
-        input_shapes=[list(value.shape) if isinstance(value, Tensor) else None for value in inputs],
+        input_shapes=[list(tensor.shape) for tensor in inputs.tensors(args, kwargs)],
     )
 
 
-def run_on_meta(model: nn.Module, inputs: tuple[Any, ...], recorder: Recorder) -> None:
+def run_on_meta(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> None:
     """Run the model with meta tensors in place of its own, which stay untouched."""
-    on_meta = tree_map(lambda v: _on_meta(v) if isinstance(v, Tensor) else v, inputs)
+    args, kwargs = inputs.mapped(_on_meta, (args, kwargs))
     tensors: dict[str, Tensor] = {
         name: _on_meta(tensor)
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]
@@ -94,7 +96,7 @@ def run_on_meta(model: nn.Module, inputs: tuple[Any, ...], recorder: Recorder) -
     }
     # The device context is outermost: tensors that a forward makes for itself are meta as well.
     with torch.device("meta"), recorder:
-        _call(model, tensors, on_meta, recorder)
+        _call(model, tensors, args, kwargs, recorder)
 
 
 class _Step(nn.Module):
@@ -104,19 +106,25 @@ class _Step(nn.Module):
         super().__init__()
         self.model, self.recorder = model, recorder
 
-    def forward(self, *inputs: Any) -> None:
-        self.recorder.finish(self.model(*inputs))
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        self.recorder.finish(self.model(*args, **kwargs))
 
 
-def _call(model: nn.Module, tensors: dict[str, Tensor], inputs: tuple[Any, ...], recorder: Recorder) -> None:
+def _call(
+    model: nn.Module,
+    tensors: dict[str, Tensor],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    recorder: Recorder,
+) -> None:
     """Run a model with these tensors in place of its own."""
     if recorder.graph:
         tensors = {f"model.{name}": tensor for name, tensor in tensors.items()}
         model = _Step(model, recorder)
     if tensors:
-        torch.func.functional_call(model, tensors, inputs)
+        torch.func.functional_call(model, tensors, args, kwargs)
     else:
-        model(*inputs)
+        model(*args, **kwargs)
 
 
 def _on_meta(tensor: Tensor) -> Tensor:
@@ -124,9 +132,8 @@ def _on_meta(tensor: Tensor) -> Tensor:
     return tensor.detach().to("meta").requires_grad_(tensor.requires_grad)
 
 
-def _copy(value: Any) -> Any:
-    """What is no tensor is itself."""
-    return value.detach().clone().requires_grad_(value.requires_grad) if isinstance(value, Tensor) else value
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
 @contextmanager
@@ -148,16 +155,3 @@ def message(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else ""
     return text if len(text) > 12 else f"{type(error).__name__}: {text}".rstrip(": ")
-
-
-def describe(value: Any) -> str:
-    """`1x3x416x416`, with `:dtype` where it is not float32, as a shape on the command line."""
-    if isinstance(value, Tensor):
-        shape = "x".join(map(str, value.shape)) or "scalar"
-        dtype = str(value.dtype).removeprefix("torch.")
-        return shape if dtype == "float32" else f"{shape}:{dtype}"
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(map(describe, value)) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {describe(v)}" for k, v in value.items()) + "}"
-    return repr(value)

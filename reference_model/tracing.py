@@ -23,6 +23,7 @@ from flopledger.reference_model.hooks import Hooked, base_name, class_name
 from flopledger.reference_model.ledger import Call, Entry, Phase
 from flopledger.reference_model.quantities.kinds import kind_of
 from flopledger.reference_model.quantities.registry import (
+    COMPLEX,
     FUNCTIONS,
     GRADIENTS,
     Pricer,
@@ -30,6 +31,7 @@ from flopledger.reference_model.quantities.registry import (
     elements,
     facts_of,
     first_tensor,
+    is_complex,
     pricer_of,
 )
 
@@ -78,7 +80,7 @@ class Recorder:
         self.frames: list[Frame] = []
         self.rows: dict[tuple[Phase, str, str, str, tuple[str, ...]], dict[bytes, Call]] = {}
         self.hooked = Hooked(model)
-        self.graph = Graph() if step else None
+        self.graph = Graph(Origin("", "unpriced", ())) if step else None
         self.phase: Phase = "forward"
         self.recomputing = False
         self.notes: list[str] = []
@@ -184,7 +186,7 @@ class Recorder:
         if origin.whole and op != "add":
             if not origin.written:
                 origin.written = True
-                (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}_backward"
+                (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}"
                 self._write(origin.site, origin.op, name, origin.apis, quantities, facts)
             return
         own = op in _BESIDE or origin.op in _BESIDE - {"add"} or (quantities.get("macs") and not origin.macs)
@@ -238,7 +240,7 @@ class _Names(TorchFunctionMode):
             name = f"torch.Tensor.__{name[13:]}__"
         if name.startswith(_CONVOLUTION) and any(isinstance(v, str) for v in (*args[4:5], kwargs.get("padding"))):
             name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
-        pricer = FUNCTIONS.get(name)
+        pricer = FUNCTIONS.get(name) or (COMPLEX[name] if name in COMPLEX and is_complex(args) else None)
         with torch._C.DisableTorchFunction():
             frame = Frame(
                 func,
@@ -259,7 +261,7 @@ class _Names(TorchFunctionMode):
             if frame.whole:  # nothing in it but views
                 recorder.add(None, "view", f"aten.{name.rpartition('.')[2]}", (), {}, None, frame.whole)
             if pricer is not None:
-                aten = f"aten.{name.rpartition('.')[2].strip('_')}"
+                aten = "aten.convolution" if name in COMPLEX else f"aten.{name.rpartition('.')[2].strip('_')}"
                 recorder.add(pricer, "unpriced", aten, args, kwargs, out, _beside(name, frame, out))
             return out
         except BaseException:
@@ -352,13 +354,17 @@ def price(
     if pricer is not None:
         try:
             options = {name: value for name, value in kwargs.items() if name != "out"} if kwargs else kwargs
-            facts = facts_of(pricer, args, options, out)
+            facts: dict[str, Any] = facts_of(pricer, args, options, out)
+            if is_complex(args):
+                facts["complex"] = True
             return (*pricer(*args, out=out, **options), facts)
         except (TypeError, AttributeError, IndexError, ValueError, RuntimeError):
             kind = "unpriced"
     into, result = first_tensor((args, kwargs)), first_tensor(out)
     shapes = {"input": into, "out": result} if kind != "view" else {}
     facts = {name: tuple(tensor.shape) for name, tensor in shapes.items() if tensor is not None}
+    if kind != "view" and is_complex(args):
+        facts["complex"] = True
     return kind, {"inputs": elements(into), "outputs": elements(result)}, facts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ from flopledger.counters.convention import Convention
 from flopledger.counters.engine import adapters, plan, sources
 from flopledger.counters.engine.job import TIMEOUT, Live
 from flopledger.counters.tally import Tally
-from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model import inputs as written
+from flopledger.reference_model.ledger import MODES, Ledger, Mode
 from flopledger.reference_model.subject import Spec
 from flopledger.reports.align import as_run
 from flopledger.reports.documents import run as documents
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 def compare(
     model: nn.Module | str = "mobilenet_v2",
     inputs: Any = None,
+    kwargs: Mapping[str, Any] | None = None,
     *,
     counters: Sequence[str] | None = None,
+    mode: Mode | None = None,
     timeout: float = TIMEOUT,
     jobs: int | None = None,
     keep: bool = True,
@@ -40,32 +43,42 @@ def compare(
 
     Args:
         model: a live module, or a spec like `"mobilenet_v2"` or `"torchvision:resnet50"`.
-        inputs: for a live module, a tensor or a tuple of positional arguments; for a spec, a shape
-            like `"1x3x224x224"` or a list of them. Default for a spec: one image of 416 by 416.
+        inputs: for a live module, a tensor, a tuple or list of positional arguments (one that is itself a list is
+            `([a, b],)`), a dict or batch of arguments by name, or any one other argument; for a spec, a text like
+            `"1x3x224x224"`, a list of those or a dict. Default for a spec: what its own metadata name.
+        kwargs: arguments by name beside them, as a dict.
         counters: names as `flopledger counters` lists them, `NAME==RELEASE` for a published release in an
             overlay of its own; default all.
+        mode: "eval" (the default), "train" (a forward with every module in train mode), or "step": that and the
+            backward of the `loss` that the model returns, or else of the sum of its outputs. Inputs need no
+            gradient unless they ask for it, nor do frozen parameters.
         timeout: seconds that each counter may take.
         jobs: how many run at once; default one per core.
         keep: false counts again, whatever is kept of earlier runs.
         on_done: called with a counter's name when it is through.
 
-    The forward pass is counted in eval mode. A live module is worked on in forked copies of this
-    process and comes back as it was: state, hooks, flags and identity.
+    A live module is worked on in forked copies of this process and comes back as it was: state, hooks, flags and
+    identity. One that comes in train mode is counted in eval mode all the same where no `mode` is given, and the
+    ledger's notes say so.
 
     Raises:
-        ValueError: an unknown counter or model, a release or shape that is none, inputs that the model rejects.
+        ValueError: an unknown counter, model or mode, a release or shape that is none, inputs that the model rejects.
     """
     names = plan.distinct(counters) if counters is not None else adapters.usual()
-    live = None
+    if mode not in (None, *MODES):
+        raise ValueError(f"no mode {mode!r}; there is {', '.join(MODES)}")
+    live, notes = None, []
     if isinstance(model, str):
-        spec = Spec.parse(model, [inputs] if isinstance(inputs, str) else inputs)
+        spec = Spec.parse(model, written.written(*_arguments(inputs, kwargs)), mode or "eval")
     else:
-        if inputs is None:
-            raise ValueError("a live model needs inputs: a tensor or a tuple of arguments")
-        arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-        live = _on_cpu(Live(model, arguments, type(model).__name__))
-        spec = Spec(model=live.label, inputs=())
+        if inputs is None and kwargs is None:
+            raise ValueError("a live model needs inputs: a tensor, a tuple of arguments, or a dict of them by name")
+        live = _on_cpu(Live(model, *_arguments(inputs, kwargs), type(model).__name__))
+        spec = Spec(model=live.label, inputs=(), mode=mode or "eval")
+        if mode is None and any(module.training for module in model.modules()):
+            notes.append('counted in eval mode; it was given in train mode, which mode="train" would count')
     ledger, tallies = plan.count_all(names, spec, live=live, timeout=timeout, workers=jobs, keep=keep, on_done=on_done)
+    ledger = replace(ledger, notes=[*notes, *ledger.notes])
     return Report(
         documents.assemble(
             flopledger=registry.version_of("flopledger") or "unknown",
@@ -79,6 +92,18 @@ def compare(
             asked=names if counters is not None else None,
         )
     )
+
+
+def _arguments(inputs: Any, kwargs: Mapping[str, Any] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional arguments, and those by name."""
+    named = dict(kwargs or {})
+    if inputs is None:
+        return (), named
+    if isinstance(inputs, Mapping):
+        return (), {**inputs, **named}
+    if isinstance(inputs, (tuple, list)) and not hasattr(inputs, "_fields"):  # a named tuple is one argument
+        return tuple(inputs), named
+    return (inputs,), named
 
 
 def _with_convention(tally: Tally, ledger: Ledger) -> tuple[Tally, Convention]:
@@ -96,14 +121,13 @@ def _on_cpu(live: Live) -> Live:
     from copy import deepcopy
 
     from torch import Tensor
-    from torch.utils._pytree import tree_leaves, tree_map
 
-    leaves = [v for v in tree_leaves(live.inputs) if isinstance(v, Tensor)]
-    tensors = [*live.model.parameters(), *live.model.buffers(), *leaves]
+    arguments = (live.args, live.kwargs)
+    tensors = [*live.model.parameters(), *live.model.buffers(), *written.tensors(arguments)]
     if all(t.device.type in ("cpu", "meta") for t in tensors):
         return live
-    inputs = tree_map(lambda v: v.cpu() if isinstance(v, Tensor) else v, live.inputs)
-    return Live(deepcopy(live.model).cpu(), inputs, live.label)
+    args, kwargs = written.mapped(Tensor.cpu, arguments)
+    return Live(deepcopy(live.model).cpu(), args, kwargs, live.label)
 
 
 class Report:

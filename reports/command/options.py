@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
@@ -43,23 +44,38 @@ def _time_limit(seconds: float) -> float:
     return seconds
 
 
+class Mode(StrEnum):
+    """How the model is run; `flopledger.reference_model.ledger.Mode` without importing it."""
+
+    eval = "eval"
+    train = "train"
+    step = "step"
+
+
 ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="[MODEL]",
-        help="mobilenet_v2, mobilenet_v2?width_mult=0.35, torchvision:resnet50, file.py:make or package:make.",
+        help="mobilenet_v2, mobilenet_v2?width_mult=0.35, torchvision:resnet50, file.py:make, package:make, "
+        "exported.pt2 or script.ts.",
         autocompletion=_models,
     ),
 ]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option("-i", "--input", metavar="SHAPE", help="Shape of an input, e.g. 1x3x224x224 or 1x128:int64; "
-                 "repeat for several.  [default: 1x3x416x416]"),
+    typer.Option("-i", "--input", metavar="[NAME=]INPUT", help="What goes in: 1x3x224x224, ids=1x128:int64[0:30522], "
+                 "mask=1x128:bool=1, scale=0.5, [3x224x224,3x256x200], @inputs.json, x=@x.npy; repeat for several.  "
+                 "[default: what the model's own metadata name]"),
 ]  # fmt: skip
 Counters = Annotated[
     list[str] | None,
     typer.Option("-c", "--counter", metavar="COUNTER", help="COUNTER or COUNTER==RELEASE; repeat for several.  "
                  "[default: all]", autocompletion=complete_counters),
+]  # fmt: skip
+ModeOption = Annotated[
+    Mode,
+    typer.Option("--mode", case_sensitive=False, help="eval; train: a forward in train mode; step: that and the "
+                 "backward of the model's loss, or of the sum of its outputs."),
 ]  # fmt: skip
 Form = Annotated[Format, typer.Option("--format", help="How to print.", case_sensitive=False)]
 Timeout = Annotated[
@@ -87,21 +103,27 @@ def compared(
     jobs: int | None,
     quiet: bool,
     no_cache: bool = False,
+    mode: Any = Mode.eval,
 ) -> Any:
     """The report of a run, with a bar where somebody can see it; a usage error where it cannot be had."""
     from flopledger.counters.engine import adapters
+    from flopledger.reference_model.subject import NOT_GIVEN
     from flopledger.reports.compare import compare
 
     try:
         total = len(adapters.usual() if names is None else dict.fromkeys(names)) + 1
         with progress(total, quiet) as (_, advance):
-            return compare(
-                model, inputs, counters=names, timeout=timeout, jobs=jobs, keep=not no_cache, on_done=advance
-            )
+            options: dict[str, Any] = {"mode": str(mode), "timeout": timeout, "jobs": jobs, "keep": not no_cache}
+            found = compare(model, inputs, counters=names, on_done=advance, **options)
     except ValueError as error:
         fail(str(error))
     except OSError as error:
         fail(_cannot_work(error))
+    if not quiet:
+        for text in found.run.ledger.notes:
+            if text.startswith(NOT_GIVEN):
+                note(text)
+    return found
 
 
 def _cannot_work(error: OSError) -> str:

@@ -18,8 +18,8 @@ from flopledger.counters import registry
 from flopledger.counters.convention import Convention
 from flopledger.counters.formula import Case, Formula
 from flopledger.counters.tally import Aside, Granularity, Natural, Part, Status, Tally, believed
-from flopledger.reference_model import subject
-from flopledger.reference_model.ledger import MEANING, Entry, Ledger
+from flopledger.reference_model import inputs, subject
+from flopledger.reference_model.ledger import MEANING, Entry, Ledger, Mode
 from flopledger.reference_model.names import SpecError
 from flopledger.reports.align import Claim, Failure, align, compared, halved, in_order, rows_at, told
 from flopledger.reports.documents.reading import (
@@ -57,6 +57,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     inputs: list[str]
     params: Natural
     device: str
+    mode: Mode = "eval"
 
 
 class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,7 +235,7 @@ def assemble(
         flopledger=flopledger,
         created=created,
         environment=environment,
-        model=Model(spec=spec, inputs=ledger.inputs, params=ledger.params, device=ledger.device),
+        model=Model(spec=spec, inputs=ledger.inputs, params=ledger.params, device=ledger.device, mode=ledger.mode),
         ledger=LedgerRecord(totals=ledger.totals(), entries=entries, notes=ledger.notes, source=source),
         tallies=[
             _record(tally, convention, ledger, (adapters or {}).get(tally.counter, "")) for tally, convention in tallies
@@ -309,15 +310,14 @@ def check(run: Run) -> Run:
 
 
 def check_model(model: Model) -> None:
-    """Raise RunError where an input is no shape; the inputs of a live model, which has a bare name, are what it got."""
+    """Raise RunError where an input is none; the inputs of a live model, which has a bare name, are what it got."""
     name = model.spec.partition("?")[0]
     if ":" not in name and name != subject.DEFAULT_MODEL:
         return
-    for text in model.inputs:
-        try:
-            subject.Input.parse(text)
-        except SpecError as error:
-            raise RunError(f"its input {error}") from None
+    try:
+        inputs.check(model.inputs)
+    except SpecError as error:
+        raise RunError(f"its input {error}") from None
 
 
 def check_status(name: str, status: Status, total: int | None) -> None:
