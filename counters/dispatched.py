@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
+from flopledger.counters.condition import both, has, on_real_tensors
+from flopledger.counters.convention import Deviation
 from flopledger.counters.formula import Case, quantity
 
 
@@ -29,8 +31,24 @@ def in_one_kernel(case: Case) -> int:
         return 0
     query, key, value = facts["query"], facts["key"], facts["value"]
     heads = facts.get("enable_gqa") or query[:2] == key[:2] == value[:2]
-    mask = len(facts["attn_mask"]) in (2, 4) if isinstance(facts.get("attn_mask"), (list, tuple)) else True
-    return int(query[3] == key[3] == value[3] and bool(heads) and mask and prod(query) * prod(key) > 0)
+    plain = len(facts.get("attn_mask") or (0, 0)) in (2, 4) and not mask_by_head(case)
+    return int(query[3] == key[3] == value[3] and bool(heads) and plain and prod(query) * prod(key) > 0)
+
+
+@quantity
+def mask_by_head(case: Case) -> int:
+    """1 for attention whose mask is another for each head, which the model makes: a bias that it learns, mostly."""
+    mask: tuple[int, ...] = tuple(case.call.facts.get("attn_mask") or ())
+    ours = "torch.nn.functional.multi_head_attention_forward"
+    return int(len(mask) == 4 and mask[1] > 1 and ours not in (case.entry.api, *case.entry.inside))
+
+
+MASK_BY_HEAD = Deviation(
+    both(on_real_tensors, has("mask_by_head")),
+    "a CPU's kernel takes no mask that needs a gradient; the ledger follows no gradients here, and takes a mask that is"
+    " another for each head for one that is learned",
+    "torch/nn/functional.py:6367 scaled_dot_product_attention",
+)
 
 
 @quantity

@@ -25,7 +25,7 @@ TRACED = ["ptflops-pytorch", "ptflops-aten", "fvcore", "torch"]
 def reported(model: nn.Module, inputs: tuple[Any, ...], counters: Sequence[str]) -> dict[str, dict[str, int]]:
     """What each counter really reports, by site; checked against its rules at every site."""
     ledger, tallies = count_all(
-        counters, Spec(model="case", inputs=()), live=Live(model, inputs, "case"), keep=False, workers=2
+        counters, Spec(model="case", inputs=()), live=Live(model, inputs, {}, "case"), keep=False, workers=2
     )
     found = {}
     for tally in tallies:
@@ -273,3 +273,49 @@ def test_kernels_of_real_tensors() -> None:
 
     found = reported(Looks(), (torch.zeros(2, 5, 4),), ["ptflops-aten", "torch", "ptflops-pytorch"])
     assert not {"lstm"} & found["torch"].keys() and {"gru", "cut", "heads"} <= found["torch"].keys()
+
+
+def test_products_that_are_none_of_a_counters() -> None:
+    """A formula of the ledger must not become a claim about a library that never heard of the operation."""
+    from torchvision.ops import DeformConv2d
+
+    class Deform(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.offset, self.conv = nn.Conv2d(4, 18, 3, padding=1), DeformConv2d(4, 6, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(x, self.offset(x))
+
+    class Bilinear(nn.Bilinear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+            return super().forward(x, x)
+
+    model = Each(
+        deform=Deform(), cdist=Calls(lambda x: torch.cdist(x[0, 0], x[0, 1])), bilinear=Bilinear(6, 6, 3),
+        outer=Calls(lambda x: torch.outer(x[0, 0, 0], x[0, 0, 1])), kron=Calls(lambda x: torch.kron(x[0, 0], x[0, 1])),
+        addbmm=Calls(lambda x: torch.addbmm(x[0, 0], x[0], x[1])),
+    )  # fmt: skip
+    reported(model, (torch.zeros(2, 4, 6, 6),), ALL)
+
+
+def test_a_counter_may_not_know_what_a_gradient_would_change() -> None:
+    """A mask of each head, that a model learns, sends a CPU to products; one that it does not, to a kernel."""
+
+    class Biased(nn.Module):
+        def __init__(self, learned: bool):
+            super().__init__()
+            self.bias = nn.Parameter(torch.zeros(1, 2, 5, 5), requires_grad=learned)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.sum() > 0:
+                return x
+            return F.scaled_dot_product_attention(x, x, x, self.bias + 0)
+
+    x = torch.zeros(3, 2, 5, 4)
+    reported(Biased(True), (x,), ["torch", "ptflops-aten"])
+    ledger, tallies = count_all(
+        ["torch"], Spec(model="case", inputs=()), live=Live(Biased(False), (x,), {}, "case"), keep=False
+    )
+    side = align(tallies[0], registry.get("torch").convention(None), ledger)
+    assert ["a CPU's kernel takes no mask"] == [failure.known[:28] for failure in side.failures]

@@ -71,9 +71,9 @@ RULES = (
     rule("conv", "0", "padding by name makes it aten::_convolution_mode, which has no handle", _LIST,
          called_as("torch._convolution_mode")),
     rule("conv conv_transpose", "macs", "multiplications of the kernel; the bias is ignored",
-         f"{HANDLES}:127 conv_flop_count"),
+         f"{HANDLES}:127 conv_flop_count", as_aten("convolution", "_convolution")),
     rule("linear", "macs", "input elements times output features; the bias is ignored",
-         f"{HANDLES}:99 linear_flop_jit"),
+         f"{HANDLES}:99 linear_flop_jit", as_aten("linear")),
     rule("attention matmul", "0", "no handle for fused attention or baddbmm", _LIST, negated(_PRODUCTS)),
     rule("matmul", "left_by_columns", "elements of the left side times columns of the right; what is repeated to fit"
          " counts once", f"{HANDLES}:217 matmul_flop_jit", has("spread")),

@@ -34,6 +34,7 @@ from flopledger.counters.hooked import layers, steps_as_seen
 LINES = {
     "conv_flops_counter_hook": "0.1:227 0.2:257 0.3:262 0.4:261 0.5.1:277 0.5.2:287 0.6:314 0.6.1:307 0.6.3:317 "
                                "0.6.4:290 0.6.5:296 0.6.8:53 0.7.1:56 0.7.2:58 0.7.5:60",
+    "deformable_conv_flops_counter_hook": "0.7.1:87 0.7.2:89 0.7.5:95",
     "deconv_flops_counter_hook": "0.2:231 0.3:236 0.4:235 0.5.1:251 0.5.2:261 0.6:288 0.6.1:281 0.6.3:290 0.6.4:0",
     "linear_flops_counter_hook": "0.1:208 0.2:212 0.3:217 0.4:216 0.5.1:232 0.5.2:240 0.6:267 0.6.1:260 0.6.3:268 "
                                  "0.6.5:274 0.6.8:31 0.7.1:33 0.7.5:35",
@@ -141,6 +142,16 @@ def channels_for_samples(case: Case) -> int:
     sides = (facts["x"] if facts["transposed"] else facts["out"])[3:]
     bias = prod(facts["out"][2:]) if case.call.quantities.get("biases") else 0
     return int(facts["x"][1] * (prod(facts["weight"]) * prod(sides) + bias))
+
+
+@quantity
+def deformed(case: Case) -> int:
+    """MACs of a deformable convolution, 24 for each tap of a position (25 with a mask), and the bias."""
+    facts, module = case.call.facts, case.module
+    out, kernel = facts["out"], facts["weight"][2:]
+    masked = any(len(seen.inputs) > 2 and seen.inputs[2] is not None for seen in module.seen)
+    taps = out[0] * prod(out[2:]) * prod(kernel)
+    return int(case.call.quantities["macs"] + (24 + masked) * taps + ("bias" in module.parameters) * prod(out))
 
 
 @quantity
@@ -298,6 +309,8 @@ RULES = (
          "without a batch, channels are taken for samples, and one side is left out" + _MEAN,
          "conv_flops_counter_hook",
          both(in_modules(*(f"Conv{t}{d}d" for t in ("", "Transpose") for d in (1, 2, 3))), has("unbatched"))),
+    rule("conv", "deformed / sole_batch", "taps of the kernel, 24 more for each (25 with a mask), and the bias" + _MEAN,
+         "deformable_conv_flops_counter_hook", in_modules("torchvision.ops.deform_conv.DeformConv2d")),
     rule("recurrent", "cells_by_hook / sole_batch", "two matrices a layer, no projection, for each step and sample that"
          " the input's shape shows" + _MEAN, "rnn_flops_counter_hook",
          both(in_modules("RNN", "GRU", "LSTM"), any_of(has("projected"), has("unbatched")))),
@@ -456,23 +469,26 @@ def addmm_adds(case: Case) -> int:
     return case.call.quantities.get("bias_adds", 0) if case.call.facts.get("addmm") else 0
 
 
+_IN_PRODUCTS = any_of(
+    as_aten("mm", "addmm", "bmm", "matmul", "scaled_dot_product_attention"), called_as("torch.Tensor.__rmatmul__"),
+)  # fmt: skip
 ATEN = (
     rule("conv conv_transpose", "macs + bias_adds", "taps of the kernel, and the bias",
-         f"{OPS}:71 conv_flop_count"),
-    rule("linear", "macs + addmm_adds", "products, and the bias where it is part of the product",
-         f"{OPS}:36 addmm_flop"),
+         f"{OPS}:71 conv_flop_count", as_aten("convolution", "_convolution")),
     rule("linear attention", "0", "frozen, so that a CPU takes torch's fused path, for which there is no formula",
          f"{OPS}:109 ATEN_OPS_MAPPING", both(on_real_tensors, in_modules("MultiheadAttention"), has("fused"))),
-    rule("linear matmul attention", "0", "no formula is registered for it", f"{OPS}:109 ATEN_OPS_MAPPING",
-         any_of(as_aten("baddbmm", "addbmm"), has("by_vector"))),
+    rule("linear matmul attention", "0", "a side is a vector, so it is an mv or a dot, which have no formula",
+         f"{OPS}:109 ATEN_OPS_MAPPING", has("by_vector")),
+    rule("linear", "macs + addmm_adds", "products, and the bias where it is part of the product",
+         f"{OPS}:36 addmm_flop", as_aten("linear")),
     rule("attention recurrent", "0", "one kernel on a CPU, for which no formula is registered",
          f"{OPS}:109 ATEN_OPS_MAPPING", both(on_real_tensors, has("in_one_kernel"))),
     rule("recurrent", "macs + bias_adds - adds_outside", "addmm for all but the first layer's transposed input, which"
          " a CPU multiplies without its bias", f"{OPS}:36 addmm_flop",
          both(on_real_tensors, in_modules("RNN", "GRU", "LSTM"))),
-    rule("matmul", "macs + bias_adds", "an addmm carries its bias", f"{OPS}:36 addmm_flop"),
+    rule("matmul", "macs + bias_adds", "an addmm carries its bias", f"{OPS}:36 addmm_flop", _IN_PRODUCTS),
     rule("attention", "macs", "fused attention comes apart into products on the meta device",
-         f"{OPS}:57 bmm_flop"),
+         f"{OPS}:57 bmm_flop", _IN_PRODUCTS),
     rule("recurrent", "macs + bias_adds", "comes apart into addmm on the meta device",
          f"{OPS}:36 addmm_flop"),
     rule("*", "0", "no formula is registered for it", f"{OPS}:109 ATEN_OPS_MAPPING"),
