@@ -33,6 +33,7 @@ from flopledger.reference_model.quantities.registry import (
     first_tensor,
     is_complex,
     pricer_of,
+    shapes_of,
 )
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
@@ -48,6 +49,7 @@ _OPENED = (
 )  # modules whose functions are Python all the way down
 _RECURRENT = tuple(f"torch.{name}" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"))
 _INNER = {_FUSED: "attention", **dict.fromkeys(_RECURRENT, "recurrent")}  # what a half of such a function is
+_OF_AUTOGRAD = ("torch.autograd.backward", "torch.autograd.grad")  # by way of what ran before
 _BESIDE = {"view", "add", "move", "fill", "unpriced"}  # in a backward: no matter what of, they are what they are
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
@@ -101,7 +103,7 @@ class Recorder:
     def finish(self, output: Any) -> None:
         """The backward of a step, from the model's output."""
         if self.graph:
-            self.phase = "backward"
+            self.phase, self.site = "backward", [""]
             if not run_backward(output):
                 self.notes.append("nothing that the model returns needs a gradient: there is no backward")
 
@@ -141,7 +143,7 @@ class Recorder:
         beside: dict[str, Any] | None = None,
     ) -> None:
         """Write down one operation, at the site and in the functions that are running; `beside` are more facts."""
-        site, apis = self.site[-1], tuple(frame.name for frame in self.frames)
+        site, apis = self.site[-1], tuple(frame.name for frame in self.frames if frame.name not in _OF_AUTOGRAD)
         with torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
             op, quantities, facts = price(pricer, kind, args, kwargs, out)
         facts.update(beside or {})
@@ -156,6 +158,8 @@ class Recorder:
         if apis and not whole and quantities.get("macs"):
             op = _INNER.get(apis[-1], op)
         if self.graph and (self.phase == "forward" or self._runs_again()):
+            if self.phase == "backward" and not self.recomputing and len(self.site) == 1:
+                site = self.graph.running().site  # by hand, in the backward of a torch.autograd.Function
             origin = Origin(site, op, apis, bool(quantities.get("macs")))
             if whole and apis[-1] in GRADIENTS:
                 with torch._C.DisableTorchFunction():
@@ -328,18 +332,19 @@ class _Operations(TorchDispatchMode):
             if recorder.recomputing:
                 recorder.frames[-1].ran.append((pricer_of(name), kind, name, args, kwargs, out))
             return out
-        if not _of_the_device(name, args, out):
+        if not _of_the_device(name, args, kwargs):
             recorder.add(pricer_of(name), kind, name, args, kwargs, out)
         return out
 
 
-def _of_the_device(name: str, args: tuple[Any, ...], out: Any) -> bool:
+def _of_the_device(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether an operation is there for where tensors lie, so that the same model elsewhere has none.
 
     A constant that becomes a tensor, and a tensor that goes from one device to another as it is.
     """
     if name == "aten._to_copy":
-        return bool(args[0].device != out.device and args[0].dtype == out.dtype)
+        tensor, device = args[0], kwargs.get("device")
+        return device not in (None, tensor.device) and kwargs.get("dtype") in (None, tensor.dtype)
     return name == "aten.lift_fresh"
 
 
@@ -365,6 +370,8 @@ def price(
     facts = {name: tuple(tensor.shape) for name, tensor in shapes.items() if tensor is not None}
     if kind != "view" and is_complex(args):
         facts["complex"] = True
+    if kind == "unpriced":  # whoever reads of it, or prices it, needs them all
+        facts |= {"shapes_in": shapes_of((args, kwargs)), "shapes_out": shapes_of(out)}
     return kind, {"inputs": elements(into), "outputs": elements(result)}, facts
 
 

@@ -178,10 +178,13 @@ class Report:
         return write_whole(Path(folder), run_files(self.run))
 
     def __repr__(self) -> str:
-        from flopledger.reports.pages.words import visible
+        from flopledger.reports.documents.run import calls_without_formula
+        from flopledger.reports.pages.words import visible, without_formula
 
         totals = ", ".join(f"{t.name} {t.total:,}" for t in self.run.counted())
-        return visible(f"<Report {self.run.model.spec}: {totals}>")
+        unpriced = calls_without_formula(self.run.ledger.unpriced)
+        aside = f"; UNPRICED: {without_formula(unpriced)}" if unpriced else ""
+        return visible(f"<Report {self.run.model.spec}: {totals}{aside}>")
 
     def _repr_html_(self) -> str:
         """In Jupyter: the page in a frame of its own, so that its styles stay inside."""
