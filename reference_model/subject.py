@@ -139,16 +139,18 @@ def _own_inputs(model: str) -> tuple[tuple[str, ...], str] | None:
 def _made(factory: Callable[..., Any], options: dict[str, Any], device: str) -> Any:
     import torch
 
+    from flopledger.reference_model.known import held, knowing
+
     if isinstance(factory, functools.partial) and factory.func is _saved:
         return factory(device)
     if device != "meta":
         return factory(**options)
     try:
-        with torch.device("meta"):
+        with knowing():
             return factory(**options)
-    except (NotImplementedError, RuntimeError):  # a constructor that reads values, e.g. `.item()`
+    except Exception:  # a constructor that needs data, or a device: NumPy's, a trace by jit
         module = factory(**options)
-        return module.to("meta") if isinstance(module, torch.nn.Module) else module
+        return module._apply(held) if isinstance(module, torch.nn.Module) else module
 
 
 def split(model: str) -> tuple[str, str, dict[str, Any]]:

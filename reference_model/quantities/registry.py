@@ -184,6 +184,16 @@ def first_tensor(value: Any) -> Tensor | None:
     return None
 
 
+def shapes_of(value: Any) -> list[tuple[int, ...]]:
+    """The shapes of all tensors in a nest of tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        return [tuple(value.shape)]
+    if isinstance(value, (tuple, list, dict)):
+        inside = value.values() if isinstance(value, dict) else value
+        return [shape for each in inside for shape in shapes_of(each)]
+    return []
+
+
 def is_complex(args: Sequence[Any]) -> bool:
     """Whether one of the arguments is a tensor of complex numbers."""
     return any(isinstance(value, Tensor) and value.is_complex() for value in args)

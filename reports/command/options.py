@@ -126,6 +126,15 @@ def compared(
     return found
 
 
+def about(run: Any) -> dict[str, Any]:
+    """What the JSON of a command says of the model and its ledger, before its own answer.
+
+    Who asks for `macs` where something is unpriced must not be given a number: it is `macs_at_least` then.
+    """
+    unpriced, macs = run.ledger.unpriced, run.ledger.totals.get("macs", 0)
+    return {"model": run.model, "ledger": {"macs_at_least" if unpriced else "macs": macs, "unpriced": unpriced}}
+
+
 def _cannot_work(error: OSError) -> str:
     try:
         Path.cwd()
