@@ -6,7 +6,7 @@ transformers:gpt2?task=CausalLM                  a model of the hub (`known_size
 transformers:path/to/config.json?dtype=bfloat16  the model that a file describes, in its own architecture
 transformers:llama?attn_implementation=eager     sdpa, eager, flex_attention …; experts_implementation likewise
 
-transformers:gpt2?task=CausalLM&past=1000        the next token, with a thousand before it in the cache of keys and values
+transformers:gpt2?task=CausalLM&past=1000        the next token, with a thousand before it in the cache
 
 Options are attributes of the configuration; one that it has not got is refused, which transformers itself does not do.
 No cache of keys and values is made (`use_cache=False`) unless it is asked for: it is for the next token.
