@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from test_devices import assert_alike
 from torch import Tensor, nn
 
 import flopledger
@@ -188,13 +189,13 @@ PRODUCTS: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...], int]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("device", ["meta", "cpu"])
 @pytest.mark.parametrize("name", PRODUCTS)
-def test_products(name: str, device: str) -> None:
+def test_products(name: str) -> None:
     """Each was worth 0 once, or was not the same in place, on another device, or of complex numbers."""
     function, inputs, macs = PRODUCTS[name]
-    ledger = of(function, *inputs, device=device)
-    assert (macs, []) == (ledger.total("macs"), ledger.unpriced())
+    meta, cpu = (of(function, *inputs, device=device) for device in ("meta", "cpu"))
+    assert (macs, []) == (cpu.total("macs"), cpu.unpriced())
+    assert_alike(meta, cpu)
 
 
 EYE = torch.eye(4)
@@ -333,6 +334,20 @@ def test_recurrent_kernels_of_every_device() -> None:
 
     assert wanted == of(onednn, x, *weights).total("macs") == 6 * 24 * 10
     assert wanted == of(cudnn, x, h, *weights, device="meta").total("macs")
+
+
+@pytest.mark.parametrize(("window", "masked"), [((-1, -1), 0), ((-1, 0), 6 + 15), ((1, 0), 6 + 15 + 3 + 10)])
+def test_sequences_of_several_lengths(window: tuple[int, int], masked: int) -> None:
+    """Their lengths are in a tensor of offsets, whose values are known though nothing is computed."""
+    varlen = pytest.importorskip("torch.nn.attention.varlen")
+
+    def run(x: Tensor) -> Any:
+        offsets = torch.tensor([0, 4, 10], dtype=torch.int32, device=x.device)
+        return varlen.varlen_attn(x, x, x, offsets, offsets, 6, 6, window_size=window)
+
+    ledger = of(run, half(10, 2, 16), device="meta")
+    assert (2 * (16 + 36) * 32, []) == (ledger.total("macs"), ledger.unpriced())
+    assert 2 * masked * 32 == ledger.total("masked_macs")
 
 
 def test_the_masked_half_and_the_border_are_told_beside_the_macs() -> None:
