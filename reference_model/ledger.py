@@ -6,7 +6,7 @@ This module holds the types and the vocabulary and needs no torch; `flopledger.r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,6 +63,8 @@ CIRCUMSTANCES = {
     "calls": "1 for each call",
     "last": "1 for the last call of an operation at its site, 0 for those before it",
     "own_params": "elements of the parameters that the module itself holds, not those of its children",
+    "paths": "by how many ways the root leads to the module: 2 for one that has two parents",
+    "shared": "1 in a module to which more than one way leads, else 0",
     "batch": "the model's batch: the first dimension of its first input, 1 where that has none",
 }
 
@@ -177,6 +179,44 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
         return sum(seen.times * prod(seen.output[:2]) for seen in self.seen if seen.output is not None)
 
 
+class Unpriced(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that may hold arithmetic and has no formula: what it takes is unknown, which is not 0.
+
+    `name` is the operator's, or says what else it is (`autograd.Function mylib.Fused`). `calls` is how often the very
+    same call was made; `inputs` and `output` are the shapes of its tensors, `outputs` the elements of the first one out
+    over all calls.
+    """
+
+    name: str
+    site: str
+    calls: int
+    outputs: int
+    inputs: list[list[int]] = []
+    output: list[list[int]] = []
+    api: str = ""
+    module: str = ""
+    phase: Phase = "forward"
+
+
+def unpriced(rows: Iterable[tuple[Entry, Call]]) -> list[Unpriced]:
+    """The calls without a formula among a ledger's, in order. Never dropped, only unpriced."""
+    return [
+        Unpriced(
+            name=entry.aten,
+            site=entry.site,
+            calls=call.times,
+            outputs=call.times * call.quantities.get("outputs", 0),
+            inputs=[list(shape) for shape in call.facts.get("shapes_in", ())],
+            output=[list(shape) for shape in call.facts.get("shapes_out", ())],
+            api=entry.api,
+            module=entry.module,
+            phase=entry.phase,
+        )
+        for entry, call in rows
+        if entry.op == "unpriced"
+    ]
+
+
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     """The reference for one model and its inputs.
 
@@ -227,14 +267,9 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
         order = sorted(ops, key=lambda op: (-ops[op]["macs"], -ops[op]["outputs"], op))
         return {op: {"sites": len(sites[op]), **ops[op]} for op in order}
 
-    def unpriced(self) -> dict[str, tuple[int, int]]:
-        """ATen ops that have no formula: name → (calls, elements out). Never dropped, only unpriced."""
-        found: dict[str, tuple[int, int]] = {}
-        for entry in self.entries:
-            if entry.op == "unpriced":
-                calls, outputs = found.get(entry.aten, (0, 0))
-                found[entry.aten] = (calls + entry["calls"], outputs + entry["outputs"])
-        return found
+    def unpriced(self) -> list[Unpriced]:
+        """The calls that have no formula, in order: where there are any, every total is `at least`."""
+        return unpriced(self.rows())
 
     def frame(self) -> pd.DataFrame:
         """One row per entry, one column per quantity (zero where an op has no such quantity)."""

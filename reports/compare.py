@@ -16,7 +16,8 @@ from flopledger.counters.engine.job import TIMEOUT, Live
 from flopledger.counters.tally import Tally
 from flopledger.reference_model import inputs as written
 from flopledger.reference_model.ledger import MODES, Ledger, Mode
-from flopledger.reference_model.subject import Spec
+from flopledger.reference_model.subject import IN_EVAL, Spec
+from flopledger.reports.align import as_run
 from flopledger.reports.documents import run as documents
 from flopledger.reports.documents.run import Run
 from flopledger.reports.reconcile import Reconciliation
@@ -75,7 +76,7 @@ def compare(
         live = _on_cpu(Live(model, *_arguments(inputs, kwargs), type(model).__name__))
         spec = Spec(model=live.label, inputs=(), mode=mode or "eval")
         if mode is None and any(module.training for module in model.modules()):
-            notes.append('counted in eval mode; it was given in train mode, which mode="train" would count')
+            notes.append(f'{IN_EVAL}, which mode="train" would count')
     ledger, tallies = plan.count_all(names, spec, live=live, timeout=timeout, workers=jobs, keep=keep, on_done=on_done)
     ledger = replace(ledger, notes=[*notes, *ledger.notes])
     return Report(
@@ -110,7 +111,7 @@ def _with_convention(tally: Tally, ledger: Ledger) -> tuple[Tally, Convention]:
     if tally.total is None:
         return tally, Convention(tally.counter, ())
     try:
-        return tally, adapters.claimed(tally.counter, tally.version, ledger)
+        return tally, adapters.claimed(tally.counter, tally.version, as_run(tally, ledger))
     except registry.UnknownCounter as error:
         return replace(tally, warnings=[*tally.warnings, str(error)]), Convention(tally.counter, ())
 
@@ -177,10 +178,13 @@ class Report:
         return write_whole(Path(folder), run_files(self.run))
 
     def __repr__(self) -> str:
-        from flopledger.reports.pages.words import visible
+        from flopledger.reports.documents.run import calls_without_formula
+        from flopledger.reports.pages.words import visible, without_formula
 
         totals = ", ".join(f"{t.name} {t.total:,}" for t in self.run.counted())
-        return visible(f"<Report {self.run.model.spec}: {totals}>")
+        unpriced = calls_without_formula(self.run.ledger.unpriced)
+        aside = f"; UNPRICED: {without_formula(unpriced)}" if unpriced else ""
+        return visible(f"<Report {self.run.model.spec}: {totals}{aside}>")
 
     def _repr_html_(self) -> str:
         """In Jupyter: the page in a frame of its own, so that its styles stay inside."""

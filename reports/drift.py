@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from packaging.version import Version
 
-from flopledger.reference_model.ledger import MODES
+from flopledger.reference_model.ledger import MODES, Mode, Phase
 from flopledger.reports.documents.run import ConventionLine
 from flopledger.reports.documents.snapshot import Pinned, Snapshot
 
@@ -32,6 +32,7 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
     difference: int
     before_because: str = ""
     after_because: str = ""
+    phase: Phase = "forward"
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,17 +51,28 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """Two snapshots compared: a row for each counter, and notes on what is not any one counter's."""
+    """Two snapshots compared: a row for each counter, and notes on what is not any one counter's.
+
+    `unpriced` has the operations without a formula and how often each is called now, `unpriced_before` then.
+    """
 
     model: str
     inputs: list[str]
     rows: list[Row]
     notes: list[str] = []
+    mode: Mode = "eval"
+    unpriced: dict[str, int] = {}
+    unpriced_before: dict[str, int] = {}
 
     @property
     def drifted(self) -> bool:
-        """Whether any row is something else than the same numbers."""
-        return any(row.mark not in FINE for row in self.rows)
+        """Whether any row is something else than the same numbers, or something is unpriced that was not."""
+        return bool(self.newly_unpriced) or any(row.mark not in FINE for row in self.rows)
+
+    @property
+    def newly_unpriced(self) -> dict[str, int]:
+        """The operations without a formula that were not there, or not so often."""
+        return {name: n for name, n in self.unpriced.items() if n > self.unpriced_before.get(name, 0)}
 
     @property
     def compared(self) -> bool:
@@ -103,7 +115,8 @@ def drift(before: Snapshot, after: Snapshot) -> Drift:
         elif changed and old and new and old.adapter and new.adapter and old.adapter != new.adapter:
             row = _not_comparable(row, "our own adapter changed too; take the baseline again")
         rows.append(row)
-    return Drift(model=after.model.spec, inputs=after.model.inputs, rows=rows, notes=notes)
+    return Drift(model=after.model.spec, inputs=after.model.inputs, mode=after.model.mode, rows=rows, notes=notes,
+                 unpriced=after.unpriced, unpriced_before=before.unpriced)  # fmt: skip
 
 
 def _what(found: Snapshot) -> str:
@@ -180,13 +193,14 @@ def _row(old: Pinned | None, new: Pinned | None) -> Row:
 def moved(before: list[ConventionLine], after: list[ConventionLine]) -> list[Moved]:
     """The operations whose amounts differ, largest change first."""
     found = []
-    for op in dict.fromkeys(line.op for line in [*before, *after]):
-        old, new = ([line for line in lines if line.op == op] for lines in (before, after))
+    for phase, op in dict.fromkeys((line.phase, line.op) for line in [*before, *after]):
+        old, new = ([line for line in lines if (line.phase, line.op) == (phase, op)] for lines in (before, after))
         amounts = sum(line.count for line in old), sum(line.count for line in new)
         if amounts[0] != amounts[1]:
             found.append(
                 Moved(
                     op=op,
+                    phase=phase,
                     before_formula=_formulas(old),
                     after_formula=_formulas(new),
                     before=amounts[0],

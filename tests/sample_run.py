@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from flopledger.counters.condition import in_modules
-from flopledger.counters.convention import Convention, Rule, rule
+from flopledger.counters.condition import in_modules, in_phase
+from flopledger.counters.convention import Convention, Deviation, Rule, rule
 from flopledger.counters.tally import Part, Status, Tally
 from flopledger.reference_model.ledger import Call, Entry, Ledger
 from flopledger.reports.documents.history import Change, History
@@ -285,6 +285,7 @@ def hostile_run() -> Run:
         Entry(site=name, op=name, aten=name, module=name, api=name, calls=calls(outputs=7 + i))
         for i, name in enumerate(HOSTILE)
     ]
+    ledger_entries += [replace(KERNEL, site=name, aten=name, module=name, api=name) for name in HOSTILE]
     ledger = Ledger(model="".join(HOSTILE), inputs=["1x3x224x224"], params=1, entries=ledger_entries, notes=[*HOSTILE])
     hard = Convention(
         HOSTILE[1],
@@ -312,9 +313,16 @@ def assembled(ledger: Ledger, tallies: list[tuple[Tally, Convention]]) -> Run:
     )
 
 
+KERNEL = Entry(
+    site="kernel", op="unpriced", aten="mylib.op", module="mylib.Kernel", api="torch.ops.mylib.op",
+    calls=[Call(quantities={"outputs": 8}, facts={"shapes_in": [[2, 3]], "shapes_out": [[2, 4]]})],
+)  # fmt: skip
+
+
 def small_run(first: Convention = CONVENTIONS[0]) -> Run:
     """A run of a few sites in which every kind of text occurs: a failure, a warning, a shim, a note, a reason."""
     entries = [entry for entry in mobilenet_entries(64) if entry.site in ("features.0.0", "features.0.1", "pool", "")]
+    entries.append(KERNEL)
     ledger = Ledger(model="small", inputs=["1x3x64x64"], params=7, entries=entries, notes=["a note"])
     odd = tally_of(first, ledger, (Part("features.0.0", None, 3),))
     odd = replace(odd, warnings=["a warning"], shims=["a shim"], uncounted={"aten.left_out": 2})
@@ -330,13 +338,43 @@ def small_run(first: Convention = CONVENTIONS[0]) -> Run:
     )
 
 
+def step_run() -> Run:
+    """One training step with a kernel of nobody's: one counter knows of the backward, three do not.
+
+    Two of those report what their rules do not give: one so that its total is another's, one by a known accident.
+    """
+    sites = ("features.0.0", "features.0.1", "classifier.1")
+    forward = [entry for entry in mobilenet_entries(64) if entry.site in sites]
+    backward = [
+        replace(entry, phase="backward", calls=calls(macs=2 * entry["macs"], outputs=entry["outputs"]))
+        for entry in forward
+    ]
+    ledger = Ledger(
+        model="small", inputs=["1x3x64x64"], params=7, mode="step", entries=[*forward, KERNEL, *backward],
+        notes=["no input was given, so it is the model's own: 1x3x64x64 (as it says)", "another note"],
+    )  # fmt: skip
+    both, once = (replace(CONVENTIONS[i], rules=CONVENTIONS[i].rules[:1]) for i in (3, 0))
+    only = Convention("only", (rule("conv linear", "macs", "a reason", "a source", in_phase("forward")),))
+    dice = replace(only, counter="dice", deviations=(Deviation(in_modules("Linear"), "it throws dice", "lib.py:1"),))
+    more = tuple(Part(entry.site, None, entry["macs"]) for entry in backward if entry["macs"])
+    return assembled(
+        ledger,
+        [
+            (tally_of(both, ledger), both),
+            (tally_of(once, ledger), once),
+            (tally_of(only, ledger, more), only),
+            (tally_of(dice, ledger, (Part("classifier.1", None, 5),)), dice),
+        ],
+    )
+
+
 def small_history() -> History:
     """Four releases: one that is first, one that moved the number, one that crashed, one that was yanked."""
     run = small_run()
     step = run.between("thop", "narrow")
     first, second = run.tally("narrow").total or 0, run.tally("thop").total or 0
     return History(
-        format=2,
+        format=3,
         kind="history",
         flopledger=run.flopledger,
         created=run.created,
@@ -347,6 +385,7 @@ def small_history() -> History:
         unit="MAC",
         listed="2026-01-01T00:00:00Z",
         ledger=run.ledger.totals,
+        unpriced={"mylib.op": 1},
         rows=[
             Published(release="1.0", uploaded="2020-01-01T00:00:00", status="counted", total=first, sites=3, agree=3),
             Published(release="1.1", uploaded="2020-02-01T00:00:00", status="failed", reason="it crashed"),
@@ -359,7 +398,7 @@ def small_history() -> History:
 
 
 Document = TypeVar("Document", bound=msgspec.Struct)
-WORDS_OF_OURS = {"phase", "status", "granularity", "level", "kind"}  # others there are no document
+WORDS_OF_OURS = {"phase", "mode", "status", "granularity", "level", "kind"}  # others there are no document
 # What is a date, a version or a shape, or else the document is refused when it is read.
 OF_A_FORM = {"flopledger", "version", "release", "created", "uploaded", "listed", "inputs", "before", "after", "python",
              "torch"}  # fmt: skip
@@ -378,7 +417,7 @@ def everywhere(found: Document, text: str, *, readable: bool = False) -> Documen
         if isinstance(value, (list, tuple)):
             return type(value)(changed(item, field) for item in value)
         if isinstance(value, dict):
-            return {changed(name) if field == "uncounted" else name: item for name, item in value.items()}
+            return {changed(name) if field in ("uncounted", "unpriced") else name: item for name, item in value.items()}
         if isinstance(value, msgspec.Struct):
             names = value.__struct_fields__
             return replace(value, **{name: changed(getattr(value, name), name) for name in names})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import typer
 
 from flopledger.reports.command.options import (
@@ -14,9 +15,11 @@ from flopledger.reports.command.options import (
     ModelArgument,
     ModeOption,
     NoCache,
+    Past,
     Quiet,
     Right,
     Timeout,
+    about,
     app,
     compared,
     fail,
@@ -34,6 +37,7 @@ def explain(
     inputs: Inputs = None,
     form: Form = Format.table,
     mode: ModeOption = Mode.eval,
+    past: Past = None,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
@@ -52,7 +56,7 @@ def explain(
     if len(names) == 1:
         fail(f"{left} and {right} are one counter; name two")
     left, right = names
-    run = compared(model, inputs, [left, right], timeout, jobs, quiet, no_cache, mode).run
+    run = compared(model, inputs, [left, right], timeout, jobs, quiet, no_cache, mode, past).run
     for name in (left, right):
         tally = run.tally(name)
         if tally.status != "counted":
@@ -60,15 +64,17 @@ def explain(
             raise typer.Exit(1)
     found = run.between(left, right)
     if form is Format.json:
-        show_json(found)
+        show_json({**about(run), **msgspec.to_builtins(found)})
         raise typer.Exit(int(wrong(run)))
     a, b = run.tally(left), run.tally(right)
-    show_text(f"{run.model.spec} at {words.shapes(run)}, {words.number(run.model.params)} parameters", form)
+    show_text(f"{words.at(run)}, {words.number(run.model.params)} parameters", form)
     rows = [[t.name, t.version or "", words.number(t.total or 0), t.unit] for t in (a, b)]
     show_table([Column("counter"), Column("version"), Column("total", True), Column("unit")],
                [*rows, ["difference", "", words.signed(found.difference), ""]], form)  # fmt: skip
     show([of_pair(found)], form)
     show([Point(sentence) for sentence in words.sentences(found)], form)
     show_text(words.neither(found, run), form)
-    show_text(words.leftover(found), form)
+    show_text(words.leftover(found, run), form)
+    if run.ledger.unpriced:
+        show_text(words.unpriced(run), form)
     raise typer.Exit(int(wrong(run)))

@@ -7,7 +7,7 @@ counters is reconciled from it when somebody asks.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +19,7 @@ from flopledger.counters.convention import Convention
 from flopledger.counters.formula import Case, Formula
 from flopledger.counters.tally import Aside, Granularity, Natural, Part, Status, Tally, believed
 from flopledger.reference_model import inputs, subject
-from flopledger.reference_model.ledger import MEANING, Entry, Ledger, Mode
+from flopledger.reference_model.ledger import MEANING, Entry, Ledger, Mode, Phase, Unpriced, unpriced
 from flopledger.reference_model.names import SpecError
 from flopledger.reports.align import Claim, Failure, align, compared, halved, in_order, rows_at, told
 from flopledger.reports.documents.reading import (
@@ -61,9 +61,13 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The ledger without the facts of its calls: charges have been computed from them already."""
+    """The ledger without the facts of its calls: charges have been computed from them already.
+
+    Where something is `unpriced`, which may hold arithmetic and has no formula, the MACs of `totals` are "at least".
+    """
 
     totals: dict[str, Natural]
+    unpriced: list[Unpriced]
     entries: list[Entry]
     notes: list[str] = []
     source: str = ""  # the code that makes ledgers, by its digest
@@ -83,6 +87,7 @@ class ConventionLine(msgspec.Struct, frozen=True, kw_only=True):
     when: str = ""
     count: int = 0
     sites: Natural = 0
+    phase: Phase = "forward"
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +137,7 @@ class TallyRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """`asked` are the counters that were asked for by name, perhaps none; null where it was up to us."""
 
-    format: Literal[2]
+    format: Literal[3]
     flopledger: Version
     created: Moment
     environment: Environment
@@ -183,10 +188,10 @@ def convention_lines(tally: TallyRecord, rows: Rows) -> list[ConventionLine]:
     """What a tally's rules charged, op by op; rules of views that charge nothing are left out."""
     if tally.total is None:
         return []
-    used: dict[tuple[str, int], list[int]] = {}
+    used: dict[tuple[Phase, str, int], list[int]] = {}
     for i, ((entry, _), (claim, amount)) in enumerate(zip(rows, tally.rows, strict=True)):
         if entry.op != "view" or amount:
-            used.setdefault((entry.op, claim), []).append(i)
+            used.setdefault((entry.phase, entry.op, claim), []).append(i)
     lines = [
         ConventionLine(
             op=op,
@@ -196,8 +201,9 @@ def convention_lines(tally: TallyRecord, rows: Rows) -> list[ConventionLine]:
             when=tally.claims[claim].when,
             count=sum(tally.rows[i][1] for i in where),
             sites=len({rows[i][0].site for i in where}),
+            phase=phase,
         )
-        for (op, claim), where in used.items()
+        for (phase, op, claim), where in used.items()
     ]
     asides = [
         ConventionLine(op=aside.name, formula=aside.name, because=aside.because, source="", count=aside.amount)
@@ -236,7 +242,9 @@ def assemble(
         created=created,
         environment=environment,
         model=Model(spec=spec, inputs=ledger.inputs, params=ledger.params, device=ledger.device, mode=ledger.mode),
-        ledger=LedgerRecord(totals=ledger.totals(), entries=entries, notes=ledger.notes, source=source),
+        ledger=LedgerRecord(
+            totals=ledger.totals(), unpriced=ledger.unpriced(), entries=entries, notes=ledger.notes, source=source
+        ),
         tallies=[
             _record(tally, convention, ledger, (adapters or {}).get(tally.counter, "")) for tally, convention in tallies
         ],
@@ -333,6 +341,23 @@ def _check_ledger(ledger: LedgerRecord) -> None:
             raise RunError(f"the ledger's {quoted(entry.op)} at {quoted(entry.site)} has no calls, or fewer than none")
     if ledger.totals != _totals(ledger.entries):
         raise RunError("the ledger's entries do not sum to its totals")
+    said = [msgspec.structs.replace(found, inputs=[], output=[]) for found in ledger.unpriced]
+    if said != unpriced(ledger.rows()):
+        raise RunError("what the ledger says has no formula is not what its entries say")
+
+
+def calls_without_formula(found: Iterable[Unpriced]) -> dict[str, int]:
+    """The name of each unpriced operation, and how often it was called."""
+    calls: dict[str, int] = {}
+    for one in found:
+        calls[one.name] = calls.get(one.name, 0) + one.calls
+    return calls
+
+
+def check_unpriced(unpriced: Mapping[str, int], ledger: Mapping[str, int]) -> None:
+    """Raise RunError where operations without a formula have no calls, or more than there were."""
+    if min(unpriced.values(), default=1) < 1 or sum(unpriced.values()) > ledger.get("calls", 0):
+        raise RunError("an operation without a formula has no calls, or more than the model made")
 
 
 def _totals(entries: Sequence[Entry]) -> dict[str, int]:

@@ -15,6 +15,7 @@ from flopledger.reports.pages.words import number, op_word, place, signed
 from flopledger.reports.reconcile import Reconciliation
 from flopledger.reports.verdict import wrong
 
+PAIR = ["pair", "difference", "by the formulas", "unexplained of the first", "of the second", "residual"]
 ROWS = 500  # layers that the page lists; `run.json` and the HTML have them all
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "$": "&#36;", "@": "&#64;"}
@@ -82,10 +83,12 @@ def render(run: Run) -> str:
 
 def _opening(run: Run) -> str:
     alarm = f"**{escape(words.anything_left(run))}** " if wrong(run) else ""
+    chosen = words.by_default(run)
     return (
         f"# {escape(run.model.spec)}: what each FLOP counter says, and why\n\n"
         f"{alarm}{escape(words.headline(run))} "
-        f"The ledger holds {number(words.macs(run))} MACs and {number(run.model.params)} parameters.\n"
+        f"The ledger holds {words.macs_said(run)} and {number(run.model.params)} parameters."
+        f"{chosen and f' {escape(chosen)}'}\n"
     )
 
 
@@ -127,17 +130,21 @@ def _difference(run: Run, pair: Reconciliation | None) -> str:
     return (
         f"{title}The two most different: {escape(words.difference(pair))}\n\n{drawn(of_pair(pair))}\n"
         f"![From the first total to the second](waterfall.svg)\n\n{because}\n\n"
-        f"{escape(words.neither(pair, run))}\n\n**{escape(words.leftover(pair))}**\n"
+        f"{escape(words.neither(pair, run))}\n\n**{escape(words.leftover(pair, run))}**\n"
     )
 
 
 def _left(run: Run) -> str:
     rows = [
-        [f"{escape(pair.left)} − {escape(pair.right)}", signed(pair.difference), signed(pair.residual)]
+        [
+            f"{escape(pair.left)} − {escape(pair.right)}",
+            *map(signed, (pair.difference, pair.explained, *pair.off)),
+            signed(pair.residual),
+        ]
         for pair in words.listed_pairs(run)
     ]
     every = f"\n{words.which_pairs(run)}.\n" if words.pairs(run) else ""
-    every += f"\n{table(['pair', 'difference', 'residual'], rows, 2)}" if rows else ""
+    every += f"\n{table(PAIR, rows, 5)}" if rows else ""
     return f"## Is anything left over?\n\n**{escape(words.anything_left(run))}**\n{every}"
 
 
@@ -159,7 +166,7 @@ def _layers(run: Run) -> str:
     shown = every
     said = ""
     if len(every) > ROWS:
-        heaviest = sorted(range(len(every)), key=lambda i: (-max([every[i].macs, *every[i].counts]), i))[:ROWS]
+        heaviest = sorted(range(len(every)), key=lambda i: (-_size(every[i]), i))[:ROWS]
         shown = [every[i] for i in sorted(heaviest)]
         said = f"The {number(ROWS)} largest of {number(len(every))} rows; `run.json` and the HTML have all.\n\n"
     head = ["site", "operation", "MACs", *(escape(tally.name) for tally in counted)]
@@ -168,9 +175,16 @@ def _layers(run: Run) -> str:
     return f"## Layer by layer\n\n{summary}\n\n{said}{body}\n</details>\n"
 
 
+def _size(layer: Layer) -> float:
+    """What decides whether a row is shown: one of unknown size always is."""
+    return float("inf") if layer.macs is None else max([layer.macs, *layer.counts])
+
+
 def _layer(layer: Layer) -> list[str]:
     op = escape(op_word(layer.op)) if layer.op is not None else "(whole module)"
-    return [escape(place(layer.site)), op, number(layer.macs), *(number(count) for count in layer.counts)]
+    known = layer.macs is not None
+    counts = [number(count) if known or count else "–" for count in layer.counts]
+    return [escape(place(layer.site)), op, "unknown" if layer.macs is None else number(layer.macs), *counts]
 
 
 def _convention(run: Run, tally: TallyRecord) -> str:
@@ -180,18 +194,18 @@ def _convention(run: Run, tally: TallyRecord) -> str:
     if tally.status == "counted":
         rows = [
             [
-                escape(op_word(line.op)) + (f" ({escape(line.when)})" if line.when else ""),
-                escape(line.formula),
+                escape(words.operation(line)) + (f" ({escape(line.when)})" if line.when else ""),
+                escape(words.charge(line)[0]),
                 escape(line.because),
                 escape(line.source),
                 number(line.sites),
-                number(line.count),
+                words.charge(line)[1],
             ]
             for line in run.convention(tally)
         ]
         blocks.append(table(["operation", "formula", "because", "source", "sites", "count"], rows, 2))
     for f in tally.failures:
-        says = f"it reports {number(f.reported)}, they give {number(f.claimed)}"
+        says = f"it reports {number(f.reported)}, they give {number(f.claimed)}{escape(words.known(f))}"
         blocks.append(f"- Its formulas fail at {escape(words.whereabouts(f))}: {says}.\n")
     if tally.uncounted:
         names = ", ".join(f"{escape(name)} ({number(calls)})" for name, calls in tally.uncounted.items())
@@ -203,11 +217,18 @@ def _convention(run: Run, tally: TallyRecord) -> str:
 
 def _ledger(run: Run) -> str:
     notes = "".join(f"- {escape(note)}\n" for note in run.ledger.notes)
-    rows = [[escape(name), meaning_of(name), number(total)] for name, total in run.ledger.totals.items()]
+    notes += "".join(f"- {escape(said)}\n" for said in [words.unpriced(run), *words.beside(run)] if said)
+    rows = [
+        [escape(name), meaning_of(name), words.at_least(run, number(total)) if name == "macs" else number(total)]
+        for name, total in run.ledger.totals.items()
+    ]
     made = run.environment
     environment = (
         f"flopledger {escape(run.flopledger)}, {escape(run.created)}, Python {escape(made.python)}, "
         f"torch {escape(made.torch or 'none')}, {escape(made.platform)}."
     )
-    traced = f"Traced on the {escape(run.model.device)} device, without asking any counter.\n"
+    traced = (
+        f"Every operation of {words.PASSES[run.model.mode]}, traced on the {escape(run.model.device)} device, without "
+        "asking any counter.\n"
+    )
     return f"## The ledger\n\n{traced}{notes}\n{table(['quantity', 'meaning', 'total'], rows, 1)}\n{environment}\n"

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from fractions import Fraction
 from itertools import combinations
 from typing import NamedTuple
 
-from flopledger.reference_model.ledger import Entry
+from flopledger.reference_model.ledger import Entry, Mode, Unpriced
+from flopledger.reference_model.subject import IN_EVAL, NOT_GIVEN
 from flopledger.reports import verdict
-from flopledger.reports.align import Failure
+from flopledger.reports.align import Failure, failed
 from flopledger.reports.coverage import coverage
-from flopledger.reports.documents.run import Run, TallyRecord
+from flopledger.reports.documents.run import ConventionLine, Run, TallyRecord, calls_without_formula
+from flopledger.reports.drift import Moved
 from flopledger.reports.reconcile import UNIT, Line, Reconciliation, Residue, elements, keys
 
 NOT_AN_OPERATION = frozenset({"view", "fill"})  # they move or make elements; no counter could charge for them
@@ -113,6 +115,11 @@ def op_word(op: str) -> str:
     return OP_WORDS.get(op) or visible(op).replace("_", " ").strip() or "(unnamed)"
 
 
+def operation(line: Line | ConventionLine | Moved) -> str:
+    """The op of a line, with the phase where it is not the forward."""
+    return op_word(line.op) + (" (backward)" if line.phase == "backward" else "")
+
+
 def place(site: str) -> str:
     """A site's name, `(root)` for the model itself."""
     return visible(site) or "(root)"
@@ -140,28 +147,156 @@ def shapes(run: Run) -> str:
 
 def batch(run: Run) -> int | None:
     """The first dimension of the first input; None where it has none."""
-    first = re.match(r"\d+", run.model.inputs[0]) if run.model.inputs else None
-    return int(first[0]) if first else None
+    first = re.match(r"(?:[A-Za-z_]\w*=)?(\d+)(?![\d.])", run.model.inputs[0]) if run.model.inputs else None
+    return int(first[1]) if first else None
+
+
+PASSES: dict[Mode, str] = {
+    "eval": "one forward pass",
+    "train": "one forward pass in train mode",
+    "step": "one training step, forward and backward",
+}
+
+
+def at(run: Run) -> str:
+    """What was counted: `resnet50 at 1×3×224×224`, and how it was run where that is not a forward in eval mode."""
+    how = "" if run.model.mode == "eval" else f" ({PASSES[run.model.mode]})"
+    return f"{visible(run.model.spec)} at {shapes(run)}{how}"
+
+
+def by_default(run: Run) -> str:
+    """What was chosen for want of a word about it: inputs, and that a model in train mode was counted in eval mode."""
+    notes = [visible(note) for note in run.ledger.notes if note.startswith((NOT_GIVEN, IN_EVAL))]
+    return " ".join(f"{note[0].upper()}{note[1:]}." for note in notes)
 
 
 def macs(run: Run) -> int:
-    """The ledger's multiply-accumulates."""
+    """The ledger's multiply-accumulates: all of them only where nothing is unpriced."""
     return run.ledger.totals.get("macs", 0)
 
 
+def at_least(run: Run, text: str) -> str:
+    """A number of the ledger's MACs, as what it is: `at least` where something is unpriced."""
+    return f"at least {text}" if run.ledger.unpriced else text
+
+
+def macs_said(run: Run) -> str:
+    """The ledger's MACs: `1,024 MACs`, `at least 1,024 MACs`."""
+    if run.ledger.unpriced and not macs(run):
+        return "an unknown number of MACs, at least 0"
+    return at_least(run, f"{number(macs(run))} MACs")
+
+
+def few(items: Sequence[str], last: str = "and") -> str:
+    """As `listed`, of many the first and how many more."""
+    more = [f"{number(len(items) - LISTED)} more"] if len(items) > LISTED else []
+    return listed([*items[:LISTED], *more], last)
+
+
+def unpriced_names(run: Run) -> str:
+    """The operations without a formula: `mylib.op and mylib.other`."""
+    return few([visible(name) for name in calls_without_formula(run.ledger.unpriced)])
+
+
+def is_are(items: Sized) -> str:
+    return "is" if len(items) == 1 else "are"
+
+
+def without_formula(calls: Mapping[str, int]) -> str:
+    """`mylib.op (2 calls) may hold arithmetic and has no formula`."""
+    said = few([f"{visible(name)} ({plural(n, 'call')})" for name, n in calls.items()])
+    return f"{said} may hold arithmetic and {'has' if len(calls) == 1 else 'have'} no formula"
+
+
+def unpriced(run: Run) -> str:
+    """Which operations have no formula, where, how large, and what that makes of every number; "" if there is none."""
+    by_name: dict[str, list[Unpriced]] = {}
+    for found in run.ledger.unpriced:
+        by_name.setdefault(found.name, []).append(found)
+    if not by_name:
+        return ""
+    said = few([f"{visible(name)} ({_calls(found)})" for name, found in by_name.items()])
+    has, them = ("has", "it") if len(by_name) == 1 else ("have", "them")
+    return (
+        f"UNPRICED: {said} may hold arithmetic and {has} no formula. So the ledger has {macs_said(run)}, "
+        f"and a counter's total may be too small by {them}, too."
+    )
+
+
+def _calls(found: Sequence[Unpriced]) -> str:
+    """`3 calls at a, b and c, 2×8 → 2×16`."""
+    where = few(list(dict.fromkeys(place(one.site) for one in found)))
+    sizes = list(dict.fromkeys(f"{_sizes(one.inputs)} → {_sizes(one.output)}" for one in found if one.output))
+    size = f", {listed([*sizes[:2], *([f'{len(sizes) - 2} other sizes'] if sizes[2:] else [])])}" if sizes else ""
+    return f"{plural(sum(one.calls for one in found), 'call')} at {where}{size}"
+
+
+def _sizes(shapes: Sequence[Sequence[int]]) -> str:
+    few_of_them = ["×".join(map(str, shape)) or "scalar" for shape in shapes[:4]]
+    return ", ".join(few_of_them + ["…"] * (len(shapes) > 4)) or "nothing"
+
+
+def blind(run: Run, tally: TallyRecord) -> bool:
+    """Whether a counter charged and reported nothing for what is unpriced."""
+    wrong = failed(tally.failures, [entry for entry, _ in run.rows])
+    return not any(
+        entry.op == "unpriced" and (amount or i in wrong)
+        for i, ((entry, _), (_, amount)) in enumerate(zip(run.rows, tally.rows, strict=True))
+    )
+
+
+def left_out(run: Run, of: Sequence[TallyRecord], whole: str) -> str:
+    """That what is unpriced is in none of some totals (`whole`, which begins with "in"), as far as that can be said."""
+    if not run.ledger.unpriced or not of:
+        return ""
+    verb = is_are(calls_without_formula(run.ledger.unpriced))
+    seeing = [visible(tally.name) for tally in of if not blind(run, tally)]
+    if not seeing:
+        return f"{unpriced_names(run)}, which {'has' if verb == 'is' else 'have'} no formula, {verb} {whole}"
+    return f"what {listed(seeing)} charged for {unpriced_names(run)} is not known"
+
+
+# What is no MAC, or none that has to be computed, and is worth saying wherever there is any of it.
+BESIDE = {
+    "fft_flops": "{} FLOPs of Fourier transforms, by n·log n, are not among the MACs",
+    "linalg_flops": "{} FLOPs of linear algebra, by the rule of each decomposition, are not among the MACs",
+    "masked_macs": "{} of the MACs are behind a mask, where a kernel that knows of it need not compute",
+    "border_macs": "{} of the MACs are of taps on padding",
+    "recomputed_macs": "{} MACs are done again in the backward, and are not among the MACs",
+}
+
+
+def beside(run: Run) -> list[str]:
+    """A sentence for each quantity beside the MACs of which there is any."""
+    totals = run.ledger.totals
+    return [f"{text.format(number(totals[name]))}." for name, text in BESIDE.items() if totals.get(name)]
+
+
 class Pair(NamedTuple):
-    """Two counters, and how far apart they are, without the lines that say why."""
+    """Two counters, and how far apart they are, without the lines that say why.
+
+    `off` is what no formula explains of each of the two totals; the residual is what that comes to.
+    """
 
     left: str
     right: str
     difference: int
-    residual: int
+    off: tuple[int, int]
+
+    @property
+    def residual(self) -> int:
+        return self.off[0] - self.off[1]
+
+    @property
+    def explained(self) -> int:
+        """What the formulas make of the difference."""
+        return self.difference - self.residual
 
 
 def pairs(run: Run) -> list[Pair]:
     """Every pair of counters that counted."""
     return [
-        Pair(a.name, b.name, (a.total or 0) - (b.total or 0), a.unexplained - b.unexplained)
+        Pair(a.name, b.name, (a.total or 0) - (b.total or 0), (a.unexplained, b.unexplained))
         for a, b in combinations(run.counted(), 2)
     ]
 
@@ -193,17 +328,21 @@ def most_different(run: Run) -> Reconciliation | None:
 def headline(run: Run) -> str:
     """What the run found, in a sentence or two."""
     counted = run.counted()
-    model = f"{visible(run.model.spec)} at {shapes(run)}"
+    model = at(run)
     if not counted:
         return f"No counter has a number for {model}."
     totals = sorted({tally.total or 0 for tally in counted})
+    aside = left_out(run, counted, "in none of them" if len(counted) > 1 else "not in it")
+    aside = f"; {aside}." if aside else "."
     if len(counted) == 1:
-        return f"One counter, {visible(counted[0].name)}, reports {giga(totals[0])} for {model}."
+        return f"One counter, {visible(counted[0].name)}, reports {giga(totals[0])} for {model}{aside}"
+    if len(totals) == 1 and run.ledger.unpriced and not totals[0]:
+        return f"{len(counted)} counters charge nothing for {model}{aside}"
     if len(totals) == 1:
-        return f"{len(counted)} counters agree on {number(totals[0])} for {model}."
+        return f"{len(counted)} counters agree on {number(totals[0])} for {model}{aside}"
     return (
         f"{len(counted)} counters report {len(totals)} different totals for {model}, "
-        f"from {giga(totals[0])} to {giga(totals[-1])}."
+        f"from {giga(totals[0])} to {giga(totals[-1])}{aside}"
     )
 
 
@@ -212,30 +351,37 @@ def anything_left(run: Run) -> str:
     every = pairs(run)
     residuals = [pair for pair in every if pair.residual]
     odd, missing = verdict.failing(run), verdict.without_number(run)
-    said = []
+    said = [unpriced(run)] if run.ledger.unpriced else []
     if residuals:
         worst = max(residuals, key=lambda pair: abs(pair.residual))
         said.append(
             f"NOT EVERYTHING IS EXPLAINED: {plural(len(residuals), 'pair')} of {len(every)} "
             f"{'leave' if len(residuals) > 1 else 'leaves'} a residual, the largest {signed(worst.residual)} "
-            f"between {visible(worst.left)} and {visible(worst.right)}."
+            f"between {visible(worst.left)} and {visible(worst.right)}"
+            + (", whose totals are equal and should not be, by their formulas." if not worst.difference else ".")
         )
     if odd:
-        who = [f"{visible(tally.name)} at {_disagreement(tally)} ({signed(tally.unexplained)})" for tally in odd]
+        who = [
+            f"{visible(tally.name)} at {_disagreement(tally)} ({signed(tally.unexplained)}{_known(tally)})"
+            for tally in odd
+        ]
         said.append(f"The stated formulas fail for {listed(who)}.")
     if missing:
         said.append(f"NO NUMBER from {listed([visible(tally.name) for tally in missing])}, which was asked for.")
     if verdict.nobody(run):
         said.append("NO NUMBER: no counter is at hand.")
+    explained = (
+        f"the formulas explain every difference, residual 0 in "
+        f"{'the one pair' if len(every) == 1 else f'all {number(len(every))} pairs'}, "
+        "and every convention agrees at every site."
+    )
+    if run.ledger.unpriced and len(said) == 1 and every:
+        return f"{said[0]} Of what the counters do count {explained}"
     if said:
         return " ".join(said)
     if not every:
         return "There are no two counted totals, so there is no difference to explain."
-    return (
-        f"Nothing is left over: the formulas explain every difference, residual 0 in "
-        f"{'the one pair' if len(every) == 1 else f'all {number(len(every))} pairs'}, "
-        "and every convention agrees at every site."
-    )
+    return f"Nothing is left over: {explained}"
 
 
 NOUNS = {"op": "operation", "total": "total"}  # what is compared, if it is no site
@@ -247,6 +393,12 @@ def _disagreement(tally: TallyRecord) -> str:
     return f"{wrong} of {plural(tally.verified.sites, NOUNS.get(tally.granularity, 'site'))}"
 
 
+def _known(tally: TallyRecord) -> str:
+    """Why the formulas fail, where that is known of all the places."""
+    reasons = list(dict.fromkeys(visible(failure.known) for failure in tally.failures))
+    return f"; known: {'; '.join(reasons)}" if reasons and all(reasons) and len(reasons) <= 2 else ""
+
+
 def agreement(tally: TallyRecord) -> str:
     """`151 of 151`: at how many sites the formulas agree; with the noun where it is something else than sites."""
     said = f"{number(tally.verified.agree)} of {number(tally.verified.sites)}"
@@ -255,8 +407,11 @@ def agreement(tally: TallyRecord) -> str:
 
 
 def seen(run: Run, tally: TallyRecord) -> str:
-    """The share of the ledger's MACs that a counter saw: `100 %`."""
-    return percent(coverage(tally, run.rows).total.share)
+    """The share of the ledger's MACs that a counter saw: `100 %`, `100 % of at least 1.024 k`."""
+    found = coverage(tally, run.rows).total
+    if not found.at_least:
+        return percent(found.share)
+    return f"{percent(found.share)} of at least {giga(found.of)}" if found.of else "unknown"
 
 
 def whereabouts(found: Residue | Failure) -> str:
@@ -268,17 +423,25 @@ def whereabouts(found: Residue | Failure) -> str:
     return f"{place(found.site)}{f' ({op_word(found.op)})' if found.op else ''}"
 
 
-def leftover(reconciliation: Reconciliation) -> str:
-    """What the lines leave over: nothing, or how much, from which counter, at which sites."""
+def leftover(reconciliation: Reconciliation, run: Run | None = None) -> str:
+    """What the lines leave over: nothing, or how much, from which counter, at which sites.
+
+    Of a `run` it says also that what is unpriced is in neither total.
+    """
+    sides = [run.tally(name) for name in (reconciliation.left, reconciliation.right)] if run else []
+    aside = left_out(run, sides, "in neither total") if run else ""
     sites = sum(line.sites for line in reconciliation.lines)
     verified = sum(line.verified_sites for line in reconciliation.lines)
-    checked = f"{number(verified)} of {number(sites)} sites verified, operation by operation"
+    checked = f"{number(verified)} of {number(sites)} sites verified, operation by operation{aside and f'; {aside}'}"
     if not reconciliation.residual and not reconciliation.residue and verified == sites:
         return f"Nothing is left over: residual 0, {checked}."
     where = "; ".join(_residues(reconciliation.residue)) or "at sites that the document does not name"
     if reconciliation.residual:
-        amount_left = signed(reconciliation.residual)
-        return f"LEFT OVER: residual {amount_left}, which no formula explains. {where}. {checked}."
+        explained = signed(reconciliation.difference - reconciliation.residual)
+        return (
+            f"LEFT OVER: residual {signed(reconciliation.residual)}, which no formula explains: the totals differ by "
+            f"{signed(reconciliation.difference)}, by their formulas it would be {explained}. {where}. {checked}."
+        )
     return f"The residual is 0, but formulas fail and their errors cancel: {where}. {checked}."
 
 
@@ -289,7 +452,7 @@ def _residues(residues: Iterable[Residue]) -> list[str]:
     texts = []
     for counter, mine in by_counter.items():
         named = [
-            f"{whereabouts(r)} reports {number(r.reported)} where its formulas give {number(r.claimed)}"
+            f"{whereabouts(r)} reports {number(r.reported)} where its formulas give {number(r.claimed)}{known(r)}"
             for r in mine[:LISTED]
         ]
         more = [f"{number(len(mine) - LISTED)} more"] if len(mine) > LISTED else []
@@ -299,6 +462,11 @@ def _residues(residues: Iterable[Residue]) -> list[str]:
             f"{', '.join(named + more)}"
         )
     return texts
+
+
+def known(found: Residue | Failure) -> str:
+    """Why formulas fail at a place, where that is known: ` (known: it throws dice)`."""
+    return f" (known: {visible(found.known)})" if found.known else ""
 
 
 def contributing(reconciliation: Reconciliation) -> list[Line]:
@@ -353,7 +521,9 @@ def _sites(lines: list[Line]) -> str:
 
 def _modules(op: str, reconciliation: Reconciliation, run: Run) -> Counter[str]:
     """The elements of an op for which neither charges, by module class."""
-    lines = {(line.op, line.left_formula, line.right_formula) for line in uncharged(reconciliation).get(op, [])}
+    lines = {
+        (line.phase, line.op, line.left_formula, line.right_formula) for line in uncharged(reconciliation).get(op, [])
+    }
     sides = run.tally(reconciliation.left), run.tally(reconciliation.right)
     found: Counter[str] = Counter()
     for key, (entry, call) in zip(keys(*sides, run.rows), run.rows, strict=True):
@@ -364,6 +534,8 @@ def _modules(op: str, reconciliation: Reconciliation, run: Run) -> Counter[str]:
 
 def kind(entry: Entry) -> str:
     """What runs there: the class of a leaf module, else the function that was called."""
+    if entry.op == "unpriced":  # its name is all that is known of it
+        return visible(entry.aten)
     shown = entry.module if entry.leaf else (entry.api or entry.aten).rpartition(".")[2].strip("_")
     return visible(shown or entry.aten)
 
@@ -376,7 +548,7 @@ def sentences(reconciliation: Reconciliation) -> list[str]:
         says: Callable[[str, int, str], str]
         if line.sites:
             checked = "verified at each" if line.verified_sites == line.sites else _failing(line)
-            head, says = f" from {op_word(line.op)} at {plural(line.sites, 'site')} ({checked})", _charges
+            head, says = f" from {operation(line)} at {plural(line.sites, 'site')} ({checked})", _charges
         else:
             head, says = f", {op_word(line.op)}", _has
         texts.append(
@@ -398,8 +570,8 @@ def difference(reconciliation: Reconciliation) -> str:
     head = f"{left} − {right} = {signed(reconciliation.difference)}"
     by_op: dict[str, int] = {}
     for line in contributing(reconciliation):
-        by_op[line.op] = by_op.get(line.op, 0) + line.difference
-    terms = [f"{op_word(op)} {signed(amount)}" for op, amount in by_op.items() if amount]
+        by_op[operation(line)] = by_op.get(operation(line), 0) + line.difference
+    terms = [f"{op} {signed(amount)}" for op, amount in by_op.items() if amount]
     if len(terms) > LISTED:
         terms = [*terms[:LISTED], f"{len(terms) - LISTED} more operations"]
     if reconciliation.residual:
@@ -410,9 +582,10 @@ def difference(reconciliation: Reconciliation) -> str:
 def totals(run: Run) -> str:
     """What each counter says, in one line."""
     said = [f"{visible(tally.name)} {amount(tally.total or 0, tally.unit)}" for tally in run.counted()]
-    failed = [visible(tally.name) for tally in run.tallies if tally.status != "counted"]
-    text = f"{', '.join(said)}." if said else "No counter has a number."
-    return text + (f" No number from {listed(failed)}." if failed else "")
+    without = [visible(tally.name) for tally in run.tallies if tally.status != "counted"]
+    aside = left_out(run, run.counted(), "in none of them" if len(said) > 1 else "not in it")
+    text = f"{', '.join(said)}{aside and f'; {aside}'}." if said else "No counter has a number."
+    return text + (f" No number from {listed(without)}." if without else "")
 
 
 def _failing(line: Line) -> str:
@@ -442,11 +615,18 @@ def matrix(run: Run) -> dict[str, dict[str, list[str]]]:
     for op in sorted(weight, key=lambda op: (-weight[op][0], -weight[op][1], op)):
         if op not in NOT_AN_OPERATION:
             rows[op] = {
-                tally.name: list(dict.fromkeys(line.formula for line in run.convention(tally) if line.op == op))
+                tally.name: list(dict.fromkeys(charge(line)[0] for line in run.convention(tally) if line.op == op))
                 or ["0"]
                 for tally in run.counted()
             }
     return rows
+
+
+def charge(line: ConventionLine) -> tuple[str, str]:
+    """A formula and what it charged; that it leaves out what is unpriced is no formula of 0."""
+    if line.op == "unpriced" and line.formula == "0" and not line.count:
+        return "not counted", "–"
+    return line.formula, number(line.count)
 
 
 def differs(formulas: dict[str, list[str]]) -> bool:
@@ -465,7 +645,7 @@ def same_measure(run: Run) -> str:
         by_unit.setdefault(units(tally.unit), []).append(visible(tally.name))
     rows = matrix(run)
     apart = [op for op, formulas in rows.items() if differs(formulas)]
-    same = [op for op, formulas in rows.items() if not differs(formulas)]
+    same = [op for op, formulas in rows.items() if not differs(formulas) and op != "unpriced"]
     says = [f"{listed(names)} {'say' if len(names) > 1 else 'says'} {unit}" for unit, names in by_unit.items()]
     text = ("No. " if apart or len(by_unit) > 1 else "Yes. ") + "; ".join(says) + "."
     if len(by_unit) > 1:
@@ -475,7 +655,8 @@ def same_measure(run: Run) -> str:
     if apart:
         text += f" They charge differently for {listed([op_word(op) for op in apart])}"
         text += f" and alike for {listed([op_word(op) for op in same])}." if same else "."
-    return text
+    aside = left_out(run, counted, "in none of them")
+    return f"{text.rstrip('.')}; {aside}." if aside else text
 
 
 def includes(run: Run, tally: TallyRecord) -> list[str]:
@@ -491,24 +672,29 @@ def includes(run: Run, tally: TallyRecord) -> list[str]:
 
 def _per_pass(run: Run) -> str:
     size = batch(run)
-    return f"one forward pass on an input of {shapes(run)}" + (f" (batch size {size})" if size is not None else "")
+    return f"{PASSES[run.model.mode]} on an input of {shapes(run)}" + (
+        f" (batch size {size})" if size is not None else ""
+    )
 
 
 def paper_sentence(run: Run, tally: TallyRecord | None) -> str:
     """A sentence to copy into a paper; None for the ledger's own number, multiply-accumulates only."""
     model = visible(run.model.spec)
     if tally is None or tally.total is None:
+        less = f"; nor is {unpriced_names(run)}, whose cost is unknown" if run.ledger.unpriced else ""
         return (
-            f"{model} needs {amount(macs(run), 'MAC')} ({number(macs(run))} multiply-accumulate operations, "
-            f"each worth two FLOPs) for {_per_pass(run)}, traced with flopledger {visible(run.flopledger)}; "
-            "biases, normalization, activations, pooling and element-wise operations are not included."
+            f"{model} needs {at_least(run, amount(macs(run), 'MAC'))} ({number(macs(run))} multiply-accumulate "
+            f"operations, each worth two FLOPs) for {_per_pass(run)}, "
+            f"traced with flopledger {visible(run.flopledger)}; "
+            f"biases, normalization, activations, pooling and element-wise operations are not included{less}."
         )
     rest = tally.unexplained
     caveat = f" and {signed(rest)} that these formulas do not explain" if rest else ""
     made = listed(includes(run, tally)) or "no operation that has a formula"
+    less = f", not {unpriced_names(run)}, whose cost is unknown" if run.ledger.unpriced else ""
     return (
-        f"{model} needs {amount(tally.total, tally.unit)} ({number(tally.total)}) for {_per_pass(run)}, "
-        f"as counted by {_version(tally)}, which includes {made}{caveat}, and nothing else."
+        f"{model} needs {at_least(run, amount(tally.total, tally.unit))} ({number(tally.total)}) for {_per_pass(run)}, "
+        f"as counted by {_version(tally)}, which includes {made}{caveat}, and nothing else{less}."
     )
 
 
@@ -545,6 +731,8 @@ def paper_latex(run: Run, tally: TallyRecord | None) -> str:
         cells = [f"flopledger {run.flopledger}", "MAC", number(macs(run)), "multiply-accumulates only"]
     else:
         cells = [_version(tally), tally.unit, number(tally.total), ", ".join(includes(run, tally))]
+    if run.ledger.unpriced:
+        cells[2:] = [f"at least {cells[2]}", f"{cells[3]}, without {unpriced_names(run)} (cost unknown)".lstrip(", ")]
     size = batch(run)
     cells = [run.model.spec, shapes(run), "--" if size is None else str(size), *cells]
     row = " & ".join(latex(cell) for cell in cells) + r" \\"
@@ -553,7 +741,17 @@ def paper_latex(run: Run, tally: TallyRecord | None) -> str:
 
 
 def recommended(run: Run) -> str | None:
-    """Which number to put in a paper, and which counter reports it as it stands. None without a ledger."""
+    """Which number to put in a paper, and which counter reports it as it stands. None without a ledger.
+
+    Where something is unpriced it is none of them.
+    """
+    if run.ledger.unpriced:
+        names = list(calls_without_formula(run.ledger.unpriced))
+        return (
+            f"None of these as it stands: what {unpriced_names(run)} {'takes' if len(names) == 1 else 'take'} is "
+            f"unknown, so the ledger has {macs_said(run)}. Give {'it' if len(names) == 1 else 'them'} a price "
+            '(flopledger.price) and count again, or say "at least" and what is left out.'
+        )
     if not macs(run):
         return None
     exact = [visible(tally.name) for tally in run.counted() if tally.total == macs(run)]
