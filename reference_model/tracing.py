@@ -244,6 +244,8 @@ class _Names(TorchFunctionMode):
             name = f"torch.Tensor.__{name[13:]}__"
         if name.startswith(_CONVOLUTION) and any(isinstance(v, str) for v in (*args[4:5], kwargs.get("padding"))):
             name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
+        if name.endswith(_INDICES) and any(f.f_code.co_name == "fn" for f in _callers(sys._getframe(1), 4, _DISPATCH)):
+            name = name.removesuffix(_INDICES)  # F.max_pool2d(x, 2, return_indices=True)
         pricer = FUNCTIONS.get(name) or (COMPLEX[name] if name in COMPLEX and is_complex(args) else None)
         with torch._C.DisableTorchFunction():
             frame = Frame(
@@ -420,12 +422,13 @@ def whole_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], frame: Fr
     return {}
 
 
-def _callers(frame: FrameType, at_most: int) -> Iterator[FrameType]:
+def _callers(frame: FrameType, at_most: int, module: str = "torch.nn.functional") -> Iterator[FrameType]:
+    """The frames of a module's functions among those that called."""
     for _ in range(at_most):
         if frame.f_back is None:
             return
         frame = frame.f_back
-        if frame.f_globals.get("__name__") == "torch.nn.functional":
+        if frame.f_globals.get("__name__") == module:
             yield frame
 
 
@@ -452,6 +455,8 @@ def is_held(frame: FrameType, func: Any, name: str) -> bool:
     if caller is None or caller.f_globals.get("__name__") == "torch.nn.functional":
         return False
     base = _called_from(caller.f_code, caller.f_lasti)
+    if base == "getattr":
+        return False
     here = {**caller.f_globals, **caller.f_locals}
     return own not in caller.f_code.co_names or not isinstance(here.get(base), ModuleType)
 
@@ -472,6 +477,7 @@ def _called_from(code: CodeType, at: int) -> str:
     return str(starts[0].argval) if starts else ""
 
 
+_INDICES, _DISPATCH = "_with_indices", "torch._jit_internal"
 _THROUGH = ("torch/overrides.py", "torch/utils/_device.py")
 _opcodes: dict[CodeType, bytes] = {}
 
