@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import dis
 import sys
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import cache
 from math import prod
-from types import CodeType, FrameType, FunctionType
-from typing import Any
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
 from torch import nn
+from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from flopledger.reference_model import outside, transforms
 from flopledger.reference_model import quantities as _priced  # noqa: F401  (registers its pricers)
+from flopledger.reference_model.bodies import bodies, kernel_name, run_bodies
+from flopledger.reference_model.following import Here, device_here, threads
 from flopledger.reference_model.ledger import Call, Calls, Entry
 from flopledger.reference_model.quantities.long_tail import classify
 from flopledger.reference_model.quantities.registry import (
     ATEN,
     FUNCTIONS,
+    Priced,
     Pricer,
     Quantities,
-    elements,
     facts_of,
     first_tensor,
+    parameters,
 )
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
@@ -35,7 +43,19 @@ _CONVOLUTION = "torch.nn.functional.conv"
 _OPERATORS = {"add", "mul", "sub", "matmul", "true_divide", "div"}
 _REDUCTION = getattr(torch.Tag, "reduction", None)  # torch 2.9 and newer
 _OPENED = ("torch.nn.functional", "torch.functional")  # modules whose functions are Python all the way down
+# What the products of such a function are, where they are seen one by one.
+_INNER = {
+    "torch.nn.functional.linear": "linear",
+    "torch.nn.functional.bilinear": "bilinear",
+    _FUSED: "attention",
+    **{
+        f"torch.{name}{cell}": "recurrent" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell")
+    },
+}
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+
+
+Rows = dict[tuple[str, str, str, tuple[str, ...]], dict[bytes, Call]]
 
 
 class Frame:
@@ -49,39 +69,168 @@ class Frame:
         self.inner: set[str] = set()  # the ATen ops in it, where it has a price
 
 
+class Apart(NamedTuple):
+    """What ran in a branch."""
+
+    rows: Rows
+    modules: dict[str, Calls]
+
+    def total(self, quantity: str) -> int:
+        """A quantity over all that ran."""
+        found = (call for calls in self.rows.values() for call in calls.values())
+        return sum(call.times * call.quantities.get(quantity, 0) for call in found)
+
+
 class Recorder:
     """Collects entries while it is active. Not reentrant; one recorder is one pass."""
 
     def __init__(self, model: nn.Module):
         self.found = dict(model.named_modules())
         self.names = {id(module): name for name, module in self.found.items()}
-        self.site = [""]
-        self.frames: list[Frame] = []
-        self.rows: dict[tuple[str, str, str, tuple[str, ...]], dict[bytes, Call]] = {}
+        self.here = Here()
+        self.memory = outside.Memory()
+        self.lock = threading.RLock()
+        self.notes: list[str] = []
+        self.over = False
+        self.rows: Rows = {}
         self.modules: dict[str, Calls] = {}
 
     def __enter__(self) -> Recorder:
         self.stack = ExitStack()
         self.stack.callback(register_module_forward_pre_hook(self._enter_module).remove)
         self.stack.callback(register_module_forward_hook(self._leave_module, always_call=True).remove)
-        self.stack.enter_context(_Names(self))
-        self.stack.enter_context(_Operations(self))
+        self.stack.enter_context(transforms.eager())
+        self.stack.enter_context(threads(self._follow))
+        self.stack.enter_context(outside.autograd_functions(self._forward))
+        self.stack.enter_context(self._seeing("", None))
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self.over = True
         self.stack.close()
 
+    @property
+    def site(self) -> list[str]:
+        """The sites that this thread is in, the innermost last."""
+        return self.here.site
+
+    @site.setter
+    def site(self, site: list[str]) -> None:
+        self.here.site = site
+
+    @property
+    def frames(self) -> list[Frame]:
+        """The torch functions that this thread is in, the innermost last."""
+        return self.here.frames
+
+    @frames.setter
+    def frames(self, frames: list[Frame]) -> None:
+        self.here.frames = frames
+
+    @contextmanager
+    def below(self) -> Iterator[None]:
+        """What this thread runs meanwhile is part of something that is written down as a whole."""
+        self.here.below += 1
+        try:
+            yield
+        finally:
+            self.here.below -= 1
+
+    @contextmanager
+    def _seeing(self, site: str, device: torch.device | None) -> Iterator[None]:
+        """See what this thread does, at a site; the tensors that it makes are on `device`."""
+        here = self.here
+        before, seen = here.site, here.seen
+        here.site, here.seen = [site], True
+        try:
+            with ExitStack() as stack:
+                if not seen:
+                    stack.enter_context(nullcontext() if device is None else device)
+                    stack.enter_context(_Names(self))
+                    stack.enter_context(_Operations(self))
+                yield
+        finally:
+            here.site, here.seen = before, seen
+
+    def _follow(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that another thread is to run on behalf of this one."""
+        if not self.here.seen or self.here.below:
+            return run
+        site, device = self.site[-1], device_here()
+
+        def followed(*args: Any, **kwargs: Any) -> Any:
+            with nullcontext() if self.over else self._seeing(site, device):
+                return run(*args, **kwargs)
+
+        return followed
+
+    def _forward(self, kind: type, given: Any, forward: Callable[[], Any]) -> Any:
+        """Run the forward of a torch.autograd.Function; what it computes where torch does not see it has no price."""
+        here = self.here
+        if not here.seen or here.below:
+            return forward()
+        with self.below():
+            here.applied.append(outside.Applied(kind, given))
+        try:
+            out = forward()
+        finally:
+            function = here.applied.pop()
+        with self.below():
+            hidden = function.hidden(out) or (function.own and bool(self.memory.given(out)))
+            for around in here.applied:
+                around.made |= outside.where(out)
+        if hidden:
+            self.add(None, "unpriced", f"autograd.Function {function.name}", *given, out)
+        return out
+
+    def left(self, name: str, args: tuple[Any, ...], caller: FrameType) -> None:
+        """Write down that numbers leave torch, where somebody may compute with them."""
+        if self.here.below or any(frame.name in outside.EXITS for frame in self.frames):
+            return
+        with self.below():
+            gone = outside.leaves(args, caller)
+            self.memory.given(args)
+        if gone and self.here.applied:
+            self.here.applied[-1].outside = True
+        elif gone:
+            self.add(None, "unpriced", name, args, {}, None)
+
+    def ran(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        """Keep account of memory: what an operation made, read and wrote to."""
+        if not self.memory.empty and not self.here.applied and name not in outside.EMPTY:
+            return
+        with self.below(), torch._C.DisableTorchFunction():
+            unseen = self.memory.ran(func, name, args, kwargs, out, self.site[-1])
+            for function in self.here.applied:
+                function.made |= outside.where(out)
+        self.unseen(unseen, args)
+
+    def unseen(self, found: list[tuple[str, str]], values: Any) -> None:
+        """Write down tensors that were made empty and have content that no operation wrote."""
+        for site, name in found:
+            self.add(None, "unpriced", f"written outside torch ({name})", (values,), {}, None, site=site)
+
     def _enter_module(self, module: nn.Module, args: Any) -> None:
+        if not self.here.seen and id(module) in self.names:
+            # A thread that was there before; it works for the model for as long as it is in this module.
+            stack = ExitStack()
+            stack.enter_context(self._seeing("", None))
+            self.here.guests.append((id(module), stack))
         # A module that named_modules() does not know works on behalf of the one that calls it.
         self.site.append(self.names.get(id(module), self.site[-1]))
 
     def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
         site = self.site.pop()
+        with self.below():
+            unseen = self.memory.given(output)
+        self.unseen(unseen, output)
         if id(module) in self.names:
             tensor, before = first_tensor(output), self.modules.get(site, Calls(0, 0))
             with torch._C.DisableTorchFunction():
-                size = prod(tensor.shape[:2]) if tensor is not None else 0
+                size = prod(transforms.shape(tensor)[:2]) if tensor is not None else 0
             self.modules[site] = Calls(before.calls + 1, before.size + size)
+        if self.here.guests and self.here.guests[-1][0] == id(module) and len(self.site) == 1:
+            self.here.guests.pop()[1].close()
 
     def add(
         self,
@@ -92,19 +241,53 @@ class Recorder:
         kwargs: dict[str, Any],
         out: Any,
         beside: dict[str, Any] | None = None,
+        site: str | None = None,
     ) -> None:
         """Write down one operation, at the site and in the functions that are running; `beside` are more facts."""
-        site, apis = self.site[-1], tuple(frame.name for frame in self.frames)
-        with torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
+        site = self.site[-1] if site is None else site
+        apis = tuple(frame.name for frame in self.frames)
+        with self.below(), torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
             op, quantities, facts = price(pricer, kind, args, kwargs, out)
         facts.update(beside or {})
+        if self.here.applied and self.here.applied[-1].own:
+            facts["autograd_function"] = self.here.applied[-1].name
         if op == "matmul" and _ATTENTION in apis:
             op = "attention"  # its projections are linear functions, so what is left are the products of its heads
+        elif op == "matmul" and apis:
+            op = _INNER.get(apis[-1], op)
         quantities = {name: value for name, value in quantities.items() if value}
-        calls = self.rows.setdefault((site, op, aten, apis), {})
         key = msgspec.json.encode((quantities, facts))
-        before = calls.pop(key, None)
-        calls[key] = Call(quantities=quantities, facts=facts, times=before.times + 1 if before else 1)
+        with self.lock:
+            calls = self.rows.setdefault((site, op, aten, apis), {})
+            before = calls.pop(key, None)
+            calls[key] = Call(quantities=quantities, facts=facts, times=before.times + 1 if before else 1)
+
+    def note(self, text: str) -> None:
+        """Say something of this pass once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    @contextmanager
+    def apart(self) -> Iterator[Apart]:
+        """What runs meanwhile is not the model's yet, see `join`."""
+        before = self.rows, self.modules
+        self.rows, self.modules = {}, {}
+        done = Apart(self.rows, self.modules)
+        try:
+            yield done
+        finally:
+            self.rows, self.modules = before
+
+    def join(self, done: Apart) -> None:
+        """What ran apart is the model's after all."""
+        for place, calls in done.rows.items():
+            here = self.rows.setdefault(place, {})
+            for key, call in calls.items():
+                before = here.pop(key, None)
+                here[key] = msgspec.structs.replace(call, times=call.times + (before.times if before else 0))
+        for site, ran in done.modules.items():
+            before = self.modules.get(site, Calls(0, 0))
+            self.modules[site] = Calls(before.calls + ran.calls, before.size + ran.size)
 
     def ledger_entries(self) -> list[Entry]:
         about = {site: about_module(self.found[site]) for site in {site for site, *_ in self.rows}}
@@ -128,23 +311,32 @@ class _Names(TorchFunctionMode):
     def __init__(self, recorder: Recorder):
         super().__init__()
         self.recorder = recorder
-        self.known: dict[Any, str] = {}
+        self.known: dict[Any, tuple[str, str]] = {}
         self.bodies: dict[Any, FunctionType | None] = {}
         self.globals = [_unchecked(sys.modules[name]) for name in _OPENED]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         recorder, kwargs = self.recorder, kwargs or {}
-        name = self.known.get(func)
-        if name is None:
-            name = self.known[func] = api_name(func)
-        frames = recorder.frames
-        if not name or (frames and frames[-1].func is func):  # it hands over to itself
+        if recorder.here.below or recorder.over:
             return func(*args, **kwargs)
+        if func not in self.known:
+            name = api_name(func)
+            self.known[func] = name, outside.exit_name(func, name)
+        name, gone = self.known[func]
+        if gone:
+            recorder.left(gone, args, sys._getframe(1))
+        frames = recorder.frames
+        if not name or isinstance(func, HigherOrderOperator) or (frames and frames[-1].func is func):
+            return func(*args, **kwargs)  # without a name, with functions of its own, or it hands over to itself
         if name.startswith("torch.Tensor.") and name[13:] in _OPERATORS and is_operator(sys._getframe(1), name[13:]):
             name = f"torch.Tensor.__{name[13:]}__"
         if name.startswith(_CONVOLUTION) and any(isinstance(v, str) for v in (*args[4:5], kwargs.get("padding"))):
             name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
-        pricer = FUNCTIONS.get(name)
+        with recorder.below():
+            pricer, aten = self._whole(func, name, args, kwargs)
+        if pricer is None and any(map(transforms.computes_itself, types)):
+            with self:  # what it calls is seen in its place
+                return _answered(func, types, args, kwargs)
         frame = Frame(func, name, pricer)
         frames.append(frame)
         try:
@@ -155,11 +347,19 @@ class _Names(TorchFunctionMode):
                     return body(*args, **kwargs)
             out = func(*args, **kwargs)
             if pricer is not None:
-                aten = f"aten.{name.rpartition('.')[2].strip('_')}"
                 recorder.add(pricer, "unpriced", aten, args, kwargs, out, _beside(name, frame, out))
             return out
         finally:
             frames.pop()
+
+    def _whole(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Pricer | None, str]:
+        """What prices a function as a whole, if that says all that will run, and the ATen operation that it is."""
+        pricer, aten = FUNCTIONS.get(name), f"aten.{name.rpartition('.')[2].strip('_')}"
+        if isinstance(packet := getattr(func, "_overloadpacket", func), OpOverloadPacket):
+            pricer, aten = by_function(str(packet)), str(packet)
+        elif name in _CONVOLUTIONS and any(t.is_complex() for t in transforms.tensors(args, kwargs)):
+            pricer, aten = _CONVOLUTIONS[name], "aten.convolution"  # torch makes three real ones of it
+        return (pricer, aten) if pricer is not None and transforms.whole(args, kwargs) else (None, aten)
 
     def _opened(self, func: Any) -> FunctionType | None:
         """A Python function's own code without its question whether a mode is on, so that the calls in it are seen."""
@@ -171,6 +371,49 @@ class _Names(TorchFunctionMode):
                 copy.__kwdefaults__ = func.__kwdefaults__
                 return copy
         return None
+
+
+def _answered(func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A torch function as classes of tensors answer it, as torch asks them: one after the other."""
+    for kind in types:
+        out = kind.__torch_function__(func, types, args, kwargs)
+        if out is not NotImplemented:
+            return out
+    raise TypeError(f"no implementation of {func} for {', '.join(kind.__name__ for kind in types)}")
+
+
+def _convolution(
+    x: torch.Tensor, weight: torch.Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+    groups: int = 1, *, out: torch.Tensor,
+) -> Priced:  # fmt: skip
+    """A convolution as a function: its arguments are in another order than the operator's."""
+    return ATEN["aten.convolution"](x, weight, bias, stride, padding, dilation, False, 0, groups, out=out)
+
+
+def _transposed(
+    x: torch.Tensor, weight: torch.Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0,
+    output_padding: Any = 0, groups: int = 1, dilation: Any = 1, *, out: torch.Tensor,
+) -> Priced:  # fmt: skip
+    """The same of a transposed one."""
+    return ATEN["aten.convolution"](x, weight, bias, stride, padding, dilation, True, output_padding, groups, out=out)
+
+
+_CONVOLUTIONS: dict[str, Pricer] = {f"{_CONVOLUTION}{dims}d": _convolution for dims in (1, 2, 3)}
+_CONVOLUTIONS |= {f"{_CONVOLUTION}_transpose{dims}d": _transposed for dims in (1, 2, 3)}
+_CONVOLUTIONS["torch._convolution_mode"] = _convolution
+
+
+@cache
+def by_function(aten: str) -> Pricer | None:
+    """What prices an ATen operation by the torch function that is the same one (`aten.linear`), if there is any.
+
+    Functions written in Python may have their arguments in another order.
+    """
+    plain = aten.removeprefix("aten.")
+    for place, module in (("torch", torch), ("torch.nn.functional", torch.nn.functional)):
+        if isinstance(getattr(module, plain, None), BuiltinFunctionType) and f"{place}.{plain}" in FUNCTIONS:
+            return FUNCTIONS[f"{place}.{plain}"]
+    return None
 
 
 def _beside(name: str, frame: Frame, out: Any) -> dict[str, Any]:
@@ -203,18 +446,49 @@ class _Operations(TorchDispatchMode):
         self.known: dict[Any, tuple[str, str]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        recorder = self.recorder
+        kwargs, recorder = kwargs or {}, self.recorder
+        if recorder.here.below or recorder.over:
+            return func(*args, **kwargs)
+        if any(map(transforms.wraps, types)):
+            return NotImplemented  # it answers by operators on the tensors in it, and those are seen
+        frame = recorder.frames[-1] if recorder.frames else None
+        whole = frame is not None and frame.pricer is not None
+        if isinstance(func, HigherOrderOperator) and not whole:
+            return self._higher(func, args, kwargs)
         if func not in self.known:
             self.known[func] = names_of(func)
         name, kind = self.known[func]
-        if recorder.frames and recorder.frames[-1].pricer is not None:
-            recorder.frames[-1].inner.add(name)
-            return out
-        if not _of_the_device(name, args, out):
-            recorder.add(ATEN.get(name), kind, name, args, kwargs, out)
+        pricer = ATEN.get(name) or by_function(name)
+        if not whole and pricer is None and _composite(func) and not transforms.nested(args, kwargs):
+            with self:  # torch takes it apart below us where autograd is off, so nothing of it would be seen
+                return func.decompose(*args, **kwargs)
+        with recorder.below():
+            out = func(*args, **kwargs)
+        recorder.ran(func, name, args, kwargs, out)
+        if whole:
+            frame.inner.add(name)
+        elif not _of_the_device(name, args, out):
+            recorder.add(pricer, kind, name, args, kwargs, out)
         return out
+
+    def _higher(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """An operator that runs functions, or a kernel of somebody's."""
+        recorder = self.recorder
+        name = kernel_name(kwargs) or f"higher_order.{func.name()}"
+        if name not in ATEN and bodies((args, kwargs)):
+            return run_bodies(recorder, (_Names(recorder), self), func, args, kwargs)
+        with recorder.below():
+            out = func(*args, **kwargs)
+        recorder.ran(func, name, args, kwargs, out)
+        recorder.add(ATEN.get(name), "unpriced", name, args, kwargs, out)
+        return out
+
+
+@cache
+def _composite(func: Any) -> bool:
+    """Whether torch has no kernel of an operator, only other operators that it is made of."""
+    key = torch._C.DispatchKey.CompositeImplicitAutograd  # type: ignore[attr-defined]
+    return isinstance(func, OpOverload) and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key)
 
 
 def _of_the_device(name: str, args: tuple[Any, ...], out: Any) -> bool:
@@ -235,17 +509,36 @@ def price(
     An operation called in a way that its pricer does not know is listed as unpriced: a formula of ours must
     never look like a model that rejects its inputs.
     """
+    facts: dict[str, Any]
+    times = transforms.levels(args, kwargs, out)
     if pricer is not None:
         try:
-            options = {name: value for name, value in kwargs.items() if name != "out"} if kwargs else kwargs
-            facts = facts_of(pricer, args, options, out)
-            return (*pricer(*args, out=out, **options), facts)
+            if transforms.nested(args, kwargs, out):
+                return transforms.added([priced(pricer, *part) for part in transforms.parts((args, kwargs, out))])
+            op, quantities, facts = priced(pricer, args, kwargs, out)
+            if times:
+                named = {**dict(zip(parameters(pricer), args, strict=False)), **kwargs}
+                quantities = transforms.batched(quantities, times, named, first_tensor((args, kwargs)))
+                facts["vmap"] = list(times.values())
+            return op, quantities, facts
         except (TypeError, AttributeError, IndexError, ValueError, RuntimeError):
             kind = "unpriced"
     into, result = first_tensor((args, kwargs)), first_tensor(out)
     shapes = {"input": into, "out": result} if kind != "view" else {}
-    facts = {name: tuple(tensor.shape) for name, tensor in shapes.items() if tensor is not None}
-    return kind, {"inputs": elements(into), "outputs": elements(result)}, facts
+    facts = {name: transforms.shape(tensor) for name, tensor in shapes.items() if tensor is not None}
+    return kind, {"inputs": transforms.size(into), "outputs": transforms.size(result)}, facts
+
+
+def priced(
+    pricer: Pricer, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+) -> tuple[str, Quantities, dict[str, Any]]:
+    """What a pricer says of one call, and the facts that this rests on."""
+    options = {name: value for name, value in kwargs.items() if name != "out"} if kwargs else kwargs
+    facts = facts_of(pricer, args, options, out)
+    if any(t.is_complex() for t in (first_tensor((args, kwargs)), first_tensor(out)) if t is not None):
+        facts["complex"] = True
+    op, quantities = pricer(*args, out=out, **options)
+    return op, quantities, facts
 
 
 def api_name(func: Any) -> str:
