@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from flopledger.counters.formula import Case, known, nearest, value
+from flopledger.counters.formula import Case, known, value
+from flopledger.reference_model.names import nearest
 
 # The classes of torch.nn, so that a misspelt one is an error without importing torch.
 MODULES = frozenset(

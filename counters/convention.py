@@ -10,8 +10,9 @@ import msgspec
 from packaging.version import Version
 
 from flopledger.counters.condition import Condition
-from flopledger.counters.formula import Case, Formula, nearest
-from flopledger.reference_model.ledger import OPS, Ledger
+from flopledger.counters.formula import Case, Formula
+from flopledger.reference_model.ledger import OPS, Call, Ledger
+from flopledger.reference_model.names import nearest
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -53,18 +54,50 @@ def rule(ops: str, formula: str, because: str, source: str, when: Condition | No
 UNKNOWN = Rule((), Formula(), "no rule of this convention speaks of it", "")
 
 
+class Deviation(msgspec.Struct, frozen=True):
+    """Where a library is known not to do what its rules say: at random, or by an accident that no rule can state.
+
+    It excuses nothing, and the residual stays; it says why it is there. `when` are the calls at whose places it
+    happens; at places that the ledger does not know, None. `because` is the reason in a sentence and `source`
+    where the library shows it, `path:line symbol`.
+    """
+
+    when: Condition | None
+    because: str
+    source: str
+
+
 class Convention(msgspec.Struct, frozen=True):
-    """The rules of one counter, first match wins. A call that no rule speaks of is charged 0."""
+    """The rules of one counter, first match wins. A call that no rule speaks of is charged 0.
+
+    `deviations` are those of this version.
+    """
 
     counter: str
     rules: tuple[Rule, ...]
+    deviations: tuple[Deviation, ...] = ()
 
     def rule_for(self, case: Case) -> Rule:
         return next((rule for rule in self.rules if rule.speaks_of(case)), UNKNOWN)
 
+    def known(self, cases: Sequence[Case]) -> str:
+        """Why the rules are known to fail at a place with these calls, or at one without any; "" where they are not."""
+        for each in self.deviations:
+            if any(map(each.when.holds, cases)) if each.when is not None else not cases:
+                return each.because
+        return ""
+
     def cases(self, ledger: Ledger) -> list[Case]:
         """Every call of a ledger, as the rules look at it; one for each of `ledger.rows()`."""
-        return [Case(ledger, entry, call, call is entry.calls[-1]) for entry, call in ledger.rows()]
+        rows = ledger.rows()
+        first: dict[str, Call] = {}
+        for views in (False, True):  # where a site has nothing but views, one of those
+            for entry, call in rows:
+                if entry.phase == "forward" and (views or entry.op not in ("view", "move", "fill")):
+                    first.setdefault(entry.site, call)
+        return [
+            Case(ledger, entry, call, call is entry.calls[-1], call is first.get(entry.site)) for entry, call in rows
+        ]
 
     def charges(self, ledger: Ledger) -> list[tuple[Rule, Fraction | None]]:
         """For each of `ledger.rows()` the rule that speaks of it and what that charges, all its times together.

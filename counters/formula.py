@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
@@ -10,18 +9,28 @@ from typing import NamedTuple
 
 import msgspec
 
-from flopledger.reference_model.ledger import CIRCUMSTANCES, MEANING, Call, Entry, Ledger, meaning_of
+from flopledger.reference_model.ledger import CIRCUMSTANCES, MEANING, Call, Entry, Ledger, Module, meaning_of
+from flopledger.reference_model.names import nearest
 
 _TOKEN = re.compile(r"\s*(\d+|[a-z_][a-z_0-9]*|[-+·*/])", re.IGNORECASE)
 
 
 class Case(NamedTuple):
-    """One call, where it happens, and the run it belongs to: what a quantity or a condition may look at."""
+    """One call, where it happens, and the run it belongs to: what a quantity or a condition may look at.
+
+    `first` is the row of its site that what is charged for the module, rather than for a call, goes with.
+    """
 
     ledger: Ledger
     entry: Entry
     call: Call
     last: bool = True
+    first: bool = True
+
+    @property
+    def module(self) -> Module:
+        """The module at the site, as hooks see it; one of which nothing is known where it never ran."""
+        return self.ledger.modules.get(self.entry.site) or Module(kind=self.entry.module)
 
 
 Quantity = Callable[[Case], int | Fraction]
@@ -72,12 +81,6 @@ def known(names: Iterable[str]) -> None:
     for name in names:
         if name not in MEANING and name not in CIRCUMSTANCES and name not in OWN:
             raise ValueError(f"no quantity {name!r}{nearest(name, [*MEANING, *CIRCUMSTANCES, *OWN])}")
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """`; did you mean a, b?` with the nearest of `names`, or "" when nothing is near."""
-    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.6)
-    return f"; did you mean {', '.join(close)}?" if close else ""
 
 
 def value(name: str, case: Case) -> int | Fraction:

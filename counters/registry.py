@@ -18,6 +18,7 @@ from packaging.version import InvalidVersion, Version
 from flopledger.counters.convention import Convention
 from flopledger.counters.tally import Count
 from flopledger.reference_model import subject
+from flopledger.reference_model.names import SpecError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -144,7 +145,7 @@ def get(name: str) -> Counter:
     what = f"counter {name!r}" if name == target else f"counter {name!r} ({target})"
     try:
         found = subject.named(source, attribute)
-    except subject.SpecError as error:
+    except SpecError as error:
         raise UnknownCounter(f"{what} {error}") from error.__cause__
     if not isinstance(found, type) or not hasattr(found, "count"):
         raise UnknownCounter(f"{what} is no class with a method `count`")

@@ -18,6 +18,16 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_iter, tree_map, tree_map_only
 
 _BRANCHES = {"cond", "switch"}
+# Those that compute nothing beside what their functions do.
+_OF_FUNCTIONS = _BRANCHES | set(
+    (
+        "associative_scan autograd_function_apply custom_function_call dynamo_bypassing_wrapper foreach_map "
+        "hints_wrapper invoke_leaf_function invoke_quant invoke_subgraph local_map_hop map_impl "
+        "run_and_save_rng_state run_with_rng_state scan strict_mode tag_activation_checkpoint trace_wrapped "
+        "while_loop while_loop_stack_output with_effects wrap wrap_activation_checkpoint wrap_with_autocast "
+        "wrap_with_set_grad_enabled"
+    ).split()
+)
 
 
 def is_body(value: Any) -> bool:
@@ -25,9 +35,9 @@ def is_body(value: Any) -> bool:
     return callable(value) and not isinstance(value, (Tensor, type, OpOverload, OpOverloadPacket))
 
 
-def bodies(args: Any) -> list[Any]:
-    """The functions that a higher-order operator is given, in order."""
-    return [leaf for leaf in tree_iter(args) if is_body(leaf)]
+def of_functions(func: Any, *args: Any) -> bool:
+    """Whether a higher-order operator is what the functions do that it is given, and nothing else."""
+    return func.name() in _OF_FUNCTIONS and any(map(is_body, tree_iter(args)))
 
 
 def reseen(modes: tuple[Any, ...]) -> Callable[[Any], Any]:
@@ -59,7 +69,7 @@ def run_bodies(recorder: Any, modes: tuple[Any, ...], func: Any, args: tuple[Any
     seen = reseen(modes)
     if func.name() in _BRANCHES:
         choice, *branches, operands = tree_map(seen, args)
-        return larger(recorder, func.name(), choice, bodies(branches), operands)
+        return larger(recorder, func.name(), choice, list(filter(is_body, tree_iter(branches))), operands)
     arguments, keywords = tree_map(seen, (args, kwargs))
     return func(*arguments, **keywords)
 
@@ -93,7 +103,7 @@ def kernel_name(args: dict[str, Any]) -> str | None:
         return None
     from torch._higher_order_ops.triton_kernel_wrap import kernel_side_table
 
-    kernel = kernel_side_table.get_kernel(args["kernel_idx"])
+    kernel: Any = kernel_side_table.get_kernel(args["kernel_idx"])
     while not hasattr(kernel, "__name__") and hasattr(kernel, "fn"):
         kernel = kernel.fn  # an autotuner around it
     return f"triton.{getattr(kernel, '__name__', type(kernel).__name__)}"

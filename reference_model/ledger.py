@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Phase = Literal["forward", "backward"]
+Mode = Literal["eval", "train", "step"]
 
 # The kinds of operation. A package with operators of its own adds its kinds (`name_op`).
 OPS = {
     "activation", "add", "attention", "batch_norm", "bilinear", "conv", "conv_transpose", "div", "dropout",
-    "elementwise", "embedding", "fill", "grid_sample", "group_norm", "instance_norm", "layer_norm", "linear",
-    "matmul", "move", "mul", "pool", "recurrent", "reduction", "rms_norm", "softmax", "sub",
+    "elementwise", "embedding", "fft", "fill", "grid_sample", "group_norm", "instance_norm", "layer_norm", "linalg",
+    "linear", "loss", "matmul", "move", "mul", "pool", "recurrent", "reduction", "rms_norm", "softmax", "sort", "sub",
     "unpriced", "upsample", "view",
 }  # fmt: skip
 
@@ -39,7 +41,11 @@ MEANING = {
     "windows": "pools: elements of all windows together, one window per output",
     "rows": "softmax, linear: vectors that it works through",
     "scores": "attention: elements of the query-key matrix, all heads",
+    "masked_macs": "attention: MACs that a kernel need not compute because of the mask; part of `macs`",
     "queries": "attention: query vectors, all samples and heads",
+    "weight_gradient_macs": "the backward of a convolution: MACs of the weight's gradient, which are part of `macs`",
+    "recomputed_macs": "MACs that are done again in a backward, and are in no `macs`: what a checkpoint runs a second "
+    "time, and the scores that a fused attention kernel did not keep",
     "steps": "recurrent: sequence length times batch",
     "states": "recurrent: hidden elements over all steps, layers and directions",
 }
@@ -91,7 +97,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     `module` is the class of the module at the site (bare for `torch.nn`, dotted otherwise), `base`
     the nearest class of `torch.nn` from which one of another package derives, `leaf` whether it has
-    no child modules, `params` the elements of its own parameters. `api` is the outermost torch function
+    no child modules, `params` the elements of its own parameters and `frozen` how many of those need no
+    gradient. `api` is the outermost torch function
     through which the operation was called and `inside` are those further in: counters that patch
     functions or hook modules tell operations apart by those.
     """
@@ -107,6 +114,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     inside: list[str] = []
     base: str = ""
     params: int = 0
+    frozen: int = 0
 
     def __getitem__(self, quantity: str) -> int:
         """A quantity over all calls; `"calls"` is how many there were."""
@@ -124,11 +132,41 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return dict(totals)
 
 
-class Calls(msgspec.Struct, frozen=True):
-    """How often a module ran, and its outputs' first two dimensions, multiplied, summed over the calls."""
+class Seen(msgspec.Struct, frozen=True):
+    """What a hook on a module sees of its calls, `times` alike.
 
-    calls: int
-    size: int
+    `inputs` are the shapes of the positional arguments (None: no tensor), `output` the shape of the first tensor out.
+    """
+
+    inputs: list[list[int] | None]
+    output: list[int] | None
+    times: int = 1
+
+
+class Module(msgspec.Struct, frozen=True, kw_only=True):
+    """A module that was called, as hooks on it see it.
+
+    `kind` is its class (as `Entry.module`), `paths` by how many ways the root leads to it: 2 for one with two parents.
+    `parameters` are the shapes of its own parameters by name, `frozen` the names of those that need no gradient,
+    `settings` the numbers, flags and words that it was made with, for torch.nn's classes and those based on them.
+    """
+
+    kind: str
+    paths: int = 1
+    parameters: dict[str, list[int]] = {}
+    frozen: list[str] = []
+    settings: dict[str, bool | int | float | str] = {}
+    seen: list[Seen] = []
+
+    @property
+    def calls(self) -> int:
+        """How often it ran."""
+        return sum(seen.times for seen in self.seen)
+
+    @property
+    def size(self) -> int:
+        """Its outputs' first two dimensions, multiplied, summed over the calls."""
+        return sum(seen.times * prod(seen.output[:2]) for seen in self.seen if seen.output is not None)
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +175,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     `device` is `"meta"` when nothing was computed and `"cpu"` when the model had to be run on
     real tensors; `notes` then says why. `modules` are those that were called, containers included.
     `input_shapes` are of the tensors that went in, as positional arguments; None for what is no tensor.
+    `mode` is how the model was run: `eval`, `train` (a forward in train mode), `step` (that and its backward).
     """
 
     model: str
@@ -144,8 +183,9 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     params: int
     entries: list[Entry]
     device: str = "meta"
+    mode: Mode = "eval"
     notes: list[str] = []
-    modules: dict[str, Calls] = {}
+    modules: dict[str, Module] = {}
     input_shapes: list[list[int] | None] = []
 
     @property

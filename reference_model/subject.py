@@ -3,6 +3,7 @@
 mobilenet_v2                         the reference
 mobilenet_v2?width_mult=0.35         the same, with constructor arguments
 torchvision:resnet50                 a torchvision model, random weights
+timm:vit_tiny_patch16_224            a timm model, the same
 path/to/file.py:make                 a function or class of yours, called without arguments
 package.module:make                  the same, from an installed package
 1x3x224x224    1x128:int64           a float32 input, an int64 input
@@ -15,7 +16,6 @@ import difflib
 import functools
 import importlib
 import importlib.util
-import inspect
 import re
 import sys
 import sysconfig
@@ -27,6 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from flopledger.reference_model import zoo
+from flopledger.reference_model.names import SpecError, nearest, said
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -35,15 +38,10 @@ DEFAULT_INPUT = "1x3x416x416"
 _SHAPE = re.compile(r"(\d+(?:x\d+)*)(?::([a-z]\w*))?", re.IGNORECASE)
 _DTYPES = ("float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 complex128").split()
 _LARGEST = 2**40
-_REGISTERED = re.compile(r"^@register_model\((?:name=\"(\w+)\")?\)$[\s\S]*?^def (\w+)\(", re.MULTILINE)
 STANDARD = [  # where the standard library is, as entries of the search path
     entry for folder in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
     for entry in (folder, str(Path(folder, "lib-dynload")))
 ]  # fmt: skip
-
-
-class SpecError(ValueError):
-    """A spec or shape that stands for nothing; the message is one line that says what would."""
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -120,7 +118,7 @@ class Spec(msgspec.Struct, frozen=True):
             except SpecError:
                 raise
             except Exception as error:
-                raise SpecError(f"model {self.model!r} could not be built: {_said(error)}") from error
+                raise SpecError(f"model {self.model!r} could not be built: {said(error)}") from error
         if not isinstance(module, torch.nn.Module):
             raise SpecError(f"model {self.model!r} gave {type(module).__name__}, not a torch.nn.Module")
         return module.eval(), tuple(value.tensor(device) for value in self.inputs)
@@ -161,7 +159,7 @@ def split(model: str) -> tuple[str, str, dict[str, Any]]:
         if from_file:
             raise SpecError(f"{model!r}: name the function that makes the model, like {name}:make")
         if name not in _own():
-            known = {bare: f"torchvision:{bare}" for bare in _torchvision_names()} | {own: own for own in _own()}
+            known = {bare: f"torchvision:{bare}" for bare in zoo.names("torchvision")} | {own: own for own in _own()}
             close = [name] if name in known else difflib.get_close_matches(name, known, n=3, cutoff=0.6)
             hint = f"did you mean {', '.join(known[n] for n in close)}?" if close else f"there is {DEFAULT_MODEL}"
             raise SpecError(f"no model {name!r}; {hint}")
@@ -171,8 +169,8 @@ def split(model: str) -> tuple[str, str, dict[str, Any]]:
 
 
 def is_ours(model: str) -> bool:
-    """Whether a spec names a model that is built in, or torchvision's; any other runs somebody's code."""
-    return split(model)[0] in ("", "torchvision")
+    """Whether a spec names a model that is built in, or one of a zoo; any other runs somebody's code."""
+    return split(model)[0] in ("", *zoo.ZOOS)
 
 
 def _is_file(path: str) -> bool:
@@ -189,8 +187,8 @@ def resolve(model: str) -> tuple[Callable[..., Any], dict[str, Any]]:
         from flopledger.reference_model.mobilenet_v2 import mobilenet_v2
 
         return mobilenet_v2, options
-    if source == "torchvision":
-        return _torchvision(name, options), options
+    if source in zoo.ZOOS:
+        return zoo.factory(source, name, options), {}
     try:
         factory = named(source, name)
     except SpecError as error:
@@ -211,7 +209,7 @@ def named(source: str, name: str) -> Any:
     try:
         found: Any = _loaded(source)
     except (Exception, SystemExit) as error:
-        raise SpecError(f"could not be loaded: {_said(error)}") from error
+        raise SpecError(f"could not be loaded: {said(error)}") from error
     for attribute in name.split("."):
         if not hasattr(found, attribute):
             names = [n for n in dir(found) if not n.startswith("_") and callable(getattr(found, n))]
@@ -298,51 +296,13 @@ def beside(source: str) -> Iterator[None]:
         sys.path += [folder for folder in folders if folder not in known]
 
 
-def _said(error: BaseException) -> str:
-    """An error in one line; some cannot even say what they are."""
-    try:
-        text = str(error).strip().splitlines()
-    except BaseException:
-        text = []
-    return f"{type(error).__name__}: {text[0] if text else ''}"
-
-
 def own(name: str) -> str:
     """The module that one of our own models is in."""
     return f"{__package__}.mobilenet_v2"
 
 
-def _torchvision(name: str, options: dict[str, Any]) -> Callable[..., Any]:
-    try:
-        from torchvision import models
-    except Exception as error:  # missing, or built for another torch
-        raise SpecError(f"torchvision cannot be imported here ({error}); pip install torchvision") from error
-    known = models.list_models()
-    if name not in known:
-        raise SpecError(f"torchvision has no model {name!r}{nearest(name, known)}")
-    if name in ("inception_v3", "googlenet"):
-        options.setdefault("init_weights", False)
-    if asked := [key for key in ("weights", "weights_backbone") if options.get(key) is not None]:
-        raise SpecError(f"models are built with random weights and nothing is downloaded; leave out {asked[0]}")
-    fixed: dict[str, Any] = {"weights": None}
-    if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
-        fixed["weights_backbone"] = None
-    return functools.partial(models.get_model, name, **fixed)
-
-
 def _own() -> list[str]:
     return [DEFAULT_MODEL]
-
-
-@functools.cache
-def _torchvision_names() -> list[str]:
-    """torchvision's models, read off its source: importing it takes seconds, for a hint about a typing error."""
-    found = importlib.util.find_spec("torchvision")
-    folders = found.submodule_search_locations if found else None
-    texts = [
-        path.read_text("utf-8", "replace") for each in folders or [] for path in Path(each, "models").rglob("*.py")
-    ]
-    return sorted({named or made for text in texts for named, made in _REGISTERED.findall(text)})
 
 
 def working_directory() -> str:
@@ -351,9 +311,3 @@ def working_directory() -> str:
         return str(Path.cwd())
     except OSError:
         return "a folder that is gone"
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """`; did you mean a, b?` with the nearest known names, or "" when nothing is near."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"; did you mean {', '.join(close)}?" if close else ""

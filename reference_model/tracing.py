@@ -5,10 +5,10 @@ from __future__ import annotations
 import dis
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
-from math import prod
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType
 from typing import Any, NamedTuple
 
@@ -22,28 +22,36 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopledger.reference_model import outside, transforms
 from flopledger.reference_model import quantities as _priced  # noqa: F401  (registers its pricers)
-from flopledger.reference_model.bodies import bodies, kernel_name, run_bodies
+from flopledger.reference_model.backward import Graph, Origin, in_backward, run_backward, watching_checkpoints
+from flopledger.reference_model.bodies import kernel_name, of_functions, run_bodies
 from flopledger.reference_model.following import Here, device_here, threads
-from flopledger.reference_model.ledger import Call, Calls, Entry
-from flopledger.reference_model.quantities.long_tail import classify
+from flopledger.reference_model.hooks import Hooked, base_name, class_name
+from flopledger.reference_model.ledger import Call, Entry, Phase
+from flopledger.reference_model.quantities import contractions
+from flopledger.reference_model.quantities.kinds import kind_of
 from flopledger.reference_model.quantities.registry import (
-    ATEN,
     FUNCTIONS,
+    GRADIENTS,
     Priced,
     Pricer,
     Quantities,
     facts_of,
     first_tensor,
     parameters,
+    pricer_of,
 )
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
+_EINSUM = "torch.functional.einsum"
 _FUSED = "torch.nn.functional.scaled_dot_product_attention"
 _CONVOLUTION = "torch.nn.functional.conv"
 _OPERATORS = {"add", "mul", "sub", "matmul", "true_divide", "div"}
-_REDUCTION = getattr(torch.Tag, "reduction", None)  # torch 2.9 and newer
-_OPENED = ("torch.nn.functional", "torch.functional")  # modules whose functions are Python all the way down
-# What the products of such a function are, where they are seen one by one.
+_OPENED = (
+    "torch.nn.functional",
+    "torch.functional",
+    "torch.autograd",
+)  # modules whose functions are Python all the way down
+# What the products of such a function are, where they are seen one by one: a half of it, tangents beside it.
 _INNER = {
     "torch.nn.functional.linear": "linear",
     "torch.nn.functional.bilinear": "bilinear",
@@ -52,10 +60,11 @@ _INNER = {
         f"torch.{name}{cell}": "recurrent" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell")
     },
 }
+_BESIDE = {"view", "add", "move", "fill", "unpriced"}  # in a backward: no matter what of, they are what they are
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+_NOTHING_NEW = {"view", "move", "fill"}
 
-
-Rows = dict[tuple[str, str, str, tuple[str, ...]], dict[bytes, Call]]
+Rows = dict[tuple[Phase, str, str, str, tuple[str, ...]], dict[bytes, Call]]
 
 
 class Frame:
@@ -64,16 +73,19 @@ class Frame:
     No function has a price that calls another one with a price, so the innermost that has one decides.
     """
 
-    def __init__(self, func: Any, name: str, pricer: Pricer | None):
+    def __init__(self, func: Any, name: str, pricer: Pricer | None, held: bool, whole: dict[str, Any]):
         self.func, self.name, self.pricer = func, name, pricer
+        self.held = held  # called by what had taken hold of it before, so that a patch of its name would not be seen
+        self.whole = whole  # facts of the call as a whole, for the first operation in it
         self.inner: set[str] = set()  # the ATen ops in it, where it has a price
+        self.ran: list[tuple[Any, ...]] = []  # the same with their arguments, where it may be left half way
 
 
 class Apart(NamedTuple):
     """What ran in a branch."""
 
     rows: Rows
-    modules: dict[str, Calls]
+    seen: dict[str, Counter[Any]]
 
     def total(self, quantity: str) -> int:
         """A quantity over all that ran."""
@@ -82,18 +94,21 @@ class Apart(NamedTuple):
 
 
 class Recorder:
-    """Collects entries while it is active. Not reentrant; one recorder is one pass."""
+    """Collects entries while it is active. Not reentrant; one recorder is one forward and, if `step`, its backward."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, step: bool = False):
         self.found = dict(model.named_modules())
         self.names = {id(module): name for name, module in self.found.items()}
         self.here = Here()
         self.memory = outside.Memory()
         self.lock = threading.RLock()
-        self.notes: list[str] = []
         self.over = False
         self.rows: Rows = {}
-        self.modules: dict[str, Calls] = {}
+        self.hooked = Hooked(model)
+        self.graph = Graph() if step else None
+        self.phase: Phase = "forward"
+        self.recomputing = False
+        self.notes: list[str] = []
 
     def __enter__(self) -> Recorder:
         self.stack = ExitStack()
@@ -102,6 +117,8 @@ class Recorder:
         self.stack.enter_context(transforms.eager())
         self.stack.enter_context(threads(self._follow))
         self.stack.enter_context(outside.autograd_functions(self._forward))
+        if self.graph:
+            self.stack.enter_context(watching_checkpoints(self._again))
         self.stack.enter_context(self._seeing("", None))
         return self
 
@@ -180,10 +197,11 @@ class Recorder:
             for around in here.applied:
                 around.made |= outside.where(out)
         if hidden:
-            self.add(None, "unpriced", f"autograd.Function {function.name}", *given, out)
+            args, kwargs = given
+            self.add(None, "unpriced", f"autograd.Function {function.name}", args, kwargs, out)
         return out
 
-    def left(self, name: str, args: tuple[Any, ...], caller: FrameType) -> None:
+    def handed_out(self, name: str, args: tuple[Any, ...], caller: FrameType) -> None:
         """Write down that numbers leave torch, where somebody may compute with them."""
         if self.here.below or any(frame.name in outside.EXITS for frame in self.frames):
             return
@@ -210,12 +228,35 @@ class Recorder:
         for site, name in found:
             self.add(None, "unpriced", f"written outside torch ({name})", (values,), {}, None, site=site)
 
+    def finish(self, output: Any) -> None:
+        """The backward of a step, from the model's output."""
+        if self.graph:
+            self.phase = "backward"
+            if not run_backward(output):
+                self.note("nothing that the model returns needs a gradient: there is no backward")
+
+    def _again(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """A part of the forward that a checkpoint runs again in the backward, at the site where it is now."""
+        site = self.site[-1]
+
+        def again(*args: Any, **kwargs: Any) -> Any:
+            before = self.site, self.frames, self.recomputing
+            self.site, self.frames, self.recomputing = [site], [], True
+            try:
+                return run(*args, **kwargs)
+            finally:
+                self.site, self.frames, self.recomputing = before
+
+        return again
+
     def _enter_module(self, module: nn.Module, args: Any) -> None:
         if not self.here.seen and id(module) in self.names:
             # A thread that was there before; it works for the model for as long as it is in this module.
             stack = ExitStack()
             stack.enter_context(self._seeing("", None))
             self.here.guests.append((id(module), stack))
+        if self.graph:
+            self.graph.grew(self.graph.last)
         # A module that named_modules() does not know works on behalf of the one that calls it.
         self.site.append(self.names.get(id(module), self.site[-1]))
 
@@ -224,11 +265,8 @@ class Recorder:
         with self.below():
             unseen = self.memory.given(output)
         self.unseen(unseen, output)
-        if id(module) in self.names:
-            tensor, before = first_tensor(output), self.modules.get(site, Calls(0, 0))
-            with torch._C.DisableTorchFunction():
-                size = prod(transforms.shape(tensor)[:2]) if tensor is not None else 0
-            self.modules[site] = Calls(before.calls + 1, before.size + size)
+        if id(module) in self.names and self.phase == "forward":
+            self.hooked.note(site, args, output)
         if self.here.guests and self.here.guests[-1][0] == id(module) and len(self.site) == 1:
             self.here.guests.pop()[1].close()
 
@@ -251,14 +289,60 @@ class Recorder:
         facts.update(beside or {})
         if self.here.applied and self.here.applied[-1].own:
             facts["autograd_function"] = self.here.applied[-1].name
+        if held := [frame.name for frame in self.frames if frame.held]:
+            facts["held"] = held
+        for frame in self.frames if op not in _NOTHING_NEW else ():
+            facts.update(frame.whole)
+            frame.whole = {}
         if op == "matmul" and _ATTENTION in apis:
             op = "attention"  # its projections are linear functions, so what is left are the products of its heads
-        elif op == "matmul" and apis:
+        whole = pricer is not None and bool(apis) and pricer is FUNCTIONS.get(apis[-1])
+        if apis and not whole and quantities.get("macs"):
             op = _INNER.get(apis[-1], op)
-        quantities = {name: value for name, value in quantities.items() if value}
+        if self.graph and (self.phase == "forward" or self._runs_again()):
+            origin = Origin(site, op, apis, bool(quantities.get("macs")))
+            if whole and apis[-1] in GRADIENTS:
+                with self.below(), torch._C.DisableTorchFunction():
+                    origin.whole = price(GRADIENTS[apis[-1]], op, args, kwargs, out)
+            self.graph.grew(origin)
+        if self.phase == "forward":
+            self._write(site, op, aten, apis, quantities, facts)
+        elif self._runs_again():
+            done = {"macs": "recomputed_macs", "masked_macs": "", "border_macs": ""}
+            quantities = {done.get(name, name): value for name, value in quantities.items()}
+            self._write(site, op, aten, apis, quantities, {**facts, "recomputed": True})
+        elif in_backward():  # what is not, gives the loss its gradient
+            self._write_backward(op, aten, quantities, facts)
+
+    def left(self, frame: Frame) -> None:
+        """A function with a price was left half way, as a checkpoint does when it has what it needs: what of it ran."""
+        for ran in frame.ran:
+            self.add(*ran)
+
+    def _runs_again(self) -> bool:
+        """Whether what runs is a part of the forward that is run again in the backward: by a checkpoint, or by hand."""
+        return self.phase == "backward" and (self.recomputing or (in_backward() and torch.is_grad_enabled()))
+
+    def _write_backward(self, op: str, aten: str, quantities: Quantities, facts: dict[str, Any]) -> None:
+        """An operation of the backward is of the kind of that of the forward, at its site."""
+        assert self.graph is not None
+        origin = self.graph.running()
+        if origin.whole and op != "add":
+            if not origin.written:
+                origin.written = True
+                (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}_backward"
+                self._write(origin.site, origin.op, name, origin.apis, quantities, facts)
+            return
+        own = op in _BESIDE or origin.op in _BESIDE - {"add"} or (quantities.get("macs") and not origin.macs)
+        self._write(origin.site, op if own else origin.op, aten, origin.apis, quantities, facts)
+
+    def _write(
+        self, site: str, op: str, aten: str, apis: tuple[str, ...], quantities: Quantities, facts: dict[str, Any]
+    ) -> None:
+        quantities = {name: value for name, value in quantities.items() if name and value}
         key = msgspec.json.encode((quantities, facts))
         with self.lock:
-            calls = self.rows.setdefault((site, op, aten, apis), {})
+            calls = self.rows.setdefault((self.phase, site, op, aten, apis), {})
             before = calls.pop(key, None)
             calls[key] = Call(quantities=quantities, facts=facts, times=before.times + 1 if before else 1)
 
@@ -270,13 +354,13 @@ class Recorder:
     @contextmanager
     def apart(self) -> Iterator[Apart]:
         """What runs meanwhile is not the model's yet, see `join`."""
-        before = self.rows, self.modules
-        self.rows, self.modules = {}, {}
-        done = Apart(self.rows, self.modules)
+        before = self.rows, self.hooked.seen
+        self.rows, self.hooked.seen = {}, {}
+        done = Apart(self.rows, self.hooked.seen)
         try:
             yield done
         finally:
-            self.rows, self.modules = before
+            self.rows, self.hooked.seen = before
 
     def join(self, done: Apart) -> None:
         """What ran apart is the model's after all."""
@@ -285,14 +369,14 @@ class Recorder:
             for key, call in calls.items():
                 before = here.pop(key, None)
                 here[key] = msgspec.structs.replace(call, times=call.times + (before.times if before else 0))
-        for site, ran in done.modules.items():
-            before = self.modules.get(site, Calls(0, 0))
-            self.modules[site] = Calls(before.calls + ran.calls, before.size + ran.size)
+        for site, seen in done.seen.items():
+            self.hooked.seen.setdefault(site, Counter()).update(seen)
 
     def ledger_entries(self) -> list[Entry]:
-        about = {site: about_module(self.found[site]) for site in {site for site, *_ in self.rows}}
+        about = {site: about_module(self.found[site]) for site in {site for _, site, *_ in self.rows}}
         return [
             Entry(
+                phase=phase,
                 site=site,
                 op=op,
                 aten=aten,
@@ -301,7 +385,7 @@ class Recorder:
                 inside=list(apis[1:]),
                 **about[site],
             )
-            for (site, op, aten, apis), calls in self.rows.items()
+            for (phase, site, op, aten, apis), calls in self.rows.items()
         ]
 
 
@@ -324,7 +408,7 @@ class _Names(TorchFunctionMode):
             self.known[func] = name, outside.exit_name(func, name)
         name, gone = self.known[func]
         if gone:
-            recorder.left(gone, args, sys._getframe(1))
+            recorder.handed_out(gone, args, sys._getframe(1))
         frames = recorder.frames
         if not name or isinstance(func, HigherOrderOperator) or (frames and frames[-1].func is func):
             return func(*args, **kwargs)  # without a name, with functions of its own, or it hands over to itself
@@ -332,25 +416,34 @@ class _Names(TorchFunctionMode):
             name = f"torch.Tensor.__{name[13:]}__"
         if name.startswith(_CONVOLUTION) and any(isinstance(v, str) for v in (*args[4:5], kwargs.get("padding"))):
             name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
-        with recorder.below():
+        with recorder.below(), torch._C.DisableTorchFunction():
             pricer, aten = self._whole(func, name, args, kwargs)
+            held, whole = is_held(sys._getframe(1), func, name), whole_of(name, args)
         if pricer is None and any(map(transforms.computes_itself, types)):
             with self:  # what it calls is seen in its place
                 return _answered(func, types, args, kwargs)
-        frame = Frame(func, name, pricer)
+        frame = Frame(func, name, pricer, held, whole)
         frames.append(frame)
         try:
             if pricer is None and func not in self.bodies:
                 self.bodies[func] = self._opened(func)
             if pricer is None and (body := self.bodies[func]) is not None:
                 with self:
-                    return body(*args, **kwargs)
-            out = func(*args, **kwargs)
+                    out = body(*args, **kwargs)
+            else:
+                out = func(*args, **kwargs)
+            if frame.whole:  # nothing in it but views
+                recorder.add(None, "view", f"aten.{name.rpartition('.')[2]}", (), {}, None, frame.whole)
             if pricer is not None:
                 recorder.add(pricer, "unpriced", aten, args, kwargs, out, _beside(name, frame, out))
             return out
+        except BaseException:
+            recorder.left(frame)
+            raise
         finally:
             frames.pop()
+            if recorder.graph:
+                recorder.graph.grew(recorder.graph.last)
 
     def _whole(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Pricer | None, str]:
         """What prices a function as a whole, if that says all that will run, and the ATen operation that it is."""
@@ -387,7 +480,7 @@ def _convolution(
     groups: int = 1, *, out: torch.Tensor,
 ) -> Priced:  # fmt: skip
     """A convolution as a function: its arguments are in another order than the operator's."""
-    return ATEN["aten.convolution"](x, weight, bias, stride, padding, dilation, False, 0, groups, out=out)
+    return contractions.convolution(x, weight, bias, stride, padding, dilation, False, 0, groups, out=out)
 
 
 def _transposed(
@@ -395,7 +488,7 @@ def _transposed(
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1, *, out: torch.Tensor,
 ) -> Priced:  # fmt: skip
     """The same of a transposed one."""
-    return ATEN["aten.convolution"](x, weight, bias, stride, padding, dilation, True, output_padding, groups, out=out)
+    return contractions.convolution(x, weight, bias, stride, padding, dilation, True, output_padding, groups, out=out)
 
 
 _CONVOLUTIONS: dict[str, Pricer] = {f"{_CONVOLUTION}{dims}d": _convolution for dims in (1, 2, 3)}
@@ -425,7 +518,7 @@ def _beside(name: str, frame: Frame, out: Any) -> dict[str, Any]:
     """
     if name == "torch.nn.functional.linear" and "aten.addmm" in frame.inner:
         return {"addmm": True}
-    if name == _FUSED and not out.is_contiguous():
+    if name == _FUSED and not out.is_nested and not out.is_contiguous():
         return {"strides": list(out.stride())}
     return {}
 
@@ -458,15 +551,17 @@ class _Operations(TorchDispatchMode):
         if func not in self.known:
             self.known[func] = names_of(func)
         name, kind = self.known[func]
-        pricer = ATEN.get(name) or by_function(name)
+        pricer = pricer_of(name) or by_function(name)
         if not whole and pricer is None and _composite(func) and not transforms.nested(args, kwargs):
             with self:  # torch takes it apart below us where autograd is off, so nothing of it would be seen
                 return func.decompose(*args, **kwargs)
         with recorder.below():
             out = func(*args, **kwargs)
         recorder.ran(func, name, args, kwargs, out)
-        if whole:
+        if frame is not None and whole:
             frame.inner.add(name)
+            if recorder.recomputing:
+                frame.ran.append((pricer, kind, name, args, kwargs, out))
         elif not _of_the_device(name, args, out):
             recorder.add(pricer, kind, name, args, kwargs, out)
         return out
@@ -475,19 +570,19 @@ class _Operations(TorchDispatchMode):
         """An operator that runs functions, or a kernel of somebody's."""
         recorder = self.recorder
         name = kernel_name(kwargs) or f"higher_order.{func.name()}"
-        if name not in ATEN and bodies((args, kwargs)):
+        if pricer_of(name) is None and of_functions(func, args, kwargs):
             return run_bodies(recorder, (_Names(recorder), self), func, args, kwargs)
         with recorder.below():
             out = func(*args, **kwargs)
         recorder.ran(func, name, args, kwargs, out)
-        recorder.add(ATEN.get(name), "unpriced", name, args, kwargs, out)
+        recorder.add(pricer_of(name), "unpriced", name, args, kwargs, out)
         return out
 
 
 @cache
 def _composite(func: Any) -> bool:
     """Whether torch has no kernel of an operator, only other operators that it is made of."""
-    key = torch._C.DispatchKey.CompositeImplicitAutograd  # type: ignore[attr-defined]
+    key = torch._C.DispatchKey.CompositeImplicitAutograd
     return isinstance(func, OpOverload) and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key)
 
 
@@ -538,6 +633,8 @@ def priced(
     if any(t.is_complex() for t in (first_tensor((args, kwargs)), first_tensor(out)) if t is not None):
         facts["complex"] = True
     op, quantities = pricer(*args, out=out, **options)
+    if "complex" in facts:  # four real multiplications and as many additions
+        quantities = {name: 4 * value if name.endswith("macs") else value for name, value in quantities.items()}
     return op, quantities, facts
 
 
@@ -561,12 +658,41 @@ def names_of(func: Any) -> tuple[str, str]:
     if packet is None:  # a higher-order operator
         return str(func), "unpriced"
     name = str(packet)
-    tags = func.tags
-    return name, classify(
-        name, bool(func.is_view), torch.Tag.pointwise in tags, _REDUCTION is not None and _REDUCTION in tags
-    )
+    return name, kind_of(name)
 
 
+def whole_of(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
+    """Facts of a function that comes apart: what an einsum contracts, what attends to what."""
+    if name == _ATTENTION:
+        return {"attends": [tuple(tensor.shape) for tensor in args[:3]]}
+    if name == _EINSUM and args and isinstance(args[0], str):
+        operands = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
+        return {"equation": args[0].replace(" ", ""), "operands": [tuple(tensor.shape) for tensor in operands]}
+    return {}
+
+
+def is_held(frame: FrameType, func: Any, name: str) -> bool:
+    """Whether a function of torch.nn.functional is called by a name of the model's own (`self.act = F.relu`).
+
+    `frame` is that in which its call is noticed. What is looked up in torch.nn.functional when it is called, also
+    by other functions there, is not held.
+    """
+    module, _, own = name.rpartition(".")
+    if module != "torch.nn.functional":
+        return False
+    caller: FrameType | None = frame
+    while caller is not None and caller.f_code.co_filename.endswith(_THROUGH):
+        caller = caller.f_back
+    while caller is not None and caller.f_code.co_name in (own, f"_{own}", f"{own}_with_indices", "fn"):
+        if caller.f_globals.get("__name__") not in ("torch.nn.functional", "torch._jit_internal"):
+            break
+        caller = caller.f_back
+    if caller is None or caller.f_globals.get("__name__") == "torch.nn.functional":
+        return False
+    return own not in caller.f_code.co_names or caller.f_globals.get(own) is func
+
+
+_THROUGH = ("torch/overrides.py", "torch/utils/_device.py")
 _opcodes: dict[CodeType, bytes] = {}
 
 
@@ -591,22 +717,5 @@ def about_module(module: nn.Module) -> dict[str, Any]:
         "base": base_name(module),
         "leaf": not module._modules,
         "params": sum(parameter.numel() for parameter in module.parameters(recurse=False)),
+        "frozen": sum(p.numel() for p in module.parameters(recurse=False) if not p.requires_grad),
     }
-
-
-def class_name(module: nn.Module) -> str:
-    """`Conv2d` for torch.nn's own classes, the dotted path for all others."""
-    kind = type(module)
-    return kind.__qualname__ if in_torch_nn(kind) else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def base_name(module: nn.Module) -> str:
-    """`Conv2d` for a class of another package that derives from it, "" for torch.nn's own and for plain modules."""
-    kinds = type(module).__mro__
-    nearest = next(kind for kind in kinds if in_torch_nn(kind))
-    return "" if nearest in (kinds[0], nn.Module) else nearest.__qualname__
-
-
-def in_torch_nn(kind: type) -> bool:
-    """Whether a class is one of torch.nn's own."""
-    return kind.__module__.startswith("torch.nn.modules.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from math import prod
 from typing import Any
@@ -20,7 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 from torch.utils._pytree import tree_iter, tree_map_only
 
-_functorch = torch._C._functorch  # type: ignore[attr-defined]
+_functorch = torch._C._functorch
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer) if hasattr(nn, "Buffer") else (Tensor, nn.Parameter)
 
 # Quantities that are of one sample, whatever the batch; all others grow with it.
@@ -71,7 +71,7 @@ def in_forward_mode() -> bool:
 @cache
 def computes_itself(kind: type) -> bool:
     """Whether a class of tensors answers torch functions in its own way."""
-    own = getattr(kind.__torch_function__, "__func__", None)
+    own = getattr(getattr(kind, "__torch_function__", None), "__func__", None)
     return own is not None and own is not Tensor.__torch_function__.__func__  # type: ignore[attr-defined]
 
 
@@ -116,19 +116,34 @@ def parts(values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         raise RuntimeError("a nested tensor of another number of dimensions than its samples")
     split = {id(tensor): each for tensor, each in found}
     calls = range(min(map(len, split.values())))
-    return [tree_map_only(Tensor, lambda t, i=i: split[id(t)][i] if id(t) in split else t, values) for i in calls]
+    return [tuple(_part(value, split, i) for value in values) for i in calls]
+
+
+def _part(value: Any, split: dict[int, list[Tensor]], at: int) -> Any:
+    return tree_map_only(Tensor, lambda tensor: split[id(tensor)][at] if id(tensor) in split else tensor, value)
 
 
 def added(calls: list[tuple[str, dict[str, int], dict[str, Any]]]) -> tuple[str, dict[str, int], dict[str, Any]]:
-    """One call of so many parts: quantities added up, facts one beside the other where they are not all the same."""
+    """One call of so many samples: quantities added up, shapes joined along the side in which the samples differ."""
     (op, *_), quantities, facts = calls[0], dict[str, int](), dict[str, Any]()
     for _, each, _ in calls:
         for name, value in each.items():
             quantities[name] = value if name in ("weights", "biases") else quantities.get(name, 0) + value
     for name, value in calls[0][2].items():
         values = [found.get(name) for *_, found in calls]
-        facts[name] = value if all(other == value for other in values) else values
-    return op, quantities, {**facts, "nested": len(calls)}
+        tensor = isinstance(value, tuple) and name not in ("weight", "bias")
+        facts[name] = _joined(values) if tensor else value
+    lengths = next(([found[name] for *_, found in calls] for name in facts if isinstance(facts[name], tuple)), [])
+    return op, quantities, {**facts, "nested": lengths}
+
+
+def _joined(shapes: list[Any]) -> tuple[int, ...]:
+    sides = list(zip(*shapes, strict=True))
+    unlike = [at for at, side in enumerate(sides) if len(set(side)) > 1]
+    if len(unlike) > 1:
+        return (sum(map(prod, shapes)),)
+    joined = unlike[0] if unlike else 0
+    return tuple(sum(side) if at == joined else side[0] for at, side in enumerate(sides))
 
 
 def shape(tensor: Tensor) -> Any:
@@ -149,15 +164,17 @@ def size(tensor: Tensor | None) -> int:
 
 @contextmanager
 def eager() -> Iterator[None]:
-    """No compiler: what is compiled, or asks for it in a forward, runs as it is written."""
+    """No compiler: what is compiled, or asks for it in a forward, runs as it is written, on any device."""
 
     def as_written(model: Any = None, **_: Any) -> Any:
         return (lambda model: model) if model is None else model
 
-    stance = getattr(torch.compiler, "set_stance", None)
-    with patch.object(torch, "compile", as_written):
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(torch, "compile", as_written))
+        stance = getattr(torch.compiler, "set_stance", None)
         if stance is not None and "torch._dynamo" in sys.modules:
-            with stance("force_eager"):
-                yield
-        else:
-            yield
+            stack.enter_context(stance("force_eager"))
+        flex = sys.modules.get("torch.nn.attention.flex_attention")
+        if hasattr(flex, "_validate_device"):  # it has no kernel for the meta device, and needs none
+            stack.enter_context(patch.object(flex, "_validate_device", lambda *_: None))
+        yield

@@ -28,7 +28,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Where a convention does not give what was reported; amounts are in the tally's own unit.
 
     `level` says what was added up: one op at a site (`operation`), a whole site, an op over the model, or the
-    total. `site` is "" at the last two, and `op` is None where nobody named one.
+    total. `site` is "" at the last two, and `op` is None where nobody named one. `known` is why, where the counter's
+    convention knows that it fails there (`Convention.deviations`), else "".
     """
 
     site: str
@@ -36,6 +37,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     reported: int
     claimed: int
     level: Granularity = "site"
+    known: str = ""
 
     @property
     def place(self) -> Place:
@@ -90,12 +92,14 @@ def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
     broken = {i for i, (_, amount) in enumerate(charged) if amount is None or amount.denominator != 1}
     if sum(map(abs, amounts)) > LARGEST:  # no document can hold that
         amounts, broken = [0] * len(amounts), set(range(len(amounts)))
-    entries = [entry for entry, _ in ledger.rows()]
+    cases = convention.cases(ledger)
+    entries = [case.entry for case in cases]
     failures: list[Failure] = []
     for (site, op, level), rows, reported in _places(tally, entries):
         claimed = sum(amounts[i] for i in rows)
         if reported != claimed or broken.intersection(rows):
-            failures.append(Failure(site=site, op=op, reported=reported, claimed=claimed, level=level))
+            known = convention.known([cases[i] for i in rows])
+            failures.append(Failure(site=site, op=op, reported=reported, claimed=claimed, level=level, known=known))
     failures = in_order(failures, entries)
     parts = told(failures, entries, amounts)
     claims, indices = _claims([rule for rule, _ in charged], tally.unit)

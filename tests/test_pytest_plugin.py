@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 from pathlib import Path
 
 import pytest
 
+import flopledger
 from flopledger import assert_macs
 
 pytest_plugins = ["pytester"]
@@ -31,6 +34,15 @@ def test_net(flop_snapshot):
 """
 
 
+@pytest.fixture(autouse=True, scope="module")
+def loaded() -> None:
+    """All that a check imports, once: a run of pytest in this process forgets what it has imported itself."""
+    import torch  # noqa: F401
+
+    for module in pkgutil.walk_packages(flopledger.__path__, "flopledger."):
+        importlib.import_module(module.name)
+
+
 def suite(pytester: pytest.Pytester, width: int) -> None:
     pytester.makepyfile(test_net=TEST.replace("WIDTH", str(width)))
 
@@ -38,29 +50,29 @@ def suite(pytester: pytest.Pytester, width: int) -> None:
 def test_a_snapshot_is_asked_for_written_and_kept(pytester: pytest.Pytester) -> None:
     """The life of a snapshot: none, written on request, quiet, loud when the model changes, written anew."""
     suite(pytester, 8)
-    none = pytester.runpytest_subprocess()
+    none = pytester.runpytest_inprocess()
     none.assert_outcomes(failed=1)
     none.stdout.fnmatch_lines(["there is no *__flops__/test_net.test_net.json yet; pytest --flop-update writes it"])
-    pytester.runpytest_subprocess("--flop-update").assert_outcomes(passed=1)
+    pytester.runpytest_inprocess("--flop-update").assert_outcomes(passed=1)
     folder = pytester.path / "__flops__"
     names = sorted(path.name for path in folder.iterdir())
     assert "test_net.test_net.json" in names
     assert 2 == len(names)
     written = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
-    pytester.runpytest_subprocess("--flop-update").assert_outcomes(passed=1)
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    pytester.runpytest_inprocess("--flop-update").assert_outcomes(passed=1)
     assert written == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
 
     suite(pytester, 9)
-    moved = pytester.runpytest_subprocess()
+    moved = pytester.runpytest_inprocess()
     moved.assert_outcomes(failed=1)
     # 3·3·3 taps at 6·6 positions and ten products for one more channel, two FLOPs each.
     moved.stdout.fnmatch_lines(["*convolution*2·macs*2·macs*15,552*17,496*+1,944*", "*linear layer*160*180*+20*",
                                 "*residual*0*", "*+1,964*", "*the model itself does other work*",
                                 "*pytest --flop-update writes*"])  # fmt: skip
     assert "Traceback" not in moved.stdout.str()
-    pytester.runpytest_subprocess("--flop-update").assert_outcomes(passed=1)
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    pytester.runpytest_inprocess("--flop-update").assert_outcomes(passed=1)
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
 
 
 def test_a_damaged_snapshot_is_said(pytester: pytest.Pytester) -> None:
@@ -69,10 +81,10 @@ def test_a_damaged_snapshot_is_said(pytester: pytest.Pytester) -> None:
     folder = pytester.path / "__flops__"
     folder.mkdir()
     (folder / "test_net.test_net.json").write_text("<<<<<<< HEAD")
-    done = pytester.runpytest_subprocess()
+    done = pytester.runpytest_inprocess()
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(["cannot read *: it is not whole JSON*"])
-    pytester.runpytest_subprocess("--flop-update").assert_outcomes(passed=1)
+    pytester.runpytest_inprocess("--flop-update").assert_outcomes(passed=1)
 
 
 def test_files_of_different_tests_never_meet(pytester: pytest.Pytester) -> None:
@@ -86,7 +98,7 @@ def test_files_of_different_tests_never_meet(pytester: pytest.Pytester) -> None:
             def test_it(self, flop_snapshot):
                 flop_snapshot.check("mobilenet_v2", "1x3x32x32", ["miniatures:Honest"])
     """)
-    pytester.runpytest_subprocess("--flop-update").assert_outcomes(passed=4)
+    pytester.runpytest_inprocess("--flop-update").assert_outcomes(passed=4)
     files = list((pytester.path / "__flops__").iterdir())
     assert 4 == len(files)
     assert all("snapshot" == json.loads(path.read_text())["kind"] for path in files)
@@ -117,7 +129,7 @@ def test_two_checks_with_one_file_are_an_error(pytester: pytest.Pytester) -> Non
     """The second would overwrite what the first wrote, and one of them would be compared with the other's numbers."""
     pytester.makepyfile(test_net=COLLIDING)
     for options in (["--flop-update"], []):
-        done = pytester.runpytest_subprocess(*options)
+        done = pytester.runpytest_inprocess(*options)
         done.assert_outcomes(passed=2, failed=4)
         done.stdout.fnmatch_lines([
             "check(name='n') in test_net.py::test_one_name_twice and check(name='n') both have the file *",
@@ -133,7 +145,7 @@ def test_a_snapshot_without_a_number_is_not_written(pytester: pytest.Pytester) -
         def test_it(flop_snapshot):
             flop_snapshot.check("mobilenet_v2?width_mult=0.1", "1x3x32x32", ["miniatures:SaysItCannot"])
     """)
-    done = pytester.runpytest_subprocess("--flop-update")
+    done = pytester.runpytest_inprocess("--flop-update")
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(["no counter has a number, so there is none to write to *"])
     assert not (pytester.path / "__flops__").exists()
@@ -165,7 +177,7 @@ def test_a_budget_is_kept_or_names_what_costs_most(pytester: pytest.Pytester) ->
         def test_it(assert_macs):
             assert 72 == assert_macs(torch.nn.Linear(8, 9), torch.rand(8), at_most=72)
     """)
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
 
 
 def test_the_plugin_is_registered() -> None:

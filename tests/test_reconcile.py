@@ -19,7 +19,7 @@ from sample_run import calls
 
 import flopledger.reports.documents.run
 from flopledger.counters.condition import has
-from flopledger.counters.convention import Convention, Rule, rule
+from flopledger.counters.convention import Convention, Deviation, Rule, rule
 from flopledger.counters.formula import Formula, Monomial, quantity
 from flopledger.counters.tally import ADDITIONS, Aside, Part, Tally, lost
 from flopledger.reference_model.ledger import Call, Entry, Ledger
@@ -277,6 +277,16 @@ def test_a_lie_at_one_site_is_named_with_its_size() -> None:
     conv = next(line for line in found.lines if line.op == "conv")
     assert (conv.failing, conv.verified_sites, conv.sites) == (["b"], 1, 2)
     assert (conv.left, conv.right, conv.difference) == (300, 300, 0)
+
+
+def test_a_known_deviation_says_why_and_excuses_nothing() -> None:
+    """The reader sees that it is known; the sum must not."""
+    known = (Deviation(has("macs"), "it throws dice", "lib.py:9"), Deviation(None, "it dreams", "lib.py:8"))
+    side = told([TRUE[0], Part("b", None, 207), Part("nowhere", None, 1)], replace(MACS, deviations=known))
+    assert [("b", "it throws dice", 7), ("nowhere", "it dreams", 1)] == [
+        (f.site, f.known, f.unexplained) for f in side.failures
+    ]
+    assert [""] == [f.known for f in told([*TRUE, Part("c", None, 1)], replace(MACS, deviations=known)).failures]
 
 
 def test_two_lies_that_cancel_are_both_named() -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from flopledger.counters import registry
-from flopledger.reference_model import subject
-from flopledger.reference_model.subject import Input, Spec, SpecError, nearest, resolve, split
+from flopledger.reference_model.names import SpecError, nearest
+from flopledger.reference_model.subject import Input, Spec, split
 
 DTYPES = [
     "float32",
@@ -256,21 +256,6 @@ def test_build_is_seeded() -> None:
     first, second = (Spec.parse("mobilenet_v2?width_mult=0.1").build("cpu")[0].state_dict() for _ in range(2))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_torchvisions_names_are_read_without_importing_it() -> None:
-    """A hint about a typing error took two seconds, and left torch's folder in TMPDIR."""
-    from torchvision import models
-
-    assert sorted(models.list_models()) == subject._torchvision_names()
-
-
-def test_torchvision_models_come_without_downloads() -> None:
-    """A count must not fetch weights: nothing of a count depends on them."""
-    model, (x,) = Spec.parse("torchvision:resnet18?num_classes=5", ["1x3x64x64"]).build("meta")
-    assert tuple(model(x).shape) == (1, 5)
-    factory, _ = resolve("torchvision:fcn_resnet50")
-    assert factory.keywords == {"weights": None, "weights_backbone": None}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

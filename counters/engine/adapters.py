@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from flopledger.counters import registry
-from flopledger.counters.convention import UNKNOWN, Convention, Rule
+from flopledger.counters.convention import UNKNOWN, Convention, Deviation, Rule
 from flopledger.counters.engine import sources
 from flopledger.counters.engine.supervisor import apart
 from flopledger.counters.formula import OWN, known_elsewhere, meaning
@@ -151,7 +151,7 @@ def overwritten(adapter: About) -> str | None:
 
 
 class Stated(msgspec.Struct, frozen=True):
-    """A convention on its way here: rules as JSON, the quantities of its own that they name, and its charges.
+    """A convention on its way here: rules and deviations as JSON, the quantities of its own, and its charges.
 
     A charge is the index of a rule (-1 where none speaks) and an amount as text, None where it has no value.
     """
@@ -159,6 +159,7 @@ class Stated(msgspec.Struct, frozen=True):
     rules: msgspec.Raw
     own: dict[str, str]
     charged: list[tuple[int, str | None]]
+    deviations: tuple[Deviation, ...] = ()
 
 
 class Elsewhere(Convention, frozen=True):
@@ -189,7 +190,7 @@ def claimed(name: str, version: str | None, ledger: Ledger | None = None) -> Con
             raise ValueError("its charges are not of its rules")
     except ValueError as error:
         raise UnknownCounter(f"counter {name!r} cannot state its convention: {error}") from None
-    return Elsewhere(name, rules, charged)
+    return Elsewhere(name, rules, stated.deviations, charged)
 
 
 def _stated(name: str, version: str | None, ledger: Ledger | None) -> Stated:
@@ -200,4 +201,5 @@ def _stated(name: str, version: str | None, ledger: Ledger | None) -> Stated:
         rules=msgspec.Raw(msgspec.json.encode(convention.rules, enc_hook=str)),
         own={quantity: meaning(quantity) for quantity in OWN},
         charged=[(order.get(id(rule), -1), None if n is None else str(n)) for rule, n in charges],
+        deviations=convention.deviations,
     )

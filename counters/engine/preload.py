@@ -1,8 +1,6 @@
 """What the fork server has done before the first job: torch imported, and its meta kernels too.
 
-The first normalisation on the meta device makes torch import some nine hundred modules of its own
-(its Python decompositions, and torch._dynamo with them), 1.4 s that every job would otherwise pay
-again. No counter library is touched.
+So no job pays for them again. No counter library is touched.
 """
 
 from __future__ import annotations
@@ -12,24 +10,9 @@ import contextlib
 import gc
 import os
 import sys
-import warnings
 
 gc.disable()  # it would look through all that is imported again and again: a fifth of the time
 PATH = [entry for entry in sys.path if entry]  # as Python made it: nothing of a caller's, or of a job's
-
-
-def _once_through() -> None:
-    import torch
-
-    from flopledger.counters.engine import worker  # noqa: F401  (forked jobs find them loaded)
-    from flopledger.reference_model import mobilenet_v2, tracing  # noqa: F401
-
-    with warnings.catch_warnings(), torch.device("meta"), torch.no_grad():
-        warnings.simplefilter("ignore")
-        x = torch.zeros(1, 2, 4, 4)
-        x = torch.nn.functional.conv2d(x, torch.zeros(2, 2, 1, 1))
-        x = torch.nn.functional.batch_norm(x, torch.zeros(2), torch.zeros(2))
-        torch.nn.functional.linear(x, torch.zeros(4, 4), torch.zeros(4))
 
 
 def _let_go_of_the_terminal() -> None:
@@ -43,8 +26,15 @@ def _let_go_of_the_terminal() -> None:
     atexit.register(os._exit, 0)
 
 
+def _all() -> None:
+    from flopledger.counters.engine import kernels, worker  # noqa: F401  (forked jobs find them loaded)
+    from flopledger.reference_model import mobilenet_v2, running  # noqa: F401
+
+    kernels.load()
+
+
 with contextlib.suppress(Exception):  # of a torch that cannot be imported every job says why
-    _once_through()
+    _all()
 gc.freeze()  # nor shall jobs look through what they share
 gc.enable()
 if os.environ.get("FLOPLEDGER_FORKS_FOR") == str(os.getppid()):  # we are that server, and nobody's import

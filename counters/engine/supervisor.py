@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from flopledger.counters.engine import overlays, worker
+from flopledger.counters.engine import kernels, overlays, worker
 from flopledger.counters.engine.guard import end_below
 from flopledger.counters.engine.job import LONGEST, TIMEOUT, Answer, Job, Live
 
@@ -132,6 +132,7 @@ def _started(job: Job, paper: Any, folder: Path, threads: int, live: Live | None
     arguments = (msgspec.json.encode(job), sheet, threads, environment, live)
     process = context.Process(target=worker.work, args=arguments, daemon=False)
     if live:
+        kernels.load()
         process.start()
         return process
     warm()

@@ -26,9 +26,10 @@ from flopledger.counters.engine import overlays, sources
 from flopledger.counters.engine.guard import guarded
 from flopledger.counters.engine.job import LEDGER, Answer, Job, Live
 from flopledger.counters.tally import Count, Unsupported, checked, exact
-from flopledger.reference_model import subject
+from flopledger.reference_model import subject, zoo
 from flopledger.reference_model.ledger import Ledger
-from flopledger.reference_model.subject import Spec, SpecError
+from flopledger.reference_model.names import SpecError
+from flopledger.reference_model.subject import Spec
 
 _MOST_WRITTEN = 1 << 28  # bytes a job may write to one file
 
@@ -283,11 +284,11 @@ def _opened() -> Iterator[set[str]]:
 def _sources(job: Job, opened: set[str]) -> list[str]:
     """The files that a model of somebody's own was made from, less those of packages whose versions tell.
 
-    Nothing for our own model and torchvision's: versions tell all of them. What the counter brought along has
+    Nothing for our own model and those of zoos: versions tell all of them. What the counter brought along has
     digests of its own.
     """
     source, _, _ = subject.split(job.spec.model)
-    if source in ("", "torchvision"):
+    if source in ("", *zoo.ZOOS):
         return []
     package = "" if source.endswith(".py") else source.partition(".")[0]
     itself = Path(source).resolve()

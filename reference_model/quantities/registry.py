@@ -24,6 +24,7 @@ Pricer = Callable[..., Priced]
 GROUP = "flopledger.quantities"
 ATEN: dict[str, Pricer] = {}  # "aten.convolution" → pricer(*args, out=…, **kwargs)
 FUNCTIONS: dict[str, Pricer] = {}  # "torch.nn.functional.linear" → the same
+GRADIENTS: dict[str, Pricer] = {}  # torch functions whose backward is priced as a whole → the same
 
 
 def aten(*names: str) -> Callable[[Pricer], Pricer]:
@@ -41,6 +42,24 @@ def function(*names: str) -> Callable[[Pricer], Pricer]:
 
     def register(pricer: Pricer) -> Pricer:
         FUNCTIONS.update(dict.fromkeys(names, pricer))
+        return pricer
+
+    return register
+
+
+def pricer_of(operator: str) -> Pricer | None:
+    """What prices an operator (`aten.addmm_`, by packet); one in place or with its effects put out costs the same."""
+    return ATEN.get(operator) or ATEN.get(operator.removesuffix("_").removesuffix("_functional"))
+
+
+def gradient(*names: str) -> Callable[[Pricer], Pricer]:
+    """Register what the backward of a torch function costs as a whole, however the kernels of a device split it up.
+
+    The pricer gets the arguments and the output of the forward; which of its tensors need a gradient it sees by these.
+    """
+
+    def register(pricer: Pricer) -> Pricer:
+        GRADIENTS.update(dict.fromkeys(names, pricer))
         return pricer
 
     return register

@@ -20,6 +20,7 @@ from flopledger.counters.formula import Case, Formula
 from flopledger.counters.tally import Aside, Granularity, Natural, Part, Status, Tally, believed
 from flopledger.reference_model import subject
 from flopledger.reference_model.ledger import MEANING, Entry, Ledger
+from flopledger.reference_model.names import SpecError
 from flopledger.reports.align import Claim, Failure, align, compared, halved, in_order, rows_at, told
 from flopledger.reports.documents.reading import (
     FORMAT,
@@ -315,7 +316,7 @@ def check_model(model: Model) -> None:
     for text in model.inputs:
         try:
             subject.Input.parse(text)
-        except subject.SpecError as error:
+        except SpecError as error:
             raise RunError(f"its input {error}") from None
 
 

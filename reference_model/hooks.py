@@ -1,0 +1,98 @@
+"""What a hook on a module sees: its class and parameters, and the shapes that go in and come out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flopledger.reference_model.ledger import Module, Seen
+from flopledger.reference_model.quantities.registry import first_tensor
+
+Shape = tuple[int, ...]
+
+
+class Hooked:
+    """Notes the calls of a model's modules; what it knows of a module is the same however often that runs."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.seen: dict[str, Counter[tuple[tuple[Shape | None, ...], Shape | None]]] = {}
+
+    def note(self, site: str, args: Sequence[Any], output: Any) -> None:
+        """One call of the module at `site`."""
+        with torch._C.DisableTorchFunction():
+            into = tuple(_shape(value) if isinstance(value, Tensor) else None for value in args)
+            self.seen.setdefault(site, Counter())[into, _shape(first_tensor(output))] += 1
+
+    def modules(self) -> dict[str, Module]:
+        """Those that ran, in the order in which each first came to its end."""
+        paths = _paths(self.model)
+        found = dict(self.model.named_modules())
+        return {site: _module(found[site], paths[found[site]], seen) for site, seen in self.seen.items()}
+
+
+def _shape(tensor: Tensor | None) -> Shape | None:
+    try:
+        return None if tensor is None else tuple(int(side) for side in tensor.shape)
+    except (RuntimeError, TypeError, AttributeError):  # a side that is no number: of a nested tensor
+        return None
+
+
+def _module(module: nn.Module, paths: int, seen: Counter[Any]) -> Module:
+    own = dict(module.named_parameters(recurse=False))
+    ours = base_name(module) or in_torch_nn(type(module))
+    return Module(
+        kind=class_name(module),
+        paths=paths,
+        parameters={name: list(shape) for name, p in own.items() if (shape := _shape(p)) is not None},
+        frozen=[name for name, parameter in own.items() if not parameter.requires_grad],
+        settings={
+            name: value
+            for name, value in vars(module).items()
+            if ours and name[0] != "_" and type(value) in (bool, int, float, str)
+        },
+        seen=[
+            Seen([None if shape is None else list(shape) for shape in into], None if out is None else list(out), times)
+            for (into, out), times in seen.items()
+        ],
+    )
+
+
+def _paths(model: nn.Module) -> dict[nn.Module, int]:
+    """By how many ways the root leads to each module, one for each parent's child however many names it has there."""
+    order: dict[nn.Module, None] = {}
+
+    def visit(module: nn.Module) -> None:
+        if module not in order:
+            for child in module.children():
+                visit(child)
+            order[module] = None  # after all that is below it
+
+    visit(model)
+    paths = dict.fromkeys(order, 0) | {model: 1}
+    for module in reversed(order):
+        for child in module.children():
+            paths[child] += paths[module]
+    return paths
+
+
+def class_name(module: nn.Module) -> str:
+    """`Conv2d` for torch.nn's own classes, the dotted path for all others."""
+    kind = type(module)
+    return kind.__qualname__ if in_torch_nn(kind) else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def base_name(module: nn.Module) -> str:
+    """`Conv2d` for a class of another package that derives from it, "" for torch.nn's own and for plain modules."""
+    kinds = type(module).__mro__
+    nearest = next(kind for kind in kinds if in_torch_nn(kind))
+    return "" if nearest in (kinds[0], nn.Module) else nearest.__qualname__
+
+
+def in_torch_nn(kind: type) -> bool:
+    """Whether a class is one of torch.nn's own."""
+    return kind.__module__.startswith("torch.nn.modules.")

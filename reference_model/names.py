@@ -1,0 +1,25 @@
+"""What people type that stands for nothing, and the nearest names that would stand for something."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SpecError(ValueError):
+    """A spec or shape that stands for nothing; the message is one line that says what would."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean a, b?` with the nearest known names, or "" when nothing is near."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"; did you mean {', '.join(close)}?" if close else ""
+
+
+def said(error: BaseException) -> str:
+    """An error in one line, with its type; some cannot even say what they are."""
+    try:
+        text = str(error).strip().splitlines()
+    except BaseException:
+        text = []
+    return f"{type(error).__name__}: {text[0] if text else ''}"

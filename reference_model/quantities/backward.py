@@ -1,0 +1,144 @@
+"""What the gradient of a product costs: again products, one for each gradient that is needed.
+
+What is of elements alone (norms, pools, activations, look-ups) is of the same kind in both directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from torch import Tensor
+
+from flopledger.reference_model.quantities.registry import Priced, aten, gradient, parameters_of
+
+
+@aten("convolution_backward", "convolution_backward_overrideable")
+def convolution(
+    grad_output: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    bias_sizes: Sequence[int] | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+    output_mask: Sequence[bool],
+    *_: Any,
+    out: Any,
+    **__: Any,
+) -> Priced:
+    """Every product `x·w` of the forward is one `g·w` for the input's gradient and one `g·x` for the weight's.
+
+    So each of the two costs what the forward costs, with groups as there: the pairs of input and weight that never
+    met have no gradient. The bias's is a sum of `g`. `output_mask` says which are needed: input, weight, bias.
+    """
+    spatial = weight.dim() - 2
+    inner = input if transposed else grad_output
+    each = prod(inner.shape[: inner.dim() - spatial - 1]) * prod(inner.shape[inner.dim() - spatial :]) * weight.numel()
+    of_input, of_weight, of_bias = output_mask
+    return ("conv_transpose" if transposed else "conv"), {
+        "macs": each * (of_input + of_weight),
+        "weight_gradient_macs": each * of_weight,
+        "inputs": grad_output.numel(),
+        "outputs": input.numel() * of_input,
+        "bias_adds": grad_output.numel() * of_bias,
+        **parameters_of(grad_output, weight, None),
+    }
+
+
+@aten("_deform_conv2d_backward", "torchvision._deform_conv2d_backward")
+def deformable(grad: Tensor, input: Tensor, weight: Tensor, *_: Any, out: Any, **__: Any) -> Priced:
+    """torchvision's kernel: `Wᵀ·g` for the sampled input, and `g·x` for the weight, both whatever is needed."""
+    each = grad.numel() * prod(weight.shape[1:])
+    return "conv", {"macs": 2 * each, "weight_gradient_macs": each, "inputs": grad.numel(), "outputs": input.numel()}
+
+
+@aten("linear_backward", "mkldnn_linear_backward")
+def linear(input: Tensor, grad_output: Tensor, weight: Tensor, output_mask: Sequence[bool], *, out: Any) -> Priced:
+    """`g·W` for the input and `gᵀ·x` for the weight: each as the forward, one MAC per output and input feature."""
+    each = grad_output.numel() * weight.shape[-1]
+    of_input, of_weight, of_bias = output_mask
+    return "linear", {
+        "macs": each * (of_input + of_weight),
+        "inputs": grad_output.numel(),
+        "outputs": input.numel() * of_input,
+        "bias_adds": grad_output.numel() * of_bias,
+    }
+
+
+@aten("matmul_backward")
+def matmul(grad: Tensor, self: Tensor, other: Tensor, mask: Sequence[bool], *, out: Any) -> Priced:
+    """`g·bᵀ` and `aᵀ·g`: each as the forward, the inner length per element of `g`."""
+    each = grad.numel() * self.shape[-1]
+    return "matmul", {"macs": each * sum(mask), "inputs": grad.numel(), "outputs": self.numel() * mask[0]}
+
+
+def _attention(scores: int, width: int, values: int, q: bool, k: bool, v: bool, mask: bool = False) -> dict[str, int]:
+    """`dV = Pᵀ·g` and `dP = g·Vᵀ`, scores·values each; `dQ = dS·K` and `dK = dSᵀ·Q`, scores·width each.
+
+    Twice the forward, where all are needed. A kernel that keeps no scores computes `Q·Kᵀ` again (T. Dao et al.,
+    FlashAttention, 2022, algorithm 4): `recomputed_macs`. dS is of elements.
+    """
+    return {
+        "macs": scores * (values * (v + (q or k or mask)) + width * (q + k)),
+        "recomputed_macs": scores * width,
+        "scores": scores,
+    }
+
+
+@gradient("torch.nn.functional.scaled_dot_product_attention")
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    *_: Any,
+    out: Tensor,
+    **__: Any,
+) -> Priced:
+    """The gradients that are needed, whichever kernel a device has; the plain one alone keeps its scores."""
+    scores = prod(query.shape[:-1]) * key.shape[-2]
+    masked = attn_mask is not None and attn_mask.requires_grad
+    needed = query.requires_grad, key.requires_grad, value.requires_grad, masked
+    counts = _attention(scores, query.shape[-1], value.shape[-1], *needed)
+    return "attention", {**counts, "inputs": out.numel(), "outputs": query.numel()}
+
+
+@aten(
+    "_scaled_dot_product_flash_attention_backward",
+    "_scaled_dot_product_flash_attention_for_cpu_backward",
+    "_scaled_dot_product_efficient_attention_backward",
+    "_scaled_dot_product_cudnn_attention_backward",
+    "_scaled_dot_product_fused_attention_overrideable_backward",
+    "_cudnn_attention_backward",
+)
+def fused_attention(
+    grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, out: Any, **__: Any
+) -> Priced:
+    """A kernel by itself, …×heads×length×width; it has all three gradients, needed or not."""
+    scores = prod(query.shape[:-1]) * key.shape[-2]
+    counts = _attention(scores, query.shape[-1], value.shape[-1], True, True, True)
+    return "attention", {**counts, "inputs": grad_out.numel(), "outputs": query.numel()}
+
+
+@aten("mkldnn_rnn_layer_backward")
+def recurrent_layer(input: Tensor, weight1: Tensor, weight2: Tensor, *_: Any, out: Any, **__: Any) -> Priced:
+    """One layer in one direction by oneDNN: for each matrix its gradient and that of what it met, all steps."""
+    steps = input.numel() // max(1, input.shape[-1])
+    return "recurrent", {"macs": 2 * steps * (weight1.numel() + weight2.numel()), "steps": steps}
+
+
+@aten("_embedding_bag_per_sample_weights_backward")
+def sample_weights(grad: Tensor, weight: Tensor, indices: Tensor, *_: Any, out: Tensor, **__: Any) -> Priced:
+    """The gradient of each sample's weight is its row of the table times that of its bag: one MAC per element."""
+    return "embedding", {"macs": indices.numel() * weight.shape[-1], "inputs": grad.numel(), "outputs": out.numel()}
+
+
+@aten("_cdist_backward")
+def distances(grad: Tensor, x1: Tensor, x2: Tensor, *_: Any, out: Tensor, **__: Any) -> Priced:
+    """For one of the two sets: each pair's difference, weighted by the gradient of its distance and added up."""
+    return "matmul", {"macs": grad.numel() * x1.shape[-1], "inputs": grad.numel(), "outputs": out.numel()}

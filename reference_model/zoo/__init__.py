@@ -1,0 +1,74 @@
+"""Models by name, from installed libraries, with random weights: which there are, how one is made, what it takes.
+
+torchvision:resnet50                         any of torchvision's, also detection, video and optical flow
+timm:vit_tiny_patch16_224                    any of timm's
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from flopledger.reference_model.names import SpecError, said
+from flopledger.reference_model.zoo import timm, torchvision
+from flopledger.reference_model.zoo.defaults import Defaults
+from flopledger.reference_model.zoo.offline import nothing_downloaded
+
+
+class Zoo(Protocol):
+    """What the file of a zoo has."""
+
+    def names(self) -> list[str]:
+        """The names of its models, without importing the library; [] where it is not installed."""
+
+    def factory(self, name: str, options: dict[str, Any]) -> Callable[[], Any]:
+        """What makes the model. Raises SpecError, with the nearest names."""
+
+    def default_inputs(self, name: str, options: dict[str, Any]) -> Defaults | None:
+        """The inputs that the library's own metadata name; None where they name none. Raises SpecError."""
+
+
+ZOOS: dict[str, Zoo] = {"torchvision": torchvision, "timm": timm}
+
+
+def names(source: str) -> list[str]:
+    """The models of a zoo, for whoever completes or corrects a name; nothing is imported. [] if it is not installed."""
+    return ZOOS[source].names()
+
+
+def factory(source: str, name: str, options: dict[str, Any]) -> Callable[[], Any]:
+    """A function without arguments that makes the model, with random weights; nothing is downloaded.
+
+    Raises:
+        SpecError: the library is not installed, or has no such model; or `options` ask for weights.
+    """
+    make = _of(source).factory(name, options)
+
+    def offline() -> Any:
+        with nothing_downloaded():
+            return make()
+
+    return offline
+
+
+def default_inputs(source: str, name: str, options: dict[str, Any]) -> Defaults | None:
+    """The inputs that the model's own metadata name, and what says so; None where nothing names one.
+
+    Raises:
+        SpecError: as `factory`, or the model cannot be made with these options.
+    """
+    zoo = _of(source)
+    try:
+        with nothing_downloaded():
+            return zoo.default_inputs(name, options)
+    except SpecError:
+        raise
+    except Exception as error:
+        raise SpecError(f"model '{source}:{name}' could not be built: {said(error)}") from error
+
+
+def _of(source: str) -> Zoo:
+    if importlib.util.find_spec(source) is None:
+        raise SpecError(f"{source} is not installed; pip install 'flopledger[zoo]' brings it")
+    return ZOOS[source]
