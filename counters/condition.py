@@ -278,6 +278,11 @@ def lacks(quantity: str) -> Condition:
     return Not(Has(quantity))
 
 
+def in_phase(phase: str) -> Condition:
+    """Of the "forward" or the "backward" pass."""
+    return Phase(phase)
+
+
 def both(*conditions: Condition) -> Condition:
     """Where every one of `conditions` holds."""
     return AllOf(conditions)

@@ -18,6 +18,7 @@ from packaging.version import InvalidVersion, Version
 from flopledger.counters.convention import Convention
 from flopledger.counters.tally import Count
 from flopledger.reference_model import subject
+from flopledger.reference_model.ledger import Mode
 from flopledger.reference_model.names import SpecError
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ class Counter(Protocol):
 
     `distribution` is the name on the package index, `unit` "MAC" or "FLOP" (what one unit of the
     total stands for in a contraction), `device` the device on which the library's answer is its
-    answer: "meta" where shapes alone decide, "cpu" where they do not.
+    answer: "meta" where shapes alone decide, "cpu" where they do not. It may also have `modes`, the ways of running
+    a model that it can count: by default `("eval", "train")`, a forward as the model is. Where "step" is one of
+    them, `model(*inputs)` is a forward and its backward.
     """
 
     distribution: ClassVar[str]
@@ -51,7 +54,7 @@ class Counter(Protocol):
     about: ClassVar[str]
 
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
-        """Run the library, in a process of its own, on a model in eval mode.
+        """Run the library, in a process of its own, on a model in the mode that is asked for.
 
         Raises:
             Unsupported: the library says that it cannot.
@@ -110,6 +113,11 @@ def names() -> list[str]:
 def is_here(adapter: Named) -> bool:
     """Whether a counter can run without an overlay: its distribution is installed, or it has none."""
     return not adapter.distribution or version_of(adapter.distribution) is not None
+
+
+def modes(adapter: Counter) -> tuple[Mode, ...]:
+    """The ways of running a model that an adapter counts."""
+    return tuple(getattr(adapter, "modes", ("eval", "train")))
 
 
 def stands_in_for(adapter: Named) -> str:

@@ -10,14 +10,15 @@ import dataclasses
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
-from typing import Any
+from functools import update_wrapper, wraps
+from typing import Any, Generic, TypeVar
 from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint
 
+_running = False
 _OF_NOBODY = 2**63  # nodes that gather the gradient of a leaf are all numbered beyond this
 
 
@@ -37,16 +38,19 @@ class Origin:
     written: bool = False
 
 
-class Graph:
-    """The origins of autograd nodes, by the numbers of the nodes. Numbers are one thread's."""
+T = TypeVar("T")
 
-    def __init__(self) -> None:
+
+class Graph(Generic[T]):
+    """Where autograd nodes come from, by the numbers of the nodes. Numbers are one thread's."""
+
+    def __init__(self, nowhere: T) -> None:
         self.starts: list[int] = []
-        self.origins: list[Origin] = []
+        self.origins: list[T] = []
         self.next = _number()
-        self.last = Origin("", "unpriced", ())
+        self.last = nowhere
 
-    def grew(self, origin: Origin) -> None:
+    def grew(self, origin: T) -> None:
         """Nodes that were made since the last time belong to `origin`."""
         self.last = origin
         now = _number()
@@ -55,7 +59,7 @@ class Graph:
             self.origins.append(origin)
             self.next = now
 
-    def running(self) -> Origin:
+    def running(self) -> T:
         """The origin of the node that runs; of the one before it, where a node is nobody's."""
         node = torch._C._current_autograd_node()
         number = _OF_NOBODY if node is None else node._sequence_nr()
@@ -71,8 +75,8 @@ def _number() -> int:
 
 
 def in_backward() -> bool:
-    """Whether a node of the graph runs."""
-    return torch._C._current_autograd_node() is not None
+    """Whether a node of the graph runs, in the backward of a step: a forward may have one of its own."""
+    return _running and torch._C._current_autograd_node() is not None
 
 
 def run_backward(output: Any) -> bool:
@@ -83,10 +87,29 @@ def run_backward(output: Any) -> bool:
     not the model's, and does not run. False where nothing needs a gradient.
     """
     loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    global _running
     found = [leaf for leaf in leaves(loss if isinstance(loss, Tensor) else output) if leaf.requires_grad]
-    if found:
-        torch.autograd.backward(found, [torch.ones_like(leaf) for leaf in found])
+    gradients = [torch.ones_like(leaf) for leaf in found]
+    _running = True
+    try:
+        if found:
+            torch.autograd.backward(found, gradients)
+    finally:
+        _running = False
     return bool(found)
+
+
+class Step:
+    """A model's `forward` with its backward; an object, so that a copied model has its own."""
+
+    def __init__(self, forward: Callable[..., Any]):
+        self.genuine = forward
+        update_wrapper(self, forward)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        output = self.genuine(*args, **kwargs)
+        run_backward(output)
+        return output
 
 
 def leaves(value: Any) -> list[Tensor]:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 Phase = Literal["forward", "backward"]
 Mode = Literal["eval", "train", "step"]
+MODES: dict[Mode, str] = {
+    "eval": "a forward in eval mode",
+    "train": "a forward in train mode",
+    "step": "a forward in train mode and its backward",
+}
 
 # The kinds of operation. A package with operators of its own adds its kinds (`name_op`).
 OPS = {

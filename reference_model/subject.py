@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from flopledger.reference_model import zoo
+from flopledger.reference_model.ledger import Mode
 from flopledger.reference_model.names import SpecError, nearest, said
 
 if TYPE_CHECKING:
@@ -89,18 +90,19 @@ class Input(msgspec.Struct, frozen=True):
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """A model and its inputs, by name; `build()` makes the real thing."""
+    """A model and its inputs, by name, and how it is to be run; `build()` makes the real thing, in eval mode."""
 
     model: str = DEFAULT_MODEL
     inputs: tuple[Input, ...] = (Input((1, 3, 416, 416)),)
+    mode: Mode = "eval"
 
     @classmethod
-    def parse(cls, model: str = DEFAULT_MODEL, inputs: list[str] | None = None) -> Spec:
+    def parse(cls, model: str = DEFAULT_MODEL, inputs: list[str] | None = None, mode: Mode = "eval") -> Spec:
         """Check what can be checked without torch. Raises SpecError."""
         if not model.isascii() and model.encode("utf-8", "replace").decode() != model:
             raise SpecError(f"{model!r} is not text")
         split(model)
-        return cls(model, tuple(Input.parse(text) for text in inputs or [DEFAULT_INPUT]))
+        return cls(model, tuple(Input.parse(text) for text in inputs or [DEFAULT_INPUT]), mode)
 
     def build(self, device: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
         """The module in eval mode and its inputs, on `device` ("meta" allocates nothing).

@@ -105,7 +105,7 @@ class Recorder:
         self.over = False
         self.rows: Rows = {}
         self.hooked = Hooked(model)
-        self.graph = Graph() if step else None
+        self.graph = Graph(Origin("", "unpriced", ())) if step else None
         self.phase: Phase = "forward"
         self.recomputing = False
         self.notes: list[str] = []
@@ -330,7 +330,7 @@ class Recorder:
         if origin.whole and op != "add":
             if not origin.written:
                 origin.written = True
-                (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}_backward"
+                (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}"
                 self._write(origin.site, origin.op, name, origin.apis, quantities, facts)
             return
         own = op in _BESIDE or origin.op in _BESIDE - {"add"} or (quantities.get("macs") and not origin.macs)

@@ -14,7 +14,7 @@ from flopledger.counters.convention import Convention
 from flopledger.counters.engine import adapters, plan, sources
 from flopledger.counters.engine.job import TIMEOUT, Live
 from flopledger.counters.tally import Tally
-from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.ledger import MODES, Ledger, Mode
 from flopledger.reference_model.subject import Spec
 from flopledger.reports.documents import run as documents
 from flopledger.reports.documents.run import Run
@@ -30,6 +30,7 @@ def compare(
     inputs: Any = None,
     *,
     counters: Sequence[str] | None = None,
+    mode: Mode | None = None,
     timeout: float = TIMEOUT,
     jobs: int | None = None,
     keep: bool = True,
@@ -43,28 +44,37 @@ def compare(
             like `"1x3x224x224"` or a list of them. Default for a spec: one image of 416 by 416.
         counters: names as `flopledger counters` lists them, `NAME==RELEASE` for a published release in an
             overlay of its own; default all.
+        mode: "eval" (the default), "train" (a forward with every module in train mode), or "step": that and the
+            backward of the `loss` that the model returns, or else of the sum of its outputs. Inputs need no
+            gradient unless they ask for it, nor do frozen parameters.
         timeout: seconds that each counter may take.
         jobs: how many run at once; default one per core.
         keep: false counts again, whatever is kept of earlier runs.
         on_done: called with a counter's name when it is through.
 
-    The forward pass is counted in eval mode. A live module is worked on in forked copies of this
-    process and comes back as it was: state, hooks, flags and identity.
+    A live module is worked on in forked copies of this process and comes back as it was: state, hooks, flags and
+    identity. One that comes in train mode is counted in eval mode all the same where no `mode` is given, and the
+    ledger's notes say so.
 
     Raises:
-        ValueError: an unknown counter or model, a release or shape that is none, inputs that the model rejects.
+        ValueError: an unknown counter, model or mode, a release or shape that is none, inputs that the model rejects.
     """
     names = plan.distinct(counters) if counters is not None else adapters.usual()
-    live = None
+    if mode not in (None, *MODES):
+        raise ValueError(f"no mode {mode!r}; there is {', '.join(MODES)}")
+    live, notes = None, []
     if isinstance(model, str):
-        spec = Spec.parse(model, [inputs] if isinstance(inputs, str) else inputs)
+        spec = Spec.parse(model, [inputs] if isinstance(inputs, str) else inputs, mode or "eval")
     else:
         if inputs is None:
             raise ValueError("a live model needs inputs: a tensor or a tuple of arguments")
         arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
         live = _on_cpu(Live(model, arguments, type(model).__name__))
-        spec = Spec(model=live.label, inputs=())
+        spec = Spec(model=live.label, inputs=(), mode=mode or "eval")
+        if mode is None and any(module.training for module in model.modules()):
+            notes.append('counted in eval mode; it was given in train mode, which mode="train" would count')
     ledger, tallies = plan.count_all(names, spec, live=live, timeout=timeout, workers=jobs, keep=keep, on_done=on_done)
+    ledger = replace(ledger, notes=[*notes, *ledger.notes])
     return Report(
         documents.assemble(
             flopledger=registry.version_of("flopledger") or "unknown",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from packaging.version import Version
 
+from flopledger.reference_model.ledger import MODES
 from flopledger.reports.documents.run import ConventionLine
 from flopledger.reports.documents.snapshot import Pinned, Snapshot
 
@@ -81,7 +82,7 @@ def newest(listing: Listing, version: str | None) -> Release | None:
 def drift(before: Snapshot, after: Snapshot) -> Drift:
     """What has moved from one to the other, counter by counter."""
     notes = []
-    alike = (before.model.spec, before.model.inputs) == (after.model.spec, after.model.inputs)
+    alike = _what(before) == _what(after)
     ours = bool(before.source and after.source and before.source != after.source and before.ledger != after.ledger)
     if not alike:
         notes.append(f"the baseline is of {_what(before)}, this is {_what(after)}")
@@ -106,7 +107,8 @@ def drift(before: Snapshot, after: Snapshot) -> Drift:
 
 
 def _what(found: Snapshot) -> str:
-    return f"{found.model.spec} at {', '.join(found.model.inputs)}"
+    mode = "" if found.model.mode == "eval" else f", {MODES[found.model.mode]}"
+    return f"{found.model.spec} at {', '.join(found.model.inputs)}{mode}"
 
 
 def _quantities(before: Snapshot, after: Snapshot) -> str:

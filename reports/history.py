@@ -166,7 +166,9 @@ def told(
         flopledger=registry.version_of("flopledger") or "unknown",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=environment(),
-        model=Model(spec=spec.model, inputs=ledger.inputs, params=ledger.params, device=ledger.device),
+        model=Model(
+            spec=spec.model, inputs=ledger.inputs, params=ledger.params, device=ledger.device, mode=ledger.mode
+        ),
         counter=counter,
         distribution=adapter.distribution,
         unit=adapter.unit,

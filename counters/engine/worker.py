@@ -27,7 +27,7 @@ from flopledger.counters.engine.guard import guarded
 from flopledger.counters.engine.job import LEDGER, Answer, Job, Live
 from flopledger.counters.tally import Count, Unsupported, checked, exact
 from flopledger.reference_model import subject, zoo
-from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.names import SpecError
 from flopledger.reference_model.subject import Spec
 
@@ -140,13 +140,14 @@ def _perform(job: Job, live: Live | None) -> Answer:
     if job.counter == LEDGER:
         return Answer(status="counted", ledger=_traced(job, live), seconds=time.perf_counter() - start)
     adapter = registry.get(job.counter)
+    _check_mode(adapter, job.spec.mode)
     overlay = str(overlays.overlay(adapter.distribution, job.release)) if job.release else None
     if overlay:
         overlays.put_first(overlay)
     model, inputs = _made(job, live)
     _check_origin(adapter.distribution, overlay)
     try:
-        count = checked(_plain(adapter.count(model.eval(), inputs)))
+        count = checked(_plain(adapter.count(model.train(job.spec.mode != "eval"), inputs)))
     finally:  # a stranger's error would be put down to the library
         _check_origin(adapter.distribution, overlay)
     if overlay and not overlays.came_from(overlay):
@@ -157,6 +158,15 @@ def _perform(job: Job, live: Live | None) -> Answer:
         version=registry.version_of(adapter.distribution),
         seconds=time.perf_counter() - start,
     )
+
+
+def _check_mode(adapter: registry.Counter, mode: Mode) -> None:
+    """Raises Unsupported where a counter has no number for this way of running a model."""
+    if mode in registry.modes(adapter):
+        return
+    if mode == "step":
+        raise Unsupported("it counts a forward only; a step is a forward and its backward")
+    raise Unsupported("it puts a model in eval mode, so it does not count a forward in train mode")
 
 
 def _check_origin(distribution: str, overlay: str | None) -> None:
@@ -207,6 +217,15 @@ def _whole(value: Any) -> int:
 
 
 def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
+    model, inputs = _given(job, live)
+    if job.spec.mode == "step":
+        from flopledger.reference_model.backward import Step
+
+        model.forward = Step(model.forward)
+    return model, inputs
+
+
+def _given(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
     if live is None:
         if job.device != "meta":
             _check_memory(job.spec)
@@ -243,20 +262,21 @@ def _check_memory(spec: Spec) -> None:
 def _traced(job: Job, live: Live | None) -> Ledger:
     from flopledger.reference_model.running import ModelError, trace
 
+    mode = job.spec.mode
     if live is not None:
         model, inputs, label = live.model, live.inputs, live.label
     else:
         model, inputs = job.spec.build("meta")
         label = job.spec.model
     try:
-        return trace(model, inputs, name=label, device="meta" if live is None else None)
+        return trace(model, inputs, name=label, device="meta" if live is None else None, mode=mode)
     except ModelError as error:
         if live is not None:
             raise SpecError(f"the model rejects these inputs: {error}") from error
         reason = str(error)
     try:  # data-dependent, or really wrong: real tensors tell
         model, inputs = job.spec.build("cpu")
-        ledger = trace(model, inputs, name=label, device="cpu")
+        ledger = trace(model, inputs, name=label, device="cpu", mode=mode)
     except ModelError as error:
         shapes = ", ".join(map(str, job.spec.inputs))
         raise SpecError(f"model {label!r} rejects input {shapes}: {error}") from error

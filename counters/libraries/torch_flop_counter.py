@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flopledger.counters.condition import as_aten, negated
+from flopledger.counters.condition import as_aten, both, given, in_phase, negated
 from flopledger.counters.convention import Convention, rule
+from flopledger.counters.formula import Case, quantity
 from flopledger.counters.tally import Count, Part, exact
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class TorchFlopCounter:
     distribution = "torch"
     unit = "FLOP"
     device = "meta"
+    modes = ("eval", "train", "step")
     about = "formulas on dispatched operations; two FLOPs per MAC of convolutions and products"
 
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
@@ -32,13 +34,14 @@ class TorchFlopCounter:
         from flopledger.reference_model.sites import watched
 
         mode = FlopCounterMode(display=False)
-        whole, found = mode._count_flops, []
+        whole = mode._count_flops
+        found: list[Part] = []
 
         def placed(packet: Any, *args: Any) -> Any:
-            before = mode.flop_counts["Global"][packet]
+            before, site = mode.flop_counts["Global"][packet], sites.here
             out = whole(packet, *args)  # type: ignore[no-untyped-call]
             if change := exact(mode.flop_counts["Global"][packet] - before):
-                found.append(Part(sites.here, None, change))
+                found.append(Part(site, None, change))
             return out
 
         mode._count_flops = placed  # type: ignore[method-assign]
@@ -54,11 +57,34 @@ class TorchFlopCounter:
         return Convention("torch", RULES)
 
 
+@quantity
+def crossed_groups(case: Case) -> int:
+    """MACs of a convolution's weight gradient between groups that never meet"""
+    return (int(case.call.facts.get("groups", 1)) - 1) * case.call.quantities.get("weight_gradient_macs", 0)
+
+
+_SEEN = ("mm", "addmm", "bmm", "baddbmm", "_scaled_mm")
+_FUSED = ("_scaled_dot_product_flash_attention_backward", "_scaled_dot_product_efficient_attention_backward",
+          "_scaled_dot_product_cudnn_attention_backward", "_flash_attention_backward",
+          "_efficient_attention_backward")  # fmt: skip
+_BACKWARD = in_phase("backward")
+_NOT_SEEN = as_aten("mv", "dot", "vdot", "addmv", "addbmm")
+_PRODUCTS = "2·m·n·k for every product; fused kernels come apart into products on the meta device"
 RULES = (
+    rule("conv conv_transpose", "2·recomputed_macs", "run again by a checkpoint: as in the forward",
+         f"{SOURCE}:215 conv_flop_count", given("recomputed", True)),
+    rule("linear matmul attention recurrent", "2·recomputed_macs", "run again by a checkpoint: as in the forward",
+         f"{SOURCE}:160 mm_flop", both(given("recomputed", True), negated(_NOT_SEEN))),
+    rule("conv conv_transpose", "2·macs + 2·crossed_groups",
+         "as much as the forward for each gradient that is needed, but the weight's as if there were no groups",
+         f"{SOURCE}:265 conv_backward_flop", both(_BACKWARD, as_aten("convolution_backward"))),
+    rule("*", "2·macs + 2·recomputed_macs", "five products, the scores computed again among them",
+         f"{SOURCE}:593 sdpa_backward_flop_count", both(_BACKWARD, as_aten(*_FUSED))),
+    rule("*", "2·macs", _PRODUCTS, f"{SOURCE}:160 mm_flop",
+         both(_BACKWARD, as_aten(*_SEEN, "scaled_dot_product_attention"))),
+    rule("*", "0", "no formula is registered for this operation", f"{SOURCE}:822 flop_registry", _BACKWARD),
     rule("conv conv_transpose", "2·macs", "a multiplication and an addition per tap, bias left out",
          f"{SOURCE}:215 conv_flop_count"),
-    rule("linear matmul attention recurrent", "2·macs",
-         "2·m·n·k for every product; fused kernels come apart into products on the meta device",
-         f"{SOURCE}:160 mm_flop", negated(as_aten("mv", "dot", "vdot", "addmv", "addbmm"))),
+    rule("linear matmul attention recurrent", "2·macs", _PRODUCTS, f"{SOURCE}:160 mm_flop", negated(_NOT_SEEN)),
     rule("*", "0", "no formula is registered for this operation", f"{SOURCE}:822 flop_registry"),
 )  # fmt: skip

@@ -30,6 +30,7 @@ class UltralyticsThop:
     instead_of = "thop"
     unit = "MAC"
     device = "meta"  # its hooks read shapes only
+    modes = ("eval",)
     about = "thop's fork: subclasses of known module classes, attention, and products called as functions"
     shims = Thop.shims
 

@@ -27,17 +27,29 @@ def batch_norm(
     running_var: Tensor | None,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
+    training: bool = False,
     *_: Any,
     out: Tensor,
     **__: Any,
 ) -> Priced:
-    """Batch norm of N×C×…; weights and biases are C each, or 0 without affine."""
+    """Batch norm of N×C×…; weights and biases are C each, or 0 without affine.
+
+    Whether it is `training`, with the batch's own mean and variance, is a fact of the call.
+    """
     return _norm("batch_norm", input, out, weight, bias)
 
 
 @function("torch.batch_norm")
 def plain_batch_norm(
-    input: Tensor, weight: Tensor | None, bias: Tensor | None, *_: Any, out: Tensor, **__: Any
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool = False,
+    *_: Any,
+    out: Tensor,
+    **__: Any,
 ) -> Priced:
     """The same with its arguments in another order: input, weight, bias, running mean and variance."""
     return _norm("batch_norm", input, out, weight, bias)

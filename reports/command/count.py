@@ -10,7 +10,9 @@ from flopledger.reports.command.options import (
     Form,
     Inputs,
     Jobs,
+    Mode,
     ModelArgument,
+    ModeOption,
     NoCache,
     Quiet,
     Timeout,
@@ -28,6 +30,7 @@ def count(
     inputs: Inputs = None,
     counters: Counters = None,
     form: Form = Format.table,
+    mode: ModeOption = Mode.eval,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
@@ -38,7 +41,7 @@ def count(
     from flopledger.reports.pages import words
     from flopledger.reports.verdict import wrong
 
-    run = compared(model, inputs, counters, timeout, jobs, quiet, no_cache).run
+    run = compared(model, inputs, counters, timeout, jobs, quiet, no_cache, mode).run
     seen = {tally.name: coverage(tally, run.rows).total for tally in run.counted()}
     if form is Format.json:
         fields = ("counter", "release", "version", "status", "unit", "total", "params", "seconds", "reason")

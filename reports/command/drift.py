@@ -38,12 +38,13 @@ def drift(
         after = read_baseline(other)
     else:
         try:
-            Spec.parse(before.model.spec, before.model.inputs)
+            Spec.parse(before.model.spec, before.model.inputs, before.model.mode)
         except ValueError as error:  # a live model's snapshot, or a file that is not here
             fail(f"{baseline} cannot be counted again ({error}); name a second file to compare it with")
         check_trust(before, baseline, trust)
         names = [tally.name for tally in before.tallies]
-        after = pinned(compared(before.model.spec, before.model.inputs, names, timeout, jobs, quiet, no_cache).run)
+        subject = before.model
+        after = pinned(compared(subject.spec, subject.inputs, names, timeout, jobs, quiet, no_cache, subject.mode).run)
     found = compare_snapshots(before, after)
     show_drift(found, form)
     raise typer.Exit(int(wrong(found)))

@@ -10,7 +10,9 @@ from flopledger.reports.command.options import (
     Inputs,
     Jobs,
     Left,
+    Mode,
     ModelArgument,
+    ModeOption,
     NoCache,
     Quiet,
     Right,
@@ -31,6 +33,7 @@ def explain(
     model: ModelArgument = DEFAULT,
     inputs: Inputs = None,
     form: Form = Format.table,
+    mode: ModeOption = Mode.eval,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
@@ -49,7 +52,7 @@ def explain(
     if len(names) == 1:
         fail(f"{left} and {right} are one counter; name two")
     left, right = names
-    run = compared(model, inputs, [left, right], timeout, jobs, quiet, no_cache).run
+    run = compared(model, inputs, [left, right], timeout, jobs, quiet, no_cache, mode).run
     for name in (left, right):
         tally = run.tally(name)
         if tally.status != "counted":

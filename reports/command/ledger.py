@@ -8,7 +8,9 @@ from flopledger.reports.command.options import (
     DEFAULT,
     Form,
     Inputs,
+    Mode,
     ModelArgument,
+    ModeOption,
     NoCache,
     Quiet,
     Timeout,
@@ -24,6 +26,7 @@ def ledger(
     model: ModelArgument = DEFAULT,
     inputs: Inputs = None,
     form: Form = Format.table,
+    mode: ModeOption = Mode.eval,
     timeout: Timeout = 300.0,
     no_cache: NoCache = False,
     quiet: Quiet = False,
@@ -32,13 +35,14 @@ def ledger(
     from flopledger.reference_model.ledger import Ledger
     from flopledger.reports.pages import words
 
-    run = compared(model, inputs, [], timeout, None, quiet, no_cache).run
+    run = compared(model, inputs, [], timeout, None, quiet, no_cache, mode).run
     found = Ledger(
         model=run.model.spec,
         inputs=run.model.inputs,
         params=run.model.params,
         entries=run.ledger.entries,
         device=run.model.device,
+        mode=run.model.mode,
         notes=run.ledger.notes,
     )
     if form is Format.json:

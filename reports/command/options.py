@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
@@ -43,6 +44,14 @@ def _time_limit(seconds: float) -> float:
     return seconds
 
 
+class Mode(StrEnum):
+    """How the model is run; `flopledger.reference_model.ledger.Mode` without importing it."""
+
+    eval = "eval"
+    train = "train"
+    step = "step"
+
+
 ModelArgument = Annotated[
     str,
     typer.Argument(
@@ -60,6 +69,11 @@ Counters = Annotated[
     list[str] | None,
     typer.Option("-c", "--counter", metavar="COUNTER", help="COUNTER or COUNTER==RELEASE; repeat for several.  "
                  "[default: all]", autocompletion=complete_counters),
+]  # fmt: skip
+ModeOption = Annotated[
+    Mode,
+    typer.Option("--mode", case_sensitive=False, help="eval; train: a forward in train mode; step: that and the "
+                 "backward of the model's loss, or of the sum of its outputs."),
 ]  # fmt: skip
 Form = Annotated[Format, typer.Option("--format", help="How to print.", case_sensitive=False)]
 Timeout = Annotated[
@@ -87,6 +101,7 @@ def compared(
     jobs: int | None,
     quiet: bool,
     no_cache: bool = False,
+    mode: Any = Mode.eval,
 ) -> Any:
     """The report of a run, with a bar where somebody can see it; a usage error where it cannot be had."""
     from flopledger.counters.engine import adapters
@@ -95,9 +110,8 @@ def compared(
     try:
         total = len(adapters.usual() if names is None else dict.fromkeys(names)) + 1
         with progress(total, quiet) as (_, advance):
-            return compare(
-                model, inputs, counters=names, timeout=timeout, jobs=jobs, keep=not no_cache, on_done=advance
-            )
+            options: dict[str, Any] = {"mode": str(mode), "timeout": timeout, "jobs": jobs, "keep": not no_cache}
+            return compare(model, inputs, counters=names, on_done=advance, **options)
     except ValueError as error:
         fail(str(error))
     except OSError as error:

@@ -11,7 +11,9 @@ from flopledger.reports.command.options import (
     Counters,
     Inputs,
     Jobs,
+    Mode,
     ModelArgument,
+    ModeOption,
     NoCache,
     Out,
     Quiet,
@@ -30,6 +32,7 @@ def report(
     inputs: Inputs = None,
     counters: Counters = None,
     out: Out = Path(),
+    mode: ModeOption = Mode.eval,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
@@ -42,7 +45,7 @@ def report(
 
     with writing_to(out):
         check_writable(out)
-    found = compared(model, inputs, counters, timeout, jobs, quiet, no_cache)
+    found = compared(model, inputs, counters, timeout, jobs, quiet, no_cache, mode)
     with writing_to(out):
         written = found.save(out)
     if not quiet:

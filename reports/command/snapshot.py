@@ -12,7 +12,9 @@ from flopledger.reports.command.options import (
     Counters,
     Inputs,
     Jobs,
+    Mode,
     ModelArgument,
+    ModeOption,
     NoCache,
     Quiet,
     Timeout,
@@ -33,6 +35,7 @@ def snapshot(
     inputs: Inputs = None,
     counters: Counters = None,
     out: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where the baseline goes.")] = BASELINE,
+    mode: ModeOption = Mode.eval,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
@@ -52,7 +55,7 @@ def snapshot(
     with writing_to(out):
         check_file(out)
         shown = through(out)  # a summary would be in the way of what reads it
-    run = compared(model, inputs, counters, timeout, jobs, quiet, no_cache).run
+    run = compared(model, inputs, counters, timeout, jobs, quiet, no_cache, mode).run
     if not run.counted():
         note(f"{words.totals(run)} Nothing is written to {out}.")
         raise typer.Exit(1)

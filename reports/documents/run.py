@@ -19,7 +19,7 @@ from flopledger.counters.convention import Convention
 from flopledger.counters.formula import Case, Formula
 from flopledger.counters.tally import Aside, Granularity, Natural, Part, Status, Tally, believed
 from flopledger.reference_model import subject
-from flopledger.reference_model.ledger import MEANING, Entry, Ledger
+from flopledger.reference_model.ledger import MEANING, Entry, Ledger, Mode
 from flopledger.reference_model.names import SpecError
 from flopledger.reports.align import Claim, Failure, align, compared, halved, in_order, rows_at, told
 from flopledger.reports.documents.reading import (
@@ -57,6 +57,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     inputs: list[str]
     params: Natural
     device: str
+    mode: Mode = "eval"
 
 
 class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,7 +235,7 @@ def assemble(
         flopledger=flopledger,
         created=created,
         environment=environment,
-        model=Model(spec=spec, inputs=ledger.inputs, params=ledger.params, device=ledger.device),
+        model=Model(spec=spec, inputs=ledger.inputs, params=ledger.params, device=ledger.device, mode=ledger.mode),
         ledger=LedgerRecord(totals=ledger.totals(), entries=entries, notes=ledger.notes, source=source),
         tallies=[
             _record(tally, convention, ledger, (adapters or {}).get(tally.counter, "")) for tally, convention in tallies

@@ -45,6 +45,7 @@ class PtflopsPytorch:
     distribution = "ptflops"
     unit = "MAC"
     device = "cpu"  # on meta, torch's own Python kernels call the functions that it patches
+    modes = ("eval",)
     about = "hooks on module classes and patched functions; MACs, plus elements of norms, ReLUs, pools"
 
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
@@ -117,6 +118,7 @@ class PtflopsAten:
     distribution = "ptflops"
     unit = "MAC"
     device = "meta"
+    modes = ("eval",)
     about = "formulas on dispatched operations; MACs and bias additions of convolutions and products"
 
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:

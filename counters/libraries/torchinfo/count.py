@@ -32,7 +32,11 @@ class Torchinfo:
         # Without a device, most releases move the model to the CPU.
         tensors = [*model.parameters(), *model.buffers(), *(value for value in inputs if isinstance(value, Tensor))]
         device = tensors[0].device if tensors else None
-        result = summary(model, input_data=list(inputs), device=device, verbose=0)
+        # By default it puts the model in eval mode.
+        options: dict[str, Any] = {"mode": "train"} if model.training else {}
+        if options and "mode" not in inspect.signature(summary).parameters:
+            raise Unsupported("this release cannot be told the mode, and counts a forward in eval mode")
+        result = summary(model, input_data=list(inputs), device=device, verbose=0, **options)
         names = {id(module): name for name, module in model.named_modules()}
         containers = any(map(_counts_containers, result.summary_list))
         parts: list[Part] = []
