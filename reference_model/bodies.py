@@ -74,6 +74,12 @@ def run_bodies(recorder: Any, modes: tuple[Any, ...], func: Any, args: tuple[Any
     return func(*arguments, **keywords)
 
 
+def run_higher(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a higher-order operator without asking the function modes, which stay on for what it runs."""
+    keys = torch._ops._compute_keyset(args, kwargs, func.non_fallthrough_keys)
+    return func.dispatch(keys.highestPriorityTypeId(), *args, **kwargs)
+
+
 def larger(recorder: Any, name: str, choice: Any, branches: list[Any], operands: Any) -> Any:
     """Run every branch and keep what the larger did (the most MACs, then elements); its result where none is chosen."""
     with recorder.below():

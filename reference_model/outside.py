@@ -6,6 +6,7 @@ a tensor that was made empty, or around memory of its own. What it computes is u
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -27,13 +28,20 @@ EXITS = frozenset(
 )
 EMPTY = frozenset(f"aten.{name}" for name in ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided",
                                                "empty_permuted"))  # fmt: skip
-_WRAPPERS = {"torch.overrides", "torch._tensor"}
+_WRAPPERS = ("torch.overrides", "torch._tensor", "torch._compile", "torch._dynamo.", "flopledger.reference_model.")
 
 
 def exit_name(func: Any, name: str) -> str:
     """`torch.Tensor.numpy` of a function that hands memory out, "" of all others."""
     name = name or resolve_name(func) or ""
     return name.removesuffix(".__get__") if name in EXITS else ""
+
+
+def by_torch(frame: FrameType) -> bool:
+    """Whether Python code of torch's own makes a call, looked at in `frame`; it knows what it does with memory."""
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(_WRAPPERS):
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == "torch"
 
 
 def leaves(values: tuple[Any, ...], frame: FrameType) -> bool:
@@ -44,9 +52,7 @@ def leaves(values: tuple[Any, ...], frame: FrameType) -> bool:
     Raises:
         RuntimeError: on the meta device there is no memory; a kernel would write to address 0.
     """
-    while frame.f_back is not None and frame.f_globals.get("__name__") in _WRAPPERS:
-        frame = frame.f_back
-    if str(frame.f_globals.get("__name__")).partition(".")[0] == "torch":
+    if by_torch(frame):
         return False
     found = [tensor for tensor in tensors(values) if tensor.is_floating_point() or tensor.is_complex()]
     if any(tensor.is_meta for tensor in found):
@@ -66,6 +72,8 @@ class Memory:
     ) -> list[tuple[str, str]]:
         """Take account of an operation at a site; what it reads though no operation wrote it: where and how made."""
         if name in EMPTY:
+            if by_torch(sys._getframe(1)):
+                return []
             for tensor in tensors(out):
                 if (place := storage(tensor)) is not None and tensor.numel() and tensor.is_floating_point():
                     self.empty[place] = site, name

@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from flopledger.reference_model import outside, transforms
 from flopledger.reference_model import quantities as _priced  # noqa: F401  (registers its pricers)
 from flopledger.reference_model.backward import Graph, Origin, in_backward, run_backward, watching_checkpoints
-from flopledger.reference_model.bodies import kernel_name, of_functions, run_bodies
+from flopledger.reference_model.bodies import kernel_name, of_functions, run_bodies, run_higher
 from flopledger.reference_model.following import Here, device_here, threads
 from flopledger.reference_model.hooks import Hooked, base_name, class_name
 from flopledger.reference_model.ledger import Call, Entry, Phase
@@ -410,8 +410,11 @@ class _Names(TorchFunctionMode):
         if gone:
             recorder.handed_out(gone, args, sys._getframe(1))
         frames = recorder.frames
-        if not name or isinstance(func, HigherOrderOperator) or (frames and frames[-1].func is func):
-            return func(*args, **kwargs)  # without a name, with functions of its own, or it hands over to itself
+        if isinstance(func, HigherOrderOperator):
+            with self:  # the functions that it runs are seen
+                return run_higher(func, args, kwargs)
+        if not name or (frames and frames[-1].func is func):  # it hands over to itself
+            return func(*args, **kwargs)
         if name.startswith("torch.Tensor.") and name[13:] in _OPERATORS and is_operator(sys._getframe(1), name[13:]):
             name = f"torch.Tensor.__{name[13:]}__"
         if name.startswith(_CONVOLUTION) and any(isinstance(v, str) for v in (*args[4:5], kwargs.get("padding"))):

@@ -36,7 +36,7 @@ def tensors(*values: Any) -> Iterator[Tensor]:
 def levels(*values: Any) -> dict[int, int]:
     """The `vmap`s that run over any tensor in `values`: the level of each and its batch size."""
     found: dict[int, int] = {}
-    if _functorch.maybe_current_level() is None:
+    if not active():
         return found
     for tensor in tensors(*values):
         while _functorch.is_functorch_wrapped_tensor(tensor):
@@ -59,11 +59,16 @@ def batched(quantities: dict[str, int], times: dict[int, int], named: dict[str, 
     return {name: value * factors.get(name, whole) for name, value in quantities.items()}
 
 
+def active() -> bool:
+    """Whether a transform of torch.func is running."""
+    return _functorch.maybe_current_level() is not None
+
+
 def in_forward_mode() -> bool:
     """Whether torch computes directional derivatives beside each operation: `func.jvp`, `func.linearize`, duals."""
     if forward_ad._current_level >= 0:
         return True
-    if _functorch.maybe_current_level() is None:
+    if not active():
         return False
     return any(each.key() == _functorch.TransformType.Jvp for each in _functorch.get_interpreter_stack() or ())
 

@@ -128,6 +128,28 @@ def test_an_autograd_function_around_a_kernel_is_unpriced(kind: Any) -> None:
     assert {f"autograd.Function {__name__}.{kind.__name__}": (2, 18)} == ledger.unpriced()
 
 
+class Mapped(Numpy):
+    """The same with a rule of its own for vmap."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return torch.from_numpy(x.numpy() * 2)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor) -> Any:
+        return Mapped.apply(x), 0
+
+
+def test_an_autograd_function_within_vmap_is_unpriced_too() -> None:
+    """There torch runs it by a higher-order operator."""
+    ledger = of(lambda x: torch.vmap(Mapped.apply)(x), (2, 3))
+    assert {f"autograd.Function {__name__}.Mapped": (1, 6)} == ledger.unpriced()
+
+
 def test_an_autograd_function_made_of_torch_is_what_it_runs() -> None:
     """Most are; their calls say where they were made, since some counters do not look into one."""
     ledger = of(lambda x: held[Seen](held[Identity](x)), (3, 3))
@@ -255,7 +277,10 @@ def test_derivatives_in_a_forward_are_what_runs() -> None:
             x = x.detach().requires_grad_()
             return torch.autograd.grad(F.linear(x, layer.weight.detach()).sum(), x)[0]
 
-    for call, times in ((tangents, 3), (gradient, 2), (samples, 2), (by_hand, 2)):
+    def linear_part(x: Tensor) -> Any:
+        return torch.func.linearize(lambda x: F.linear(x, layer.weight.detach()), x)[1](x)
+
+    for call, times in ((tangents, 3), (gradient, 2), (samples, 2), (by_hand, 2), (linear_part, 7)):
         with FlopCounterMode(display=False) as theirs:
             call(torch.rand(2, 8))
         ledger = of(Calls(call, layer=layer), (2, 8))
