@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flopledger.counters.tally import Tally
     from flopledger.reference_model.ledger import Ledger
     from flopledger.reference_model.mobilenet_v2 import MobileNetV2
+    from flopledger.reference_model.quantities.registry import price
     from flopledger.reference_model.running import trace
     from flopledger.reports.budget import assert_macs
     from flopledger.reports.compare import Report, compare
@@ -25,10 +26,11 @@ _HOME = {
     "Tally": "counters.tally",
     "assert_macs": "reports.budget",
     "compare": "reports.compare",
+    "price": "reference_model.quantities.registry",
     "trace": "reference_model.running",
 }
 __all__ = [
-    "Ledger", "MobileNetV2", "Reconciliation", "Report", "Tally", "assert_macs", "compare", "trace",
+    "Ledger", "MobileNetV2", "Reconciliation", "Report", "Tally", "assert_macs", "compare", "price", "trace",
 ]  # fmt: skip
 
 

@@ -15,11 +15,10 @@ from typing import Any, Generic, TypeVar
 from unittest.mock import patch
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import checkpoint
 
 _running = False
-_OF_NOBODY = 2**63  # nodes that gather the gradient of a leaf are all numbered beyond this
 
 
 @dataclasses.dataclass(eq=False)
@@ -62,9 +61,9 @@ class Graph(Generic[T]):
     def running(self) -> T:
         """The origin of the node that runs; of the one before it, where a node is nobody's."""
         node = torch._C._current_autograd_node()
-        number = _OF_NOBODY if node is None else node._sequence_nr()
+        number = self.next if node is None else node._sequence_nr()
         at = bisect_right(self.starts, number) - 1
-        if number < _OF_NOBODY and at >= 0:
+        if number < self.next and at >= 0:  # those that gather the gradient of a leaf are numbered beyond all others
             self.last = self.origins[at]
         return self.last
 
@@ -121,11 +120,6 @@ def leaves(value: Any) -> list[Tensor]:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = [getattr(value, field.name) for field in dataclasses.fields(value)]
     return [leaf for each in value for leaf in leaves(each)] if isinstance(value, (tuple, list)) else []
-
-
-def leaf_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """A model's parameters as others that share their memory: what they gather in a backward is not the model's."""
-    return {name: p.detach().requires_grad_(p.requires_grad) for name, p in model.named_parameters()}
 
 
 @contextmanager

@@ -6,7 +6,7 @@ This module holds the types and the vocabulary and needs no torch; `flopledger.r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,7 +37,11 @@ MEANING = {
     "inputs": "elements of the first tensor in",
     "outputs": "elements of the first tensor out",
     "samples": "the first dimension of the output",
-    "macs": "multiply-accumulates of the contraction, without the bias",
+    "macs": "multiply-accumulates of real numbers in the contraction, without the bias; a complex one is four of them",
+    "masked_macs": "attention: those of `macs` that the kernel's own mask (causal, a window, blocks) makes needless",
+    "border_macs": "convolutions: those of `macs` that meet padding (transposed ones: whose product is cut off)",
+    "fft_flops": "Fourier transforms: 5·n·⌈log₂ n⌉ operations along each dimension for complex numbers, half for real",
+    "linalg_flops": "linear algebra: operations by the textbook's leading order, times four for complex matrices",
     "bias_adds": "additions of a bias: one per output where there is a bias",
     "weights": "elements of the weight tensor, once per call",
     "biases": "elements of the bias tensor, once per call",
@@ -46,7 +50,6 @@ MEANING = {
     "windows": "pools: elements of all windows together, one window per output",
     "rows": "softmax, linear: vectors that it works through",
     "scores": "attention: elements of the query-key matrix, all heads",
-    "masked_macs": "attention: MACs that a kernel need not compute because of the mask; part of `macs`",
     "queries": "attention: query vectors, all samples and heads",
     "weight_gradient_macs": "the backward of a convolution: MACs of the weight's gradient, which are part of `macs`",
     "recomputed_macs": "MACs that are done again in a backward, and are in no `macs`: what a checkpoint runs a second "
@@ -174,12 +177,50 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
         return sum(seen.times * prod(seen.output[:2]) for seen in self.seen if seen.output is not None)
 
 
+class Unpriced(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that may hold arithmetic and has no formula: what it takes is unknown, which is not 0.
+
+    `name` is the operator's, or says what else it is (`autograd.Function mylib.Fused`). `calls` is how often the very
+    same call was made; `inputs` and `output` are the shapes of its tensors, `outputs` the elements of the first one out
+    over all calls.
+    """
+
+    name: str
+    site: str
+    calls: int
+    outputs: int
+    inputs: list[list[int]] = []
+    output: list[list[int]] = []
+    api: str = ""
+    module: str = ""
+    phase: Phase = "forward"
+
+
+def unpriced(rows: Iterable[tuple[Entry, Call]]) -> list[Unpriced]:
+    """The calls without a formula among a ledger's, in order. Never dropped, only unpriced."""
+    return [
+        Unpriced(
+            name=entry.aten,
+            site=entry.site,
+            calls=call.times,
+            outputs=call.times * call.quantities.get("outputs", 0),
+            inputs=[list(shape) for shape in call.facts.get("shapes_in", ())],
+            output=[list(shape) for shape in call.facts.get("shapes_out", ())],
+            api=entry.api,
+            module=entry.module,
+            phase=entry.phase,
+        )
+        for entry, call in rows
+        if entry.op == "unpriced"
+    ]
+
+
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     """The reference for one model and its inputs.
 
     `device` is `"meta"` when nothing was computed and `"cpu"` when the model had to be run on
     real tensors; `notes` then says why. `modules` are those that were called, containers included.
-    `input_shapes` are of the tensors that went in, as positional arguments; None for what is no tensor.
+    `input_shapes` are of the tensors that went in, those in lists and dicts among them.
     `mode` is how the model was run: `eval`, `train` (a forward in train mode), `step` (that and its backward).
     """
 
@@ -191,7 +232,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = "eval"
     notes: list[str] = []
     modules: dict[str, Module] = {}
-    input_shapes: list[list[int] | None] = []
+    input_shapes: list[list[int]] = []
 
     @property
     def batch(self) -> int:
@@ -224,14 +265,9 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
         order = sorted(ops, key=lambda op: (-ops[op]["macs"], -ops[op]["outputs"], op))
         return {op: {"sites": len(sites[op]), **ops[op]} for op in order}
 
-    def unpriced(self) -> dict[str, tuple[int, int]]:
-        """ATen ops that have no formula: name → (calls, elements out). Never dropped, only unpriced."""
-        found: dict[str, tuple[int, int]] = {}
-        for entry in self.entries:
-            if entry.op == "unpriced":
-                calls, outputs = found.get(entry.aten, (0, 0))
-                found[entry.aten] = (calls + entry["calls"], outputs + entry["outputs"])
-        return found
+    def unpriced(self) -> list[Unpriced]:
+        """The calls that have no formula, in order: where there are any, every total is `at least`."""
+        return unpriced(self.rows())
 
     def frame(self) -> pd.DataFrame:
         """One row per entry, one column per quantity (zero where an op has no such quantity)."""

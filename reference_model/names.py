@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class SpecError(ValueError):
@@ -14,6 +15,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean a, b?` with the nearest known names, or "" when nothing is near."""
     close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f"; did you mean {', '.join(close)}?" if close else ""
+
+
+def working_directory() -> str:
+    """Where this process works."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return "a folder that is gone"
 
 
 def said(error: BaseException) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
-from flopledger.reference_model.backward import leaf_tensors
+from flopledger.reference_model import inputs
+from flopledger.reference_model.known import held, inexact, knowing, on_meta
 from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.quantities.registry import load_others
 from flopledger.reference_model.tracing import Recorder
@@ -23,25 +23,28 @@ class ModelError(ValueError):
 
 def trace(
     model: nn.Module,
-    inputs: tuple[Any, ...],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
     *,
     name: str | None = None,
     device: str | None = None,
     mode: Mode = "eval",
 ) -> Ledger:
-    """Run `model(*inputs)` once and write down every operation.
+    """Run `model(*args, **kwargs)` once and write down every operation.
 
     `mode` is how: "eval" (every module in eval mode, no gradients), "train" (every module in train mode, with what
     is kept for a backward), or "step" (the same, and the backward of the `loss` that the model returns, or else of
     the sum of its outputs). Parameters that need no gradient have none, nor have inputs unless they ask for it.
-    On the meta device (the default) nothing is computed. A model that cannot run there, because
-    its path depends on data, is run on its own tensors and the ledger's notes say so; `device`
-    "meta" or "cpu" (the tensors as they are) asks for one of the two. The model comes back as it was.
+    On the meta device (the default) nothing is computed but what follows from integers and constants, where the
+    model looks at it. A model that cannot run there, because its path depends on data, is run on its own tensors
+    and the ledger's notes say so; `device` "meta" or "cpu" (the tensors as they are) asks for one of the two.
+    The model comes back as it was.
 
     Raises:
         ModelError: the model rejects the inputs on both.
     """
-    described = [describe(value) for value in inputs]
+    kwargs = kwargs or {}
+    described = inputs.described(args, kwargs)
     label = name or type(model).__name__
     params = sum(p.numel() for p in model.parameters())
     notes: list[str] = []
@@ -52,7 +55,7 @@ def trace(
         warnings.simplefilter("ignore")
         if device != "cpu":
             try:
-                run_on_meta(model, inputs, recorder)
+                run_on_meta(model, args, kwargs, recorder)
             except Exception as error:
                 # Data-dependent paths fail in a dozen ways there; running for real tells them
                 # from a model that rejects its inputs.
@@ -62,13 +65,7 @@ def trace(
         if device == "cpu" or notes:
             used, recorder = "cpu", Recorder(model, mode == "step")
             try:
-                # Whatever the model itself writes to, buffers or inputs, is a copy.
-                copies = {name: buffer.clone() for name, buffer in model.named_buffers()}
-                if mode == "step":
-                    copies |= leaf_tensors(model)
-                arguments = tree_map(_copy, inputs)
-                with recorder:
-                    _call(model, copies, arguments, recorder)
+                run_for_real(model, args, kwargs, recorder)
             except Exception as error:
                 raise ModelError(message(error)) from error
     return Ledger(
@@ -80,53 +77,86 @@ def trace(
         mode=mode,
         notes=[*notes, *troubles, *recorder.notes],
         modules=recorder.hooked.modules(),
-        input_shapes=[list(value.shape) if isinstance(value, Tensor) else None for value in inputs],
+        input_shapes=[list(tensor.shape) for tensor in inputs.tensors(args, kwargs)],
     )
 
 
-def run_on_meta(model: nn.Module, inputs: tuple[Any, ...], recorder: Recorder) -> None:
+def run_on_meta(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> None:
     """Run the model with meta tensors in place of its own, which stay untouched."""
-    on_meta = tree_map(lambda v: _on_meta(v) if isinstance(v, Tensor) else v, inputs)
-    tensors: dict[str, Tensor] = {
-        name: _on_meta(tensor)
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
-        if recorder.graph or not tensor.is_meta  # a backward leaves gradients on its leaves
-    }
-    # The device context is outermost: tensors that a forward makes for itself are meta as well.
-    with torch.device("meta"), recorder:
-        _call(model, tensors, on_meta, recorder)
+    args, kwargs = inputs.mapped(_given, (args, kwargs))
+    # The recorder is inside: it sees each operation once, and nothing of what is done to know its value.
+    with instead(model, held), knowing(), recorder:
+        recorder.finish(model(*args, **kwargs))
 
 
-class _Step(nn.Module):
-    """A model with its backward, in which a checkpoint still needs the model's tensors."""
-
-    def __init__(self, model: nn.Module, recorder: Recorder):
-        super().__init__()
-        self.model, self.recorder = model, recorder
-
-    def forward(self, *inputs: Any) -> None:
-        self.recorder.finish(self.model(*inputs))
+def run_for_real(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> None:
+    """Run the model on its own tensors. Whatever it writes to, buffers or inputs, is a copy."""
+    args, kwargs = inputs.mapped(_copy, (args, kwargs))
+    with instead(model, _shared_or_copied), recorder:
+        recorder.finish(model(*args, **kwargs))
 
 
-def _call(model: nn.Module, tensors: dict[str, Tensor], inputs: tuple[Any, ...], recorder: Recorder) -> None:
-    """Run a model with these tensors in place of its own."""
-    if recorder.graph:
-        tensors = {f"model.{name}": tensor for name, tensor in tensors.items()}
-        model = _Step(model, recorder)
-    if tensors:
-        torch.func.functional_call(model, tensors, inputs)
-    else:
-        model(*inputs)
+def _given(tensor: Tensor) -> Tensor:
+    """An input on meta. Paths depend on integers, and on a single number like a time step: those are known."""
+    moved = on_meta(tensor, values=not inexact(tensor) or tensor.numel() == 1)
+    return moved.detach().requires_grad_(tensor.requires_grad)
 
 
-def _on_meta(tensor: Tensor) -> Tensor:
-    """On meta, and a leaf that needs a gradient if that does; by this torch also folds a batched linear, or not."""
-    return tensor.detach().to("meta").requires_grad_(tensor.requires_grad)
+def _shared_or_copied(tensor: Tensor) -> Tensor:
+    """A model's own tensor for a run: weights share their memory, but what they gather in a backward is not theirs."""
+    return nn.Parameter(tensor.detach(), tensor.requires_grad) if isinstance(tensor, nn.Parameter) else _copy(tensor)
 
 
-def _copy(value: Any) -> Any:
-    """What is no tensor is itself."""
-    return value.detach().clone().requires_grad_(value.requires_grad) if isinstance(value, Tensor) else value
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone().requires_grad_(tensor.requires_grad)
+
+
+@contextmanager
+def instead(model: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Put other tensors in place of all that the modules hold, the same one wherever one is held twice.
+
+    Every module has its own attributes back afterwards, whatever a forward assigned, appended or registered.
+    """
+    ours: dict[int, Tensor] = {}
+
+    def changed(tensor: Tensor) -> Tensor:
+        if id(tensor) not in ours:
+            ours[id(tensor)] = change(tensor)
+        return ours[id(tensor)]
+
+    modules = [*model.modules()]
+    before = [(type(module), dict(vars(module)), _contents(vars(module))) for module in modules]
+    try:
+        for module in modules:
+            holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+            for held in holders:
+                for name, tensor in held.items():
+                    if tensor is not None:
+                        held[name] = changed(tensor)
+            own = vars(module)
+            for name, value in own.items():
+                if isinstance(value, Tensor) or _holds_tensors(name, value):
+                    own[name] = inputs.mapped(changed, value)
+        yield
+    finally:
+        for module, (kind, attributes, contents) in zip(modules, before, strict=True):
+            module.__class__ = kind
+            vars(module).clear()
+            vars(module).update(attributes)
+            for held, content in contents:
+                held.clear()
+                held.extend(content) if isinstance(held, list) else held.update(content)
+
+
+def _contents(attributes: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """Lists, dictionaries and sets that a forward may add to, each with a copy of what is in it."""
+    return [(value, value.copy()) for value in attributes.values() if isinstance(value, (list, dict, set))]
+
+
+def _holds_tensors(name: str, value: Any) -> bool:
+    if name in ("_parameters", "_buffers") or not isinstance(value, (list, tuple, dict)):
+        return False
+    return any(isinstance(v, Tensor) for v in (value.values() if isinstance(value, dict) else value))
 
 
 @contextmanager
@@ -148,16 +178,3 @@ def message(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else ""
     return text if len(text) > 12 else f"{type(error).__name__}: {text}".rstrip(": ")
-
-
-def describe(value: Any) -> str:
-    """`1x3x416x416`, with `:dtype` where it is not float32, as a shape on the command line."""
-    if isinstance(value, Tensor):
-        shape = "x".join(map(str, value.shape)) or "scalar"
-        dtype = str(value.dtype).removeprefix("torch.")
-        return shape if dtype == "float32" else f"{shape}:{dtype}"
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(map(describe, value)) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k}: {describe(v)}" for k, v in value.items()) + "}"
-    return repr(value)

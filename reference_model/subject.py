@@ -1,12 +1,14 @@
-"""Model specs and input shapes, as people type them, and the module and tensors they stand for.
+"""Model specs, as people type them, and the module that they stand for; with its inputs, what is to be counted.
 
 mobilenet_v2                         the reference
 mobilenet_v2?width_mult=0.35         the same, with constructor arguments
 torchvision:resnet50                 a torchvision model, random weights
 timm:vit_tiny_patch16_224            a timm model, the same
+transformers:gpt2                    a transformers model, by class, type, known name or config.json
+diffusers:UNet2DConditionModel       a network of diffusers, by class or config.json
 path/to/file.py:make                 a function or class of yours, called without arguments
 package.module:make                  the same, from an installed package
-1x3x224x224    1x128:int64           a float32 input, an int64 input
+path/to/program.pt2                  an exported program; script.pt, script.ts: a TorchScript file
 """
 
 from __future__ import annotations
@@ -16,102 +18,90 @@ import difflib
 import functools
 import importlib
 import importlib.util
+import os
 import re
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import msgspec
 
+from flopledger.reference_model import inputs as written
 from flopledger.reference_model import zoo
 from flopledger.reference_model.ledger import Mode
-from flopledger.reference_model.names import SpecError, nearest, said
+from flopledger.reference_model.names import SpecError, nearest, said, working_directory
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 DEFAULT_MODEL = "mobilenet_v2"
 DEFAULT_INPUT = "1x3x416x416"
-_SHAPE = re.compile(r"(\d+(?:x\d+)*)(?::([a-z]\w*))?", re.IGNORECASE)
-_DTYPES = ("float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64 complex128").split()
-_LARGEST = 2**40
+NOT_GIVEN = "no input was given"  # how a ledger's note begins that says where its inputs are from
+_RELATIVE = re.compile(rb"^\s*from\s*\.", re.MULTILINE)
+SAVED = (".pt2", ".pt", ".pth", ".ts", ".torchscript")  # how files of programs end
 STANDARD = [  # where the standard library is, as entries of the search path
     entry for folder in (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
     for entry in (folder, str(Path(folder, "lib-dynload")))
 ]  # fmt: skip
 
 
-class Input(msgspec.Struct, frozen=True):
-    """The shape and dtype of one input tensor."""
-
-    shape: tuple[int, ...]
-    dtype: str = "float32"
-
-    @classmethod
-    def parse(cls, text: str) -> Input:
-        """Read `1x3x224x224` or `1x128:int64`. Raises SpecError."""
-        match = _SHAPE.fullmatch(text.strip())
-        if not match:
-            raise SpecError(f"{text!r} is not a shape; write sizes with x between, like {DEFAULT_INPUT}, "
-                            "and a dtype after a colon if it is not float32, like 1x128:int64")  # fmt: skip
-        sizes = match[1].lower().split("x")
-        if max(map(len, sizes)) > 15 or len(sizes) > 25:
-            raise SpecError(f"{text[:40]!r}…: that is more than a tensor can hold")
-        shape = tuple(map(int, sizes))
-        dtype = (match[2] or "float32").lower()
-        if dtype not in _DTYPES:
-            raise SpecError(f"{text!r}: no dtype {dtype!r}{nearest(dtype, _DTYPES)}")
-        if 0 in shape:
-            raise SpecError(f"{text!r}: every size must be at least 1")
-        count = 1
-        for size in shape:
-            count *= size
-        if count > _LARGEST:
-            raise SpecError(f"{text!r} has {count:,} elements; that is more than this can hold")
-        return cls(shape, dtype)
-
-    def __str__(self) -> str:
-        text = "x".join(map(str, self.shape))
-        return text if self.dtype == "float32" else f"{text}:{self.dtype}"
-
-    def tensor(self, device: str) -> Tensor:
-        """Seeded uniform noise for floats, zeros (a valid index anywhere) for integers."""
-        import torch
-
-        dtype = getattr(torch, self.dtype)
-        if device == "meta" or not dtype.is_floating_point:
-            return torch.zeros(self.shape, dtype=dtype, device=device)
-        generator = torch.Generator().manual_seed(0)
-        return torch.rand(self.shape, generator=generator).to(dtype)
-
-
 class Spec(msgspec.Struct, frozen=True):
-    """A model and its inputs, by name, and how it is to be run; `build()` makes the real thing, in eval mode."""
+    """A model and its inputs, by name, and how it is to be run; `build()` makes the real thing, in eval mode.
+
+    `inputs` are texts as `flopledger.reference_model.inputs` reads them; None are the model's own (see `filled`).
+    """
 
     model: str = DEFAULT_MODEL
-    inputs: tuple[Input, ...] = (Input((1, 3, 416, 416)),)
+    inputs: tuple[str, ...] | None = (DEFAULT_INPUT,)
     mode: Mode = "eval"
 
     @classmethod
-    def parse(cls, model: str = DEFAULT_MODEL, inputs: list[str] | None = None, mode: Mode = "eval") -> Spec:
+    def parse(cls, model: str = DEFAULT_MODEL, inputs: Iterable[str] | None = None, mode: Mode = "eval") -> Spec:
         """Check what can be checked without torch. Raises SpecError."""
         if not model.isascii() and model.encode("utf-8", "replace").decode() != model:
             raise SpecError(f"{model!r} is not text")
-        split(model)
-        return cls(model, tuple(Input.parse(text) for text in inputs or [DEFAULT_INPUT]), mode)
+        source, _, _ = split(model)
+        if texts := written.parsed(inputs or []):
+            return cls(model, texts, mode)
+        if not source:
+            return cls(model, mode=mode)
+        if source in zoo.ZOOS or source.endswith(".pt2"):
+            return cls(model, None, mode)
+        raise _inputless(model)
 
-    def build(self, device: str) -> tuple[nn.Module, tuple[Tensor, ...]]:
-        """The module in eval mode and its inputs, on `device` ("meta" allocates nothing).
+    def filled(self) -> tuple[Spec, str | None]:
+        """The same with inputs, and what says so where these are the model's own.
 
         Raises:
-            SpecError: no such model, wrong arguments, or its own code raised.
+            SpecError: nothing says what goes in, or there is no such model.
+        """
+        if self.inputs is not None:
+            return self, None
+        found = _own_inputs(self.model)
+        if found is None:
+            raise _inputless(self.model)
+        texts, why = found
+        return msgspec.structs.replace(self, inputs=texts), why
+
+    def build(self, device: str) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
+        """The module in eval mode, and its arguments: positional ones, and those by name.
+
+        On `device` "meta" nothing is allocated, but that inputs of integers and truth values stay on the CPU: what
+        a model does by their values is known.
+
+        Raises:
+            SpecError: no such model, wrong arguments, its own code raised, or no inputs.
         """
         import torch
 
+        spec, _ = self.filled()
+        assert spec.inputs is not None
         with beside(split(self.model)[0]):
             factory, options = resolve(self.model)
             torch.manual_seed(0)
@@ -123,26 +113,52 @@ class Spec(msgspec.Struct, frozen=True):
                 raise SpecError(f"model {self.model!r} could not be built: {said(error)}") from error
         if not isinstance(module, torch.nn.Module):
             raise SpecError(f"model {self.model!r} gave {type(module).__name__}, not a torch.nn.Module")
-        return module.eval(), tuple(value.tensor(device) for value in self.inputs)
+        with suppress(NotImplementedError):  # an exported program is in the mode in which it was exported
+            module.eval()
+        return module, *written.made(spec.inputs, device)
+
+
+def _inputless(model: str) -> SpecError:
+    return SpecError(
+        f"nothing says what goes into {model!r}; name its inputs, like -i 1x3x224x224 or -i ids=1x128:int64"
+    )
+
+
+def _own_inputs(model: str) -> tuple[tuple[str, ...], str] | None:
+    """The inputs that a model's own metadata name, and what says so; None where nothing does. Raises SpecError."""
+    source, name, options = split(model)
+    if source in zoo.ZOOS:
+        found = zoo.default_inputs(source, name, options)
+        return (written.parsed(found.inputs), found.why) if found else None
+    if source.endswith(".pt2"):
+        given = _exported(source).example_inputs
+        return (tuple(written.described(*given)), "what it was exported with") if given else None
+    return None
 
 
 def _made(factory: Callable[..., Any], options: dict[str, Any], device: str) -> Any:
     import torch
 
+    from flopledger.reference_model.known import held, knowing
+
+    if isinstance(factory, functools.partial) and factory.func is _saved:
+        return factory(device)
     if device != "meta":
         return factory(**options)
     try:
-        with torch.device("meta"):
+        with knowing():
             return factory(**options)
-    except (NotImplementedError, RuntimeError):  # a constructor that reads values, e.g. `.item()`
+    except Exception:  # a constructor that needs data, or a device: NumPy's, a trace by jit
         module = factory(**options)
-        return module.to("meta") if isinstance(module, torch.nn.Module) else module
+        return module._apply(held) if isinstance(module, torch.nn.Module) else module
 
 
 def split(model: str) -> tuple[str, str, dict[str, Any]]:
     """`source:name?key=value` in three: the source ("" for our own), the name, the arguments."""
     name, _, query = model.partition("?")
     source, colon, attribute = name.rpartition(":")
+    if name.endswith(SAVED):
+        source, colon, attribute = name, "", ""
     if not name or (colon and not (source and attribute)):
         raise SpecError(
             f"{model!r} is not a model; write a name like {DEFAULT_MODEL}, torchvision:resnet50, or file.py:make"
@@ -156,7 +172,10 @@ def split(model: str) -> tuple[str, str, dict[str, Any]]:
             options[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             options[key] = value
-    if not colon:
+    if source and not colon:
+        if options:
+            raise SpecError(f"{model!r}: a file of a program takes no arguments")
+    elif not colon:
         from_file = name.endswith(".py")
         if from_file:
             raise SpecError(f"{model!r}: name the function that makes the model, like {name}:make")
@@ -165,17 +184,18 @@ def split(model: str) -> tuple[str, str, dict[str, Any]]:
             close = [name] if name in known else difflib.get_close_matches(name, known, n=3, cutoff=0.6)
             hint = f"did you mean {', '.join(known[n] for n in close)}?" if close else f"there is {DEFAULT_MODEL}"
             raise SpecError(f"no model {name!r}; {hint}")
-    if source.endswith(".py") and not _is_file(source):
+    if source.endswith((".py", *SAVED)) and not _is_file(source):
         raise SpecError(f"no file {source!r} (looked in {working_directory()})")
-    return source, attribute if colon else name, options
+    return source, attribute if source else name, options
 
 
 def is_ours(model: str) -> bool:
-    """Whether a spec names a model that is built in, or one of a zoo; any other runs somebody's code."""
-    return split(model)[0] in ("", *zoo.ZOOS)
+    """Whether a spec names a model that is built in, or one of a zoo; any other is somebody's file or code."""
+    source, name, _ = split(model)
+    return source in ("", *zoo.ZOOS) and zoo.file(source, name) is None
 
 
-def _is_file(path: str) -> bool:
+def _is_file(path: str | Path) -> bool:
     try:
         return Path(path).is_file()
     except OSError:  # a name that no file can have
@@ -191,6 +211,8 @@ def resolve(model: str) -> tuple[Callable[..., Any], dict[str, Any]]:
         return mobilenet_v2, options
     if source in zoo.ZOOS:
         return zoo.factory(source, name, options), {}
+    if source.endswith(SAVED):
+        return functools.partial(_saved, source), options
     try:
         factory = named(source, name)
     except SpecError as error:
@@ -226,15 +248,31 @@ def _loaded(source: str) -> types.ModuleType:
         return importlib.import_module(source)
     path = Path(source).resolve()
     with beside(source):
-        members = path.relative_to(root(path)).with_suffix("").parts
+        above = root(path)
+        members = path.relative_to(above).with_suffix("").parts
         if len(members) == 1:
             return _alone(path)
-        package = Path(root(path), members[0], "__init__.py")
-        if members[0] not in sys.modules:  # by its place: the standard library may have one of that name
-            _run(members[0], package)
-        if getattr(sys.modules[members[0]], "__file__", None) != str(package):
+        package = _package(above / members[0])
+        if package is None:
             return _alone(path)
-        return importlib.import_module(".".join(members[:-1] if members[-1] == "__init__" else members))
+        return importlib.import_module(".".join([package, *members[1 : -1 if members[-1] == "__init__" else None]]))
+
+
+def _package(folder: Path) -> str | None:
+    """The name by which a folder is imported as a package; None where another has that name, and it needs it."""
+    init = folder / "__init__.py"
+    if init.is_file():
+        if folder.name not in sys.modules:  # by its place: the standard library may have one of that name
+            _run(folder.name, init)
+        return folder.name if getattr(sys.modules[folder.name], "__file__", None) == str(init) else None
+    # Without an __init__ it is found by nobody but us, so any name will do.
+    name, place = folder.name, [str(folder)]
+    if not name.isidentifier() or getattr(sys.modules.get(name), "__path__", place) != place:
+        name = f"{name} at {folder.parent}".replace(".", "_")
+    if name not in sys.modules:
+        sys.modules[name] = module = types.ModuleType(name)
+        module.__path__ = place
+    return name
 
 
 def _alone(path: Path) -> types.ModuleType:
@@ -268,11 +306,40 @@ def _run(name: str, path: Path) -> types.ModuleType:
 
 
 def root(path: Path) -> Path:
-    """The folder from which a file is imported: its own, or that of the package it is part of."""
+    """The folder from which a file is imported: its own, or that of the package it is part of.
+
+    A folder is a package if it has an `__init__.py`, or if its files import each other relatively to it.
+    """
     folder = path.parent
+    needed = max((len(folder.parents) - len(at.parents) for at in _relative_to(path) if folder.is_relative_to(at)),
+                 default=-1)  # fmt: skip
+    folder = path.parents[needed + 1]
     while (folder / "__init__.py").is_file() and folder.name.isidentifier():
         folder = folder.parent
     return folder
+
+
+def _relative_to(path: Path) -> set[Path]:
+    """The folders relative to which a file imports others, and these others in turn."""
+    found: set[Path] = set()
+    open_, seen = [path], {path}
+    while open_:
+        at = open_.pop()
+        try:
+            text = at.read_bytes()
+            tree = ast.parse(text) if _RELATIVE.search(text) else ast.Module([], [])
+        except (OSError, SyntaxError, ValueError, RecursionError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and 0 < node.level < len(at.parents):
+                folder = at.parents[node.level - 1]
+                found.add(folder)
+                named = folder.joinpath(*(node.module or "").split("."))
+                for place in (named, *(named / alias.name for alias in node.names)):
+                    files = {place.parent / f"{place.name}.py", place / "__init__.py"} - seen
+                    seen |= files
+                    open_ += filter(_is_file, files)
+    return found
 
 
 @contextmanager
@@ -280,16 +347,20 @@ def beside(source: str) -> Iterator[None]:
     """Import the neighbours of a file as when it is run as a script, and what it is part of.
 
     They come before installed packages, and after the standard library, which others import too. Later they
-    come last: a `thop.py` beside a model is not what a counter means by `import thop`.
+    come last: a `thop.py` beside a model is not what a counter means by `import thop`. The working directory, as
+    with `python -m`, comes last from the beginning, and only for a file below it.
     """
     if not source.endswith(".py"):
         yield
         return
     path = Path(source).resolve()
     folders = list(dict.fromkeys([str(path.parent), str(root(path))]))
+    here = working_directory()
     known = [folder for folder in folders if folder in sys.path]
     at = 1 + max((i for i, entry in enumerate(sys.path) if entry in STANDARD), default=-1)
     sys.path[at:at] = folders
+    if path.is_relative_to(here) and here not in sys.path:
+        sys.path.append(here)
     try:
         yield
     finally:
@@ -303,13 +374,38 @@ def own(name: str) -> str:
     return f"{__package__}.mobilenet_v2"
 
 
+def _saved(source: str, device: str) -> nn.Module:
+    """The module of an exported program or a TorchScript file. Pickled Python in it does not run. Raises SpecError."""
+    if source.endswith(".pt2"):
+        return _exported(source).module().to(device)  # type: ignore[no-any-return]
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.jit.load(source, map_location=device)  # type: ignore[no-any-return]
+    except Exception as error:
+        raise SpecError(
+            f"{source!r} is no TorchScript file ({said(error)[:200]}); of one that torch.save wrote, "
+            "name a function that makes the model, like file.py:make"
+        ) from error
+
+
+def _exported(source: str) -> Any:
+    """The exported program in a file. Raises SpecError."""
+    import torch
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise SpecError(f"{source!r} has objects in it that only running its own pickled code would make")
+
+    try:
+        with mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"), mock.patch("pickle.loads", refused):
+            return torch.export.load(source)
+    except SpecError:
+        raise
+    except Exception as error:
+        raise SpecError(f"{source!r} is no exported program: {said(error)[:200]}") from error
+
+
 def _own() -> list[str]:
     return [DEFAULT_MODEL]
-
-
-def working_directory() -> str:
-    """Where this process works."""
-    try:
-        return str(Path.cwd())
-    except OSError:
-        return "a folder that is gone"

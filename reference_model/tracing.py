@@ -27,16 +27,16 @@ from flopledger.reference_model.bodies import kernel_name, of_functions, run_bod
 from flopledger.reference_model.following import Here, device_here, threads
 from flopledger.reference_model.hooks import Hooked, base_name, class_name
 from flopledger.reference_model.ledger import Call, Entry, Phase
-from flopledger.reference_model.quantities import contractions
 from flopledger.reference_model.quantities.kinds import kind_of
 from flopledger.reference_model.quantities.registry import (
+    COMPLEX,
     FUNCTIONS,
     GRADIENTS,
-    Priced,
     Pricer,
     Quantities,
     facts_of,
     first_tensor,
+    is_complex,
     parameters,
     pricer_of,
 )
@@ -51,15 +51,17 @@ _OPENED = (
     "torch.functional",
     "torch.autograd",
 )  # modules whose functions are Python all the way down
+_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 # What the products of such a function are, where they are seen one by one: a half of it, tangents beside it.
 _INNER = {
     "torch.nn.functional.linear": "linear",
     "torch.nn.functional.bilinear": "bilinear",
     _FUSED: "attention",
     **{
-        f"torch.{name}{cell}": "recurrent" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell")
+        f"torch.{kind}{cell}": "recurrent" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell")
     },
 }
+_OF_AUTOGRAD = ("torch.autograd.backward", "torch.autograd.grad")  # by way of what ran before
 _BESIDE = {"view", "add", "move", "fill", "unpriced"}  # in a backward: no matter what of, they are what they are
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 _NOTHING_NEW = {"view", "move", "fill"}
@@ -231,7 +233,7 @@ class Recorder:
     def finish(self, output: Any) -> None:
         """The backward of a step, from the model's output."""
         if self.graph:
-            self.phase = "backward"
+            self.phase, self.site = "backward", [""]
             if not run_backward(output):
                 self.note("nothing that the model returns needs a gradient: there is no backward")
 
@@ -283,7 +285,7 @@ class Recorder:
     ) -> None:
         """Write down one operation, at the site and in the functions that are running; `beside` are more facts."""
         site = self.site[-1] if site is None else site
-        apis = tuple(frame.name for frame in self.frames)
+        apis = tuple(frame.name for frame in self.frames if frame.name not in _OF_AUTOGRAD)
         with self.below(), torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
             op, quantities, facts = price(pricer, kind, args, kwargs, out)
         facts.update(beside or {})
@@ -300,6 +302,8 @@ class Recorder:
         if apis and not whole and quantities.get("macs"):
             op = _INNER.get(apis[-1], op)
         if self.graph and (self.phase == "forward" or self._runs_again()):
+            if self.phase == "backward" and not self.recomputing and len(self.site) == 1:
+                site = self.graph.running().site  # by hand, in the backward of a torch.autograd.Function
             origin = Origin(site, op, apis, bool(quantities.get("macs")))
             if whole and apis[-1] in GRADIENTS:
                 with self.below(), torch._C.DisableTorchFunction():
@@ -453,8 +457,8 @@ class _Names(TorchFunctionMode):
         pricer, aten = FUNCTIONS.get(name), f"aten.{name.rpartition('.')[2].strip('_')}"
         if isinstance(packet := getattr(func, "_overloadpacket", func), OpOverloadPacket):
             pricer, aten = by_function(str(packet)), str(packet)
-        elif name in _CONVOLUTIONS and any(t.is_complex() for t in transforms.tensors(args, kwargs)):
-            pricer, aten = _CONVOLUTIONS[name], "aten.convolution"  # torch makes three real ones of it
+        elif name in COMPLEX and is_complex(args):
+            pricer, aten = COMPLEX[name], "aten.convolution"
         return (pricer, aten) if pricer is not None and transforms.whole(args, kwargs) else (None, aten)
 
     def _opened(self, func: Any) -> FunctionType | None:
@@ -476,27 +480,6 @@ def _answered(func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, An
         if out is not NotImplemented:
             return out
     raise TypeError(f"no implementation of {func} for {', '.join(kind.__name__ for kind in types)}")
-
-
-def _convolution(
-    x: torch.Tensor, weight: torch.Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-    groups: int = 1, *, out: torch.Tensor,
-) -> Priced:  # fmt: skip
-    """A convolution as a function: its arguments are in another order than the operator's."""
-    return contractions.convolution(x, weight, bias, stride, padding, dilation, False, 0, groups, out=out)
-
-
-def _transposed(
-    x: torch.Tensor, weight: torch.Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0,
-    output_padding: Any = 0, groups: int = 1, dilation: Any = 1, *, out: torch.Tensor,
-) -> Priced:  # fmt: skip
-    """The same of a transposed one."""
-    return contractions.convolution(x, weight, bias, stride, padding, dilation, True, output_padding, groups, out=out)
-
-
-_CONVOLUTIONS: dict[str, Pricer] = {f"{_CONVOLUTION}{dims}d": _convolution for dims in (1, 2, 3)}
-_CONVOLUTIONS |= {f"{_CONVOLUTION}_transpose{dims}d": _transposed for dims in (1, 2, 3)}
-_CONVOLUTIONS["torch._convolution_mode"] = _convolution
 
 
 @cache
@@ -565,7 +548,7 @@ class _Operations(TorchDispatchMode):
             frame.inner.add(name)
             if recorder.recomputing:
                 frame.ran.append((pricer, kind, name, args, kwargs, out))
-        elif not _of_the_device(name, args, out):
+        elif not _of_the_device(name, args, kwargs):
             recorder.add(pricer, kind, name, args, kwargs, out)
         return out
 
@@ -589,13 +572,14 @@ def _composite(func: Any) -> bool:
     return isinstance(func, OpOverload) and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key)
 
 
-def _of_the_device(name: str, args: tuple[Any, ...], out: Any) -> bool:
+def _of_the_device(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether an operation is there for where tensors lie, so that the same model elsewhere has none.
 
     A constant that becomes a tensor, and a tensor that goes from one device to another as it is.
     """
     if name == "aten._to_copy":
-        return bool(args[0].device != out.device and args[0].dtype == out.dtype)
+        tensor, device = args[0], kwargs.get("device")
+        return device not in (None, tensor.device) and kwargs.get("dtype") in (None, tensor.dtype)
     return name == "aten.lift_fresh"
 
 
@@ -624,6 +608,11 @@ def price(
     into, result = first_tensor((args, kwargs)), first_tensor(out)
     shapes = {"input": into, "out": result} if kind != "view" else {}
     facts = {name: transforms.shape(tensor) for name, tensor in shapes.items() if tensor is not None}
+    if kind != "view" and is_complex(args):
+        facts["complex"] = True
+    if kind == "unpriced":  # whoever reads of it, or prices it, needs them all
+        facts["shapes_in"] = [transforms.shape(tensor) for tensor in transforms.tensors(args, kwargs)]
+        facts["shapes_out"] = [transforms.shape(tensor) for tensor in transforms.tensors(out)]
     return kind, {"inputs": transforms.size(into), "outputs": transforms.size(result)}, facts
 
 
@@ -633,11 +622,9 @@ def priced(
     """What a pricer says of one call, and the facts that this rests on."""
     options = {name: value for name, value in kwargs.items() if name != "out"} if kwargs else kwargs
     facts = facts_of(pricer, args, options, out)
-    if any(t.is_complex() for t in (first_tensor((args, kwargs)), first_tensor(out)) if t is not None):
+    if is_complex(args):
         facts["complex"] = True
     op, quantities = pricer(*args, out=out, **options)
-    if "complex" in facts:  # four real multiplications and as many additions
-        quantities = {name: 4 * value if name.endswith("macs") else value for name, value in quantities.items()}
     return op, quantities, facts
 
 

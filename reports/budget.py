@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flopledger.reports.pages.words import number, op_word, place, visible
+from flopledger.reports.pages.words import at_least, macs_said, number, op_word, place, unpriced, visible
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +24,8 @@ def assert_macs(model: nn.Module | str, inputs: Any = None, *, at_most: float) -
         How many it takes.
 
     Raises:
-        AssertionError: it takes more; the message names the sites that take most.
+        AssertionError: it takes more; the message names the sites that take most. Also where an operation has no
+            formula: what that takes is unknown, so no budget can be promised.
         ValueError: a budget that is no whole number, or what `compare` raises.
     """
     from flopledger.reports.compare import compare
@@ -37,7 +38,12 @@ def assert_macs(model: nn.Module | str, inputs: Any = None, *, at_most: float) -
         heaviest = sorted(run.ledger.entries, key=lambda entry: -entry["macs"])[:NAMED]
         named = ", ".join(f"{place(e.site)} ({op_word(e.op)}) {number(e['macs'])}" for e in heaviest if e["macs"])
         raise AssertionError(
-            f"{visible(run.model.spec)} takes {number(macs)} MACs, {number(macs - int(at_most))} over the budget of "
-            f"{number(int(at_most))}; most of them: {named}"
+            f"{visible(run.model.spec)} takes {macs_said(run)}, {at_least(run, number(macs - int(at_most)))} over "
+            f"the budget of {number(int(at_most))}; most of them: {named}"
+        )
+    if run.ledger.unpriced:
+        raise AssertionError(
+            f"{visible(run.model.spec)} takes {macs_said(run)}, and whether that is within the budget of "
+            f"{number(int(at_most))} cannot be told. {unpriced(run)}"
         )
     return int(macs)

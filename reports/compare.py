@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from flopledger.counters.convention import Convention
 from flopledger.counters.engine import adapters, plan, sources
 from flopledger.counters.engine.job import TIMEOUT, Live
 from flopledger.counters.tally import Tally
+from flopledger.reference_model import inputs as written
 from flopledger.reference_model.ledger import MODES, Ledger, Mode
 from flopledger.reference_model.subject import Spec
 from flopledger.reports.documents import run as documents
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 def compare(
     model: nn.Module | str = "mobilenet_v2",
     inputs: Any = None,
+    kwargs: Mapping[str, Any] | None = None,
     *,
     counters: Sequence[str] | None = None,
     mode: Mode | None = None,
@@ -40,8 +42,10 @@ def compare(
 
     Args:
         model: a live module, or a spec like `"mobilenet_v2"` or `"torchvision:resnet50"`.
-        inputs: for a live module, a tensor or a tuple of positional arguments; for a spec, a shape
-            like `"1x3x224x224"` or a list of them. Default for a spec: one image of 416 by 416.
+        inputs: for a live module, a tensor, a tuple or list of positional arguments (one that is itself a list is
+            `([a, b],)`), a dict or batch of arguments by name, or any one other argument; for a spec, a text like
+            `"1x3x224x224"`, a list of those or a dict. Default for a spec: what its own metadata name.
+        kwargs: arguments by name beside them, as a dict.
         counters: names as `flopledger counters` lists them, `NAME==RELEASE` for a published release in an
             overlay of its own; default all.
         mode: "eval" (the default), "train" (a forward with every module in train mode), or "step": that and the
@@ -64,12 +68,11 @@ def compare(
         raise ValueError(f"no mode {mode!r}; there is {', '.join(MODES)}")
     live, notes = None, []
     if isinstance(model, str):
-        spec = Spec.parse(model, [inputs] if isinstance(inputs, str) else inputs, mode or "eval")
+        spec = Spec.parse(model, written.written(*_arguments(inputs, kwargs)), mode or "eval")
     else:
-        if inputs is None:
-            raise ValueError("a live model needs inputs: a tensor or a tuple of arguments")
-        arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-        live = _on_cpu(Live(model, arguments, type(model).__name__))
+        if inputs is None and kwargs is None:
+            raise ValueError("a live model needs inputs: a tensor, a tuple of arguments, or a dict of them by name")
+        live = _on_cpu(Live(model, *_arguments(inputs, kwargs), type(model).__name__))
         spec = Spec(model=live.label, inputs=(), mode=mode or "eval")
         if mode is None and any(module.training for module in model.modules()):
             notes.append('counted in eval mode; it was given in train mode, which mode="train" would count')
@@ -90,6 +93,18 @@ def compare(
     )
 
 
+def _arguments(inputs: Any, kwargs: Mapping[str, Any] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional arguments, and those by name."""
+    named = dict(kwargs or {})
+    if inputs is None:
+        return (), named
+    if isinstance(inputs, Mapping):
+        return (), {**inputs, **named}
+    if isinstance(inputs, (tuple, list)) and not hasattr(inputs, "_fields"):  # a named tuple is one argument
+        return tuple(inputs), named
+    return (inputs,), named
+
+
 def _with_convention(tally: Tally, ledger: Ledger) -> tuple[Tally, Convention]:
     """A tally and what its counter claims; one that cannot say claims nothing, so all of it is left over."""
     if tally.total is None:
@@ -105,14 +120,13 @@ def _on_cpu(live: Live) -> Live:
     from copy import deepcopy
 
     from torch import Tensor
-    from torch.utils._pytree import tree_leaves, tree_map
 
-    leaves = [v for v in tree_leaves(live.inputs) if isinstance(v, Tensor)]
-    tensors = [*live.model.parameters(), *live.model.buffers(), *leaves]
+    arguments = (live.args, live.kwargs)
+    tensors = [*live.model.parameters(), *live.model.buffers(), *written.tensors(arguments)]
     if all(t.device.type in ("cpu", "meta") for t in tensors):
         return live
-    inputs = tree_map(lambda v: v.cpu() if isinstance(v, Tensor) else v, live.inputs)
-    return Live(deepcopy(live.model).cpu(), inputs, live.label)
+    args, kwargs = written.mapped(Tensor.cpu, arguments)
+    return Live(deepcopy(live.model).cpu(), args, kwargs, live.label)
 
 
 class Report:
@@ -163,10 +177,13 @@ class Report:
         return write_whole(Path(folder), run_files(self.run))
 
     def __repr__(self) -> str:
-        from flopledger.reports.pages.words import visible
+        from flopledger.reports.documents.run import calls_without_formula
+        from flopledger.reports.pages.words import visible, without_formula
 
         totals = ", ".join(f"{t.name} {t.total:,}" for t in self.run.counted())
-        return visible(f"<Report {self.run.model.spec}: {totals}>")
+        unpriced = calls_without_formula(self.run.ledger.unpriced)
+        aside = f"; UNPRICED: {without_formula(unpriced)}" if unpriced else ""
+        return visible(f"<Report {self.run.model.spec}: {totals}{aside}>")
 
     def _repr_html_(self) -> str:
         """In Jupyter: the page in a frame of its own, so that its styles stay inside."""

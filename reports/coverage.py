@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from fractions import Fraction
 
 import msgspec
@@ -12,10 +12,11 @@ from flopledger.reports.reconcile import Rows, Side
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """MACs seen, of how many."""
+    """MACs seen, of how many; of `at_least` so many where some operation has no formula."""
 
     macs: int
     of: int
+    at_least: bool = False
 
     @property
     def share(self) -> Fraction | None:
@@ -37,11 +38,11 @@ def coverage(side: Side, rows: Rows) -> Coverage:
     for i, ((entry, call), (_, amount)) in enumerate(zip(rows, side.rows, strict=True)):
         if macs := call.times * call.quantities.get("macs", 0):
             ops.setdefault(entry.op, []).append((macs, amount > 0 and i not in wrong))
+    unknown = any(entry.op == "unpriced" for entry, _ in rows)
     return Coverage(
-        _seen(found for op in ops.values() for found in op), {op: _seen(found) for op, found in ops.items()}
+        _seen([found for op in ops.values() for found in op], unknown), {op: _seen(found) for op, found in ops.items()}
     )
 
 
-def _seen(found: Iterable[tuple[int, bool]]) -> Seen:
-    every = list(found)
-    return Seen(sum(macs for macs, seen in every if seen), sum(macs for macs, _ in every))
+def _seen(found: Sequence[tuple[int, bool]], at_least: bool = False) -> Seen:
+    return Seen(sum(macs for macs, seen in found if seen), sum(macs for macs, _ in found), at_least)

@@ -50,17 +50,27 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """Two snapshots compared: a row for each counter, and notes on what is not any one counter's."""
+    """Two snapshots compared: a row for each counter, and notes on what is not any one counter's.
+
+    `unpriced` has the operations without a formula and how often each is called now, `unpriced_before` then.
+    """
 
     model: str
     inputs: list[str]
     rows: list[Row]
     notes: list[str] = []
+    unpriced: dict[str, int] = {}
+    unpriced_before: dict[str, int] = {}
 
     @property
     def drifted(self) -> bool:
-        """Whether any row is something else than the same numbers."""
-        return any(row.mark not in FINE for row in self.rows)
+        """Whether any row is something else than the same numbers, or something is unpriced that was not."""
+        return bool(self.newly_unpriced) or any(row.mark not in FINE for row in self.rows)
+
+    @property
+    def newly_unpriced(self) -> dict[str, int]:
+        """The operations without a formula that were not there, or not so often."""
+        return {name: n for name, n in self.unpriced.items() if n > self.unpriced_before.get(name, 0)}
 
     @property
     def compared(self) -> bool:
@@ -103,7 +113,8 @@ def drift(before: Snapshot, after: Snapshot) -> Drift:
         elif changed and old and new and old.adapter and new.adapter and old.adapter != new.adapter:
             row = _not_comparable(row, "our own adapter changed too; take the baseline again")
         rows.append(row)
-    return Drift(model=after.model.spec, inputs=after.model.inputs, rows=rows, notes=notes)
+    return Drift(model=after.model.spec, inputs=after.model.inputs, rows=rows, notes=notes,
+                 unpriced=after.unpriced, unpriced_before=before.unpriced)  # fmt: skip
 
 
 def _what(found: Snapshot) -> str:

@@ -22,7 +22,7 @@ from flopledger.reference_model.subject import Spec
 from flopledger.reports.align import Aligned, align
 from flopledger.reports.documents.history import KIND, Change, History, Row
 from flopledger.reports.documents.reading import FORMAT, check_numbers
-from flopledger.reports.documents.run import Model, environment
+from flopledger.reports.documents.run import Model, calls_without_formula, environment
 from flopledger.reports.reconcile import reconcile
 
 
@@ -174,6 +174,7 @@ def told(
         unit=adapter.unit,
         listed=listing.asked,
         ledger=ledger.totals(),
+        unpriced=calls_without_formula(ledger.unpriced()),
         rows=rows,
         changes=changes,
     )

@@ -2,17 +2,21 @@
 
 - A **run** (`report`, `explain`, `count`, `snapshot`, `render`; report.md and report.html) is wrong if a counter's
   stated formulas fail anywhere. Every residual comes from such a failure, and so do failures that cancel.
+- It is also wrong if the ledger has an operation without a formula (`unpriced`): what that takes is unknown, so the
+  ledger's total is "at least", and a counter's may be too small. `ledger` and a budget (`assert_macs`) ask no counter
+  and are wrong then, too.
 - It is also wrong if there is no number where one was asked for: from a counter that was asked for by name
   (`-c NAME`, `explain A B`, `counters=[…]`), or from any counter at all where none was named. A counter that
   is not installed, cannot count the model, crashes or is too slow in a run that names nobody is said, and wrong
   only if no other counted either.
 - Nor is there a number where no counter was at hand to be asked. Who asks for none by intent (`ledger`, a budget,
   `counters=[]`) misses none.
-- A **history** (`releases`, `render`) is wrong if a step leaves a residual, if formulas fail at any release, or if no
-  release has a number.
-- A **drift** (`drift`, `releases --new`, the pytest plugin) is wrong if anything moved, failed or began to count, and
-  if there is nothing to compare: no counter has a number on both sides. What was wrong in the baseline and is wrong
-  alike now has not drifted.
+- A **history** (`releases`, `render`) is wrong if a step leaves a residual, if formulas fail at any release, if no
+  release has a number, or if the model has an operation without a formula.
+- A **drift** (`drift`, `releases --new`, the pytest plugin) is wrong if anything moved, failed or began to count, if
+  an operation has no formula that was not there in the baseline, or not so often, and if there is nothing to compare:
+  no counter has a number on both sides. What was wrong in the baseline and is wrong alike now has not drifted; what is
+  unpriced is said nevertheless.
 
 Each command that finds something wrong exits with status 1.
 """
@@ -27,9 +31,9 @@ from flopledger.reports.drift import Drift
 def wrong(found: Run | History | Drift) -> bool:
     """Whether something is wrong, as this module's text defines it."""
     if isinstance(found, Run):
-        return bool(failing(found) or without_number(found) or nobody(found))
+        return bool(found.ledger.unpriced or failing(found) or without_number(found) or nobody(found))
     if isinstance(found, History):
-        return bool(unexplained(found) or failing_releases(found) or not found.counted)
+        return bool(found.unpriced or unexplained(found) or failing_releases(found) or not found.counted)
     return found.drifted or not found.compared
 
 

@@ -14,7 +14,7 @@ from flopledger.counters import registry
 from flopledger.counters.convention import Convention, rule
 from flopledger.counters.engine.package_index import Listing, Release
 from flopledger.counters.tally import Aside, Part, Tally
-from flopledger.reference_model.ledger import Entry, Ledger
+from flopledger.reference_model.ledger import Call, Entry, Ledger
 from flopledger.reference_model.subject import Spec
 from flopledger.reports.documents.reading import digest, encode
 from flopledger.reports.documents.snapshot import snapshot
@@ -32,13 +32,17 @@ LEDGER = Ledger(
         Entry(site="b", op="add", aten="aten.add", calls=calls(outputs=30)),
         Entry(site="c", op="linear", aten="aten.addmm",
               calls=[*calls(outputs=15, macs=60), *calls(outputs=16, macs=64)]),
+        Entry(site="d", op="unpriced", aten="mylib.op", calls=[
+            Call(quantities={"outputs": 8}, facts={"shapes_in": [[2, 3]], "shapes_out": [[2, 4]]}, times=2)]),
     ],
     notes=["a note"],
 )  # fmt: skip
 MACS = Convention(
     "macs", (rule("conv linear", "macs", "one each", "lib.py:x"), rule("add", "outputs", "adds", "lib.py:y"))
 )
-FLOPS = Convention("torch_flop_counter", (rule("conv linear", "2·macs", "two each", "lib.py:z"),))
+FLOPS = Convention(
+    "torch_flop_counter", (rule("conv linear", "2·macs", "two each", "lib.py:z"), rule("add", "0", "none", "lib.py:0"))
+)
 
 
 def a_run() -> Any:

@@ -285,6 +285,7 @@ def hostile_run() -> Run:
         Entry(site=name, op=name, aten=name, module=name, api=name, calls=calls(outputs=7 + i))
         for i, name in enumerate(HOSTILE)
     ]
+    ledger_entries += [replace(KERNEL, site=name, aten=name, module=name, api=name) for name in HOSTILE]
     ledger = Ledger(model="".join(HOSTILE), inputs=["1x3x224x224"], params=1, entries=ledger_entries, notes=[*HOSTILE])
     hard = Convention(
         HOSTILE[1],
@@ -312,9 +313,16 @@ def assembled(ledger: Ledger, tallies: list[tuple[Tally, Convention]]) -> Run:
     )
 
 
+KERNEL = Entry(
+    site="kernel", op="unpriced", aten="mylib.op", module="mylib.Kernel", api="torch.ops.mylib.op",
+    calls=[Call(quantities={"outputs": 8}, facts={"shapes_in": [[2, 3]], "shapes_out": [[2, 4]]})],
+)  # fmt: skip
+
+
 def small_run(first: Convention = CONVENTIONS[0]) -> Run:
     """A run of a few sites in which every kind of text occurs: a failure, a warning, a shim, a note, a reason."""
     entries = [entry for entry in mobilenet_entries(64) if entry.site in ("features.0.0", "features.0.1", "pool", "")]
+    entries.append(KERNEL)
     ledger = Ledger(model="small", inputs=["1x3x64x64"], params=7, entries=entries, notes=["a note"])
     odd = tally_of(first, ledger, (Part("features.0.0", None, 3),))
     odd = replace(odd, warnings=["a warning"], shims=["a shim"], uncounted={"aten.left_out": 2})
@@ -336,7 +344,7 @@ def small_history() -> History:
     step = run.between("thop", "narrow")
     first, second = run.tally("narrow").total or 0, run.tally("thop").total or 0
     return History(
-        format=2,
+        format=3,
         kind="history",
         flopledger=run.flopledger,
         created=run.created,
@@ -347,6 +355,7 @@ def small_history() -> History:
         unit="MAC",
         listed="2026-01-01T00:00:00Z",
         ledger=run.ledger.totals,
+        unpriced={"mylib.op": 1},
         rows=[
             Published(release="1.0", uploaded="2020-01-01T00:00:00", status="counted", total=first, sites=3, agree=3),
             Published(release="1.1", uploaded="2020-02-01T00:00:00", status="failed", reason="it crashed"),
@@ -378,7 +387,7 @@ def everywhere(found: Document, text: str, *, readable: bool = False) -> Documen
         if isinstance(value, (list, tuple)):
             return type(value)(changed(item, field) for item in value)
         if isinstance(value, dict):
-            return {changed(name) if field == "uncounted" else name: item for name, item in value.items()}
+            return {changed(name) if field in ("uncounted", "unpriced") else name: item for name, item in value.items()}
         if isinstance(value, msgspec.Struct):
             names = value.__struct_fields__
             return replace(value, **{name: changed(getattr(value, name), name) for name in names})

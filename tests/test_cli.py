@@ -298,10 +298,10 @@ def test_documents_that_cannot_be_read_are_one_line(document: Path, tmp_path: Pa
         "cut.json": (data[: len(data) // 2], "not whole JSON"),
         "empty.json": (b"", "not whole JSON"),
         "binary.json": (bytes(range(256)), "not whole JSON"),
-        "other.json": (data.replace(b'"format": 2', b'"format": 3', 1), "format 3"),
-        "older.json": (data.replace(b'"format": 2', b'"format": 1', 1), "count again"),
+        "other.json": (data.replace(b'"format": 3', b'"format": 4', 1), "format 4"),
+        "older.json": (data.replace(b'"format": 3', b'"format": 1', 1), "count again"),
         "package.json": (b'{"name": "left-pad"}', "not a run or history document"),
-        "shape.json": (b'{"format": 2}', "format 2"),
+        "shape.json": (b'{"format": 3}', "format 3"),
     }
     for name, (content, hint) in bad.items():
         (tmp_path / name).write_bytes(content)
@@ -355,5 +355,7 @@ def test_count_prints_one_counters_total() -> None:
     name = "torch"
     done = flopledger("count", "torch.nn:Identity", "-i", "2x3", "-c", name, "--format", "json")
     assert (0, "") == (done.returncode, done.stderr)
-    (found,) = json.loads(done.stdout)
+    answer = json.loads(done.stdout)
+    assert {"macs": 0, "unpriced": []} == answer["ledger"]
+    (found,) = answer["counters"]
     assert (name, "counted", 0, 0) == (found["counter"], found["status"], found["total"], found["params"])

@@ -120,9 +120,9 @@ def test_a_file_with_any_bytes_anywhere(kind: str, data: st.DataObject) -> None:
         b"", b" ", b" " * 100_000_000, b"null", b"[" * 500 + b"]" * 500, b'{"format":' * 900 + b"1" + b"}" * 900,
         b'{"format": NaN}', b'{"format": 1e999}', b'{"format": ' + b"9" * 5000 + b"}", b'{"format": "\\ud800"}',
         b'{"\\udfff": 2}', b"\xef\xbb\xbf" + WHOLE, WHOLE.decode().encode("utf-16"),
-        WHOLE.replace(b"{", b'{"format": 3, ', 1),
-        b'{"format": 2, "kind": "' + b"x" * 10**6 + b'"}', b'{"format": "' + b"x" * 10**6 + b'"}',
-        b'{"format": 2, "digest": 3, "x": ' + b"[" * 900 + b"]" * 900 + b"}",
+        WHOLE.replace(b"{", b'{"format": 4, ', 1),
+        b'{"format": 3, "kind": "' + b"x" * 10**6 + b'"}', b'{"format": "' + b"x" * 10**6 + b'"}',
+        b'{"format": 3, "digest": 3, "x": ' + b"[" * 900 + b"]" * 900 + b"}",
     ],
     ids=["empty", "blank", "100 MB of blanks", "null", "deep lists", "deep objects", "NaN", "infinity", "5000 digits",
          "half a character", "half a key", "a byte order mark", "UTF-16", "a key twice", "a long kind", "a long format",
@@ -135,7 +135,7 @@ def test_what_files_are_found_in_the_wild(data: bytes) -> None:
 
 def test_a_message_never_repeats_a_megabyte() -> None:
     """One line is no line where it fills a terminal."""
-    for data in (b'{"format": "%b"}', b'{"format": 2, "kind": "%b"}', b'{"format": 2, "digest": "", "created": "%b"}'):
+    for data in (b'{"format": "%b"}', b'{"format": 3, "kind": "%b"}', b'{"format": 3, "digest": "", "created": "%b"}'):
         with pytest.raises(RunError) as caught:
             files.read(data % (b"x" * 10**6))
         assert len(str(caught.value)) < 500

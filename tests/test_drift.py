@@ -184,7 +184,7 @@ def test_a_snapshot_is_read_as_it_was_written() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"[]", b"{}", b'{"format": 2}', b'{"format": 1, "kind": "history"}', b'{"format": 1, "kind": []}',
+    [b"", b"[]", b"{}", b'{"format": 3}', b'{"format": 1, "kind": "history"}', b'{"format": 1, "kind": []}',
      encode(with_tally(COUNTED, total=3)), encode(replace(BASE, tallies=[TALLY, TALLY])), encode(BASE)[:99]],
 )  # fmt: skip
 def test_what_is_no_baseline_is_refused(data: bytes) -> None:

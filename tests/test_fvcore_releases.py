@@ -128,7 +128,7 @@ def test_both_ways_of_counting_agree_on_the_installed_release() -> None:
     pytest.importorskip("fvcore")
     from flopledger.counters.libraries.fvcore.count import _analysed, _counted_by_handle
 
-    model, inputs = Spec.parse("mobilenet_v2", ["1x3x32x32"]).build("cpu")
+    model, inputs, _ = Spec.parse("mobilenet_v2", ["1x3x32x32"]).build("cpu")
     here, there = _counted_by_handle(model.eval(), inputs), _analysed(model.eval(), inputs)
     assert (there.total, there.uncounted, []) == (here.total, here.uncounted, here.warnings)
     assert {part.site: part.count for part in there.parts} == {part.site: part.count for part in here.parts}

@@ -490,7 +490,7 @@ def test_the_document_has_the_keys_of_the_design_page() -> None:
         (d["tallies"][0]["verified"], "sites agree"),
     ):  # fmt: skip
         assert set(keys.split()) <= found.keys()
-    assert d["format"] == 2
+    assert d["format"] == 3
 
 
 def test_a_counter_without_a_number_is_in_the_document_but_in_no_pair() -> None:
@@ -518,7 +518,7 @@ def test_a_document_cut_off_anywhere_is_refused(length: int) -> None:
     assert "not whole JSON" in refused(DOCUMENT[:length])
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00", b"\xff\xfe", b"not json", b"[1, 2", b"{", b'{"format": 2'])
+@pytest.mark.parametrize("data", [b"", b"\x00", b"\xff\xfe", b"not json", b"[1, 2", b"{", b'{"format": 3'])
 def test_what_is_not_json_is_refused(data: bytes) -> None:
     """The wrong file was named; the reader must learn that it is not JSON at all."""
     assert "not whole JSON" in refused(data)
@@ -536,11 +536,11 @@ def test_json_that_is_no_document_is_refused(data: bytes) -> None:
     assert "not a run document" in refused(data)
 
 
-@pytest.mark.parametrize("other", [0, 1, 3, "2", None, [1], {"a": "b\nc"}, -1])
+@pytest.mark.parametrize("other", [0, 1, 2, 4, "3", None, [1], {"a": "b\nc"}, -1])
 def test_another_format_is_refused_with_both_numbers(other: Any) -> None:
     """A newer file needs a newer flopledger: the line says which format there is and which is read."""
     text = refused(json.dumps({**json.loads(DOCUMENT), "format": other}).encode())
-    assert "format 2" in text
+    assert "format 3" in text
     if isinstance(other, int):
         assert f"format {other}" in text
 

@@ -180,7 +180,8 @@ def test_commands_that_count_say_nothing_to_a_terminal(
         with pytest.raises(typer.Exit):
             explain_command.explain(left, other, form=form, **AGAIN)
         assert marked(said(capsys))
-    ledger_command.ledger(form=form, timeout=1.0, no_cache=False, quiet=False)
+    with pytest.raises(typer.Exit):
+        ledger_command.ledger(form=form, timeout=1.0, no_cache=False, quiet=False)
     assert marked(said(capsys))
 
 

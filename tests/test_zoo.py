@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from flopledger.reference_model import zoo
 from flopledger.reference_model.names import SpecError
 from flopledger.reference_model.subject import Spec, is_ours, split
+from flopledger.reference_model.zoo.known_sizes import KNOWN
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +77,18 @@ def test_names_are_read_without_importing_the_library() -> None:
         ("timm:vit_tiny_patch16_224", "1x3x224x224", "configuration vit_tiny_patch16_224.augreg_in21k_ft_in1k"),
         ("timm:efficientnet_b3.ra2_in1k", "1x3x288x288", "configuration efficientnet_b3.ra2_in1k"),
         ("timm:vit_tiny_patch16_224?img_size=(64,96)&in_chans=1", "1x1x64x96", "with img_size and in_chans as asked"),
+        ("transformers:bert-base-uncased", "input_ids=1x128:int64[0:30522]", "128 tokens of a vocabulary of 30522"),
+        ("transformers:LlamaForCausalLM?vocab_size=99", "input_ids=1x128:int64[0:99]", "LlamaConfig: 128 tokens"),
+        ("transformers:facebook/bart-large",
+         "input_ids=1x128:int64[0:50265] decoder_input_ids=1x128:int64[0:50265]", "no mask"),
+        ("transformers:clip-vit-base-patch32",
+         "input_ids=1x77:int64[0:49408] pixel_values=1x3x224x224", "77 tokens, its positions"),
+        ("transformers:whisper-tiny",
+         "input_features=1x80x3000 decoder_input_ids=1x128:int64[0:51865]", "80 mel bins by 3000 frames"),
+        ("transformers:vit?image_size=32&dtype=bfloat16", "pixel_values=1x3x32x32:bfloat16", "the image_size of an"),
+        ("transformers:detr", "pixel_values=1x3x800x800", "the size of DetrImageProcessor"),
+        ("transformers:layoutlm", "input_ids=1x128:int64[0:30522] bbox=1x128x4:int64=0", "no mask"),
+        ("transformers:wav2vec2", "input_values=1x16000", "a second of sound at 16000 Hz"),
     ],
 )  # fmt: skip
 def test_the_default_input_is_what_the_models_own_metadata_name(model: str, inputs: str, why: str) -> None:
@@ -92,6 +109,19 @@ def test_the_default_input_is_what_the_models_own_metadata_name(model: str, inpu
         ("timm:resnet50?pretrained=True", "nothing is downloaded; leave out pretrained"),
         ("timm:resnet50?checkpoint_path=evil.pth", "leave out checkpoint_path"),
         ("timm:resnet50?pretrained_cfg={'file':'evil.pth'}", "leave out pretrained_cfg"),
+        ("transformers:BertModle", "transformers has no model 'BertModle'; did you mean BertModel"),
+        ("transformers:brt", "transformers has no model 'brt'; did you mean bert"),
+        (
+            "transformers:Qwen/Qwen3-8B",
+            "the sizes of 'Qwen/Qwen3-8B' are not known here, and nothing is downloaded; give "
+            "its config.json, like transformers:path/to/config.json, or a type and sizes, like transformers:llama?hid",
+        ),
+        ("transformers:bert?hiden_size=3", "BertConfig has no 'hiden_size'; did you mean hidden_size"),
+        ("transformers:clip?patch_size=8", "CLIPConfig has no 'patch_size'; its vision_config has"),
+        ("transformers:vit?task=MaskedLM", "ViTConfig has no task 'MaskedLM'; it has ImageClassification"),
+        ("transformers:bert?attn_implementation=somebody/kernel", "is not built in; write a word, like eager"),
+        ("transformers:bert?trust_remote_code=True", "leave out trust_remote_code"),
+        ("transformers:no/such/config.json", "cannot read a configuration from 'no/such/config.json'"),
     ],
 )
 def test_a_model_that_a_zoo_does_not_have_is_one_line(model: str, hint: str) -> None:
@@ -99,7 +129,7 @@ def test_a_model_that_a_zoo_does_not_have_is_one_line(model: str, hint: str) -> 
     assert hint in refused(model)
 
 
-@pytest.mark.parametrize("source", ["torchvision", "timm"])
+@pytest.mark.parametrize("source", [*zoo.ZOOS])
 def test_a_library_that_is_not_installed_is_one_line(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The zoos are an extra: whoever has not got one reads what to install."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -109,20 +139,21 @@ def test_a_library_that_is_not_installed_is_one_line(source: str, monkeypatch: p
 @pytest.mark.parametrize("model", ["torchvision:fcn_resnet50", "torchvision:inception_v3", "timm:resnet18"])
 def test_models_are_built_on_meta_without_downloads(model: str) -> None:
     """A count must not fetch weights: nothing of a count depends on them."""
-    module, _ = Spec.parse(f"{model}?num_classes=5", ["1x3x64x64"]).build("meta")
+    module, _, _ = Spec.parse(f"{model}?num_classes=5", ["1x3x64x64"]).build("meta")
     assert {"meta"} == {parameter.device.type for parameter in module.parameters()}
 
 
 def test_arguments_reach_the_models() -> None:
     """A query that were ignored would give the default network's numbers without a word."""
     for model in ("torchvision:resnet18", "timm:resnet18"):
-        module, (x,) = Spec.parse(f"{model}?num_classes=5", ["1x3x64x64"]).build("meta")
+        module, (x,), _ = Spec.parse(f"{model}?num_classes=5", ["1x3x64x64"]).build("meta")
         assert tuple(module(x).shape) == (1, 5)
 
 
 def test_a_document_may_name_a_model_of_a_zoo() -> None:
-    """It runs only the installed package's code, as a name that is built in does."""
+    """It runs only the installed package's code, as a name that is built in does. A file is somebody's."""
     assert all(is_ours(f"{source}:name") for source in zoo.ZOOS)
+    assert not is_ours("transformers:path/to/config.json")
 
 
 def test_what_is_offline_is_so_only_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,3 +165,105 @@ def test_what_is_offline_is_so_only_meanwhile(monkeypatch: pytest.MonkeyPatch) -
     with zoo.nothing_downloaded():
         seen.append(constants.HF_HUB_OFFLINE)
     assert [*seen, constants.HF_HUB_OFFLINE] == [True, False]
+
+
+# As they are published with the models, without the head that AutoModel leaves away.
+PARAMETERS = {
+    "google-bert/bert-base-uncased": 109_482_240, "google-bert/bert-base-cased": 108_310_272,
+    "google-bert/bert-large-uncased": 335_141_888, "distilbert/distilbert-base-uncased": 66_362_880,
+    "FacebookAI/roberta-base": 124_645_632, "FacebookAI/roberta-large": 355_359_744,
+    "FacebookAI/xlm-roberta-base": 278_043_648, "albert/albert-base-v2": 11_683_584,
+    "google/electra-small-discriminator": 13_548_800 - 65_792, "google/mobilebert-uncased": 24_581_888 + 262_656,
+    "microsoft/layoutlm-base-uncased": 109_482_240 + 4 * 1024 * 768,
+    "openai-community/gpt2": 124_439_808, "openai-community/gpt2-medium": 354_823_168,
+    "openai-community/gpt2-large": 774_030_080, "openai-community/gpt2-xl": 1_557_611_200,
+    "distilbert/distilgpt2": 81_912_576, "EleutherAI/gpt-neo-1.3B": 1_315_575_808,
+    "EleutherAI/gpt-j-6B": 6_050_882_784 - 50400 * 4097, "facebook/opt-125m": 125_239_296,
+    "bigscience/bloom-560m": 559_214_592, "tiiuae/falcon-7b": 6_921_720_704,
+    "state-spaces/mamba-2.8b-hf": 2_768_345_600,
+    "meta-llama/Llama-2-7b-hf": 6_738_415_616 - 32000 * 4096,
+    "meta-llama/Llama-2-13b-hf": 13_015_864_320 - 32000 * 5120,
+    "meta-llama/Llama-2-70b-hf": 68_976_648_192 - 32000 * 8192,
+    "meta-llama/Meta-Llama-3-8B": 8_030_261_248 - 128256 * 4096,
+    "meta-llama/Meta-Llama-3-70B": 70_553_706_496 - 128256 * 8192,
+    "mistralai/Mistral-7B-v0.1": 7_241_732_096 - 32000 * 4096,
+    "mistralai/Mixtral-8x7B-v0.1": 46_702_792_704 - 32000 * 4096,
+    "google/gemma-7b": 8_537_680_896, "google/gemma-2b": 2_506_172_416,
+    "Qwen/Qwen2-0.5B": 494_032_768, "Qwen/Qwen2-7B": 7_615_616_512 - 152064 * 3584,
+    "microsoft/phi-1": 1_418_270_720 - 51200 * 2049, "microsoft/phi-2": 2_779_683_840 - 51200 * 2561,
+    "google-t5/t5-small": 60_506_624, "google-t5/t5-base": 222_903_552, "google-t5/t5-large": 737_668_096,
+    "google/mt5-small": 300_176_768 - 250112 * 512,
+    "facebook/bart-large": 406_291_456, "facebook/bart-base": 139_420_416,
+    "google/vit-base-patch16-224": 86_389_248, "google/vit-large-patch16-224": 303_301_632 + 1024 * 1025,
+    "microsoft/swin-tiny-patch4-window7-224": 27_519_354, "facebook/convnext-tiny-224": 27_820_128,
+    "microsoft/resnet-50": 23_508_032, "openai/clip-vit-base-patch32": 151_277_313,
+    "openai/clip-vit-large-patch14": 427_616_513, "facebook/sam-vit-base": 93_735_728,
+    "openai/whisper-tiny": 37_760_640, "openai/whisper-base": 72_593_920, "openai/whisper-large-v2": 1_543_304_960,
+    "facebook/wav2vec2-base": 94_371_712, "facebook/hubert-base-ls960": 94_371_712,
+}  # fmt: skip
+
+
+def test_known_sizes_are_the_models() -> None:
+    """What is counted under a model's name must be that model: as many parameters as are published of it."""
+    assert PARAMETERS.keys() == KNOWN.keys()
+    for name in ("openai-community/gpt2", "google-bert/bert-large-uncased", "openai/clip-vit-large-patch14"):
+        assert parameters(f"transformers:{name}") == PARAMETERS[name]
+        assert parameters(f"transformers:{name.partition('/')[2]}") == PARAMETERS[name]
+
+
+@pytest.mark.slow
+def test_all_known_sizes_are_the_models() -> None:
+    """As above, of all of them."""
+    assert {name: parameters(f"transformers:{name}") for name in KNOWN} == PARAMETERS
+
+
+def parameters(model: str) -> int:
+    """How many parameters a spec's model has."""
+    source, name, options = split(model)
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in zoo.factory(source, name, options)().parameters())
+
+
+def test_a_model_of_seventy_billion_parameters_is_there_at_once() -> None:
+    """On the meta device nothing is allocated, so its size is no reason to wait."""
+    start = time.monotonic()
+    assert parameters("transformers:Meta-Llama-3-70B?task=CausalLM") == 70_553_706_496
+    assert time.monotonic() - start < 20
+
+
+def test_a_configuration_of_a_file(tmp_path: Path) -> None:
+    """Most models are not known by name: their config.json has the architecture and the sizes, and runs no code."""
+    path = tmp_path / "config.json"
+    text = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "n_layer": 2, "n_embd": 64, "n_head": 2,
+            "vocab_size": 100, "auto_map": {"AutoModel": "evil.Model"}}  # fmt: skip
+    path.write_text(json.dumps(text))
+    assert defaults(f"transformers:{path}")[0] == "input_ids=1x128:int64[0:100]"
+    with torch.device("meta"):
+        model = zoo.factory("transformers", str(path), {"n_layer": 3})()
+    assert type(model).__name__ == "GPT2LMHeadModel"
+    assert len(model.transformer.h) == 3
+    path.write_text(json.dumps({"model_type": "gpt22"}))
+    assert "no model_type that transformers knows; did you mean gpt2" in refused(f"transformers:{path}")
+
+
+def test_options_of_a_part_of_a_configuration() -> None:
+    """A model of text and image has a configuration for each; what is not said of one stays as it is known."""
+    source, name, options = split("transformers:clip-vit-large-patch14?vision_config={'num_hidden_layers':2}")
+    with torch.device("meta"):
+        config = zoo.factory(source, name, options)().config
+    assert (config.vision_config.num_hidden_layers, config.vision_config.hidden_size) == (2, 1024)
+
+
+def test_the_networks_of_diffusers() -> None:
+    """The parts of a pipeline are what costs; a class has its own defaults, a file the sizes of a model."""
+    pytest.importorskip("diffusers")
+    assert defaults("diffusers:UNet2DConditionModel?cross_attention_dim=768")[0] == (
+        "sample=1x4x64x64 timestep=1:int64=1 encoder_hidden_states=1x77x768"
+    )
+    assert defaults("diffusers:AutoencoderKL")[0] == "sample=1x3x32x32"
+    assert zoo.default_inputs("diffusers", "UNet2DModel", {}) is None
+    assert "did you mean UNet2DModel" in refused("diffusers:Unet2DModel")
+    assert "UNet2DModel has no argument 'in_chanels'; did you mean in_channels" in refused(
+        "diffusers:UNet2DModel?in_chanels=3"
+    )
+    assert "give the config.json of its network" in refused("diffusers:runwayml/stable-diffusion-v1-5")

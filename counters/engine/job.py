@@ -50,5 +50,6 @@ class Live(msgspec.Struct, frozen=True):
     """A model and inputs that exist only in this process's memory."""
 
     model: Any
-    inputs: tuple[Any, ...]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     label: str

@@ -32,7 +32,7 @@ from flopledger.counters.engine.overlays import OverlayError, cache, read_file, 
 from flopledger.counters.engine.sources import reference, source
 from flopledger.counters.registry import is_editable, version_of
 from flopledger.counters.tally import checked, exact
-from flopledger.reference_model import subject
+from flopledger.reference_model import inputs, subject, zoo
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
 
@@ -140,14 +140,19 @@ def _place(name: str, key: str) -> Path:
 
 
 def _subject(spec: Spec) -> list[Any]:
-    """What a spec stands for, as far as that is known before it is built."""
+    """What a spec stands for, as far as that is known before it is built; with the tensors that its inputs name."""
+    return [*_model(spec), _contents(inputs.files(spec.inputs or ()))]
+
+
+def _model(spec: Spec) -> list[Any]:
     where, name, _ = subject.split(spec.model)
     made = source(subject.__name__)
     if where == "":
         return [spec, made, source(subject.own(name))]
     if where == "torchvision":
         return [spec, made]
-    return [spec, made, str(Path(where).resolve()) if where.endswith(".py") else "", _installed()]
+    file = where if where.endswith((".py", *subject.SAVED)) else zoo.file(where, name)
+    return [spec, made, str(Path(file).resolve()) if file else "", _installed()]
 
 
 def _contents(files: Iterable[str]) -> dict[str, str]:

@@ -14,10 +14,10 @@ import sysconfig
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -26,10 +26,13 @@ from flopledger.counters.engine import overlays, sources
 from flopledger.counters.engine.guard import guarded
 from flopledger.counters.engine.job import LEDGER, Answer, Job, Live
 from flopledger.counters.tally import Count, Unsupported, checked, exact
-from flopledger.reference_model import subject, zoo
+from flopledger.reference_model import inputs, subject, zoo
 from flopledger.reference_model.ledger import Ledger, Mode
-from flopledger.reference_model.names import SpecError
+from flopledger.reference_model.names import SpecError, working_directory
 from flopledger.reference_model.subject import Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MOST_WRITTEN = 1 << 28  # bytes a job may write to one file
 
@@ -110,7 +113,7 @@ def safe_path() -> list[str]:
     the standard library, so that a model's folder can lie between the two, as that of a script does.
     """
     preload = sys.modules.get("flopledger.counters.engine.preload")
-    here = ("", ".", subject.working_directory())
+    here = ("", ".", working_directory())
     first = getattr(preload, "PATH", None) or [entry for entry in sys.path if entry not in here]
     whole = dict.fromkeys([*first, *filter(None, sys.path)])
     return sorted(whole, key=lambda entry: entry not in subject.STANDARD)
@@ -138,16 +141,16 @@ def _attempt(job: Job, threads: int, live: Live | None) -> Answer:
 def _perform(job: Job, live: Live | None) -> Answer:
     start = time.perf_counter()
     if job.counter == LEDGER:
-        return Answer(status="counted", ledger=_traced(job, live), seconds=time.perf_counter() - start)
+        return Answer(status="counted", ledger=_traced(job.spec, live), seconds=time.perf_counter() - start)
     adapter = registry.get(job.counter)
     _check_mode(adapter, job.spec.mode)
     overlay = str(overlays.overlay(adapter.distribution, job.release)) if job.release else None
     if overlay:
         overlays.put_first(overlay)
-    model, inputs = _made(job, live)
+    model, tensors = _made(job, live)
     _check_origin(adapter.distribution, overlay)
     try:
-        count = checked(_plain(adapter.count(model.train(job.spec.mode != "eval"), inputs)))
+        count = checked(_plain(adapter.count(model, tensors)))
     finally:  # a stranger's error would be put down to the library
         _check_origin(adapter.distribution, overlay)
     if overlay and not overlays.came_from(overlay):
@@ -217,27 +220,35 @@ def _whole(value: Any) -> int:
 
 
 def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
-    model, inputs = _given(job, live)
+    """The model as adapters have it: it takes these tensors, one by one."""
+    from flopledger.counters.engine.positional import positional
+    from flopledger.reference_model.backward import Step
+
+    model, args, kwargs = _given(job, live)
+    with suppress(NotImplementedError):  # an exported program has one mode
+        model.train(job.spec.mode != "eval")
     if job.spec.mode == "step":
-        from flopledger.reference_model.backward import Step
-
         model.forward = Step(model.forward)
-    return model, inputs
+    return positional(model, args, kwargs)
 
 
-def _given(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
-    if live is None:
+def _given(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    if live is not None:
+        model, args, kwargs = live.model, live.args, live.kwargs
+    else:
         if job.device != "meta":
             _check_memory(job.spec)
-        return job.spec.build(job.device)
-    if job.device != "meta":
-        return live.model, live.inputs
-    from torch import Tensor
-    from torch.utils._pytree import tree_map
+        model, args, kwargs = job.spec.build(job.device)
+    if job.device == "meta":
+        if live is not None:
+            model = model.to("meta")  # the child's copy; the caller's stays where it is
+        args, kwargs = inputs.mapped(_on_meta, (args, kwargs))
+    return model, args, kwargs
 
-    # This is the child's copy of the model; the caller's stays where it is.
-    inputs = tree_map(lambda v: v.to("meta") if isinstance(v, Tensor) else v, live.inputs)
-    return live.model.to("meta"), inputs
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    """A leaf on meta, that needs a gradient if that does."""
+    return tensor.detach().to("meta").requires_grad_(tensor.requires_grad)
 
 
 def _check_memory(spec: Spec) -> None:
@@ -251,37 +262,37 @@ def _check_memory(spec: Spec) -> None:
         return
     available = next(line for line in memory.read_text().splitlines() if line.startswith("MemAvailable:"))
     free = int(available.split()[1]) * 1024
-    model, inputs = spec.build("meta")
-    needed = sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers(), *inputs])
+    model, *arguments = spec.build("meta")
+    tensors = [*model.parameters(), *model.buffers(), *inputs.tensors(arguments)]
+    needed = sum(t.numel() * t.element_size() for t in tensors)
     if needed > free:
         raise NotNow(
             f"it counts on real tensors, and this model's need {needed / 1e9:,.0f} GB; {free / 1e9:,.0f} GB are free"
         )
 
 
-def _traced(job: Job, live: Live | None) -> Ledger:
+def _traced(asked: Spec, live: Live | None) -> Ledger:
     from flopledger.reference_model.running import ModelError, trace
 
-    mode = job.spec.mode
     if live is not None:
-        model, inputs, label = live.model, live.inputs, live.label
-    else:
-        model, inputs = job.spec.build("meta")
-        label = job.spec.model
-    try:
-        return trace(model, inputs, name=label, device="meta" if live is None else None, mode=mode)
-    except ModelError as error:
-        if live is not None:
+        try:
+            return trace(live.model, live.args, live.kwargs, name=live.label, mode=asked.mode)
+        except ModelError as error:
             raise SpecError(f"the model rejects these inputs: {error}") from error
-        reason = str(error)
-    try:  # data-dependent, or really wrong: real tensors tell
-        model, inputs = job.spec.build("cpu")
-        ledger = trace(model, inputs, name=label, device="cpu", mode=mode)
+    spec, why = asked.filled()
+    texts = list(spec.inputs or ())
+    notes = [] if why is None else [f"{subject.NOT_GIVEN}, so it is the model's own: {', '.join(texts)} ({why})"]
+    try:
+        ledger = trace(*spec.build("meta"), name=spec.model, device="meta", mode=spec.mode)
     except ModelError as error:
-        shapes = ", ".join(map(str, job.spec.inputs))
-        raise SpecError(f"model {label!r} rejects input {shapes}: {error}") from error
-    note = f"traced on real tensors: on the meta device the model says {reason!r}"
-    return msgspec.structs.replace(ledger, notes=[*ledger.notes, note])
+        reason = str(error)
+        try:  # data-dependent, or really wrong: real tensors tell
+            ledger = trace(*spec.build("cpu"), name=spec.model, device="cpu", mode=spec.mode)
+        except ModelError as error:
+            raise SpecError(f"model {spec.model!r} rejects input {', '.join(texts)}: {error}") from error
+        notes.append(f"traced on real tensors: on the meta device the model says {reason!r}")
+    # As they were asked for: a tensor no longer says what its values were drawn from.
+    return msgspec.structs.replace(ledger, inputs=texts, notes=[*ledger.notes, *notes])
 
 
 @contextmanager
@@ -307,17 +318,19 @@ def _sources(job: Job, opened: set[str]) -> list[str]:
     Nothing for our own model and those of zoos: versions tell all of them. What the counter brought along has
     digests of its own.
     """
-    source, _, _ = subject.split(job.spec.model)
+    source, name, _ = subject.split(job.spec.model)
     if source in ("", *zoo.ZOOS):
-        return []
-    package = "" if source.endswith(".py") else source.partition(".")[0]
+        described = zoo.file(source, name)
+        return [str(Path(described).resolve())] if described else []
+    package = "" if source.endswith((".py", *subject.SAVED)) else source.partition(".")[0]
     itself = Path(source).resolve()
     modules = {
         Path(str(module.__file__)).resolve(): name.partition(".")[0] == package
         for name, module in [*sys.modules.items()]
         if getattr(module, "__file__", None)
     }
-    read = {Path(file).resolve(): False for file in opened if not file.endswith(".pyc")}
+    # A program is opened by C++, which does not say so.
+    read = {Path(file).resolve(): False for file in (*opened, source) if not file.endswith(".pyc")}
     elsewhere = [*_versioned(), *_brought(job)]
     return sorted(
         str(file)

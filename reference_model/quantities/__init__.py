@@ -4,7 +4,23 @@ One can review a formula here without knowing the tracer. `registry` says how on
 another package.
 """
 
-from flopledger.reference_model.quantities import backward, contractions, flex, long_tail, norms, pooling, recurrent
+from flopledger.reference_model.quantities import (
+    attention,
+    backward,
+    contractions,
+    convolutions,
+    flex,
+    linalg,
+    long_tail,
+    norms,
+    pooling,
+    quantized,
+    recurrent,
+    spectra,
+)
 from flopledger.reference_model.quantities.registry import ATEN, FUNCTIONS
 
-__all__ = ["ATEN", "FUNCTIONS", "backward", "contractions", "flex", "long_tail", "norms", "pooling", "recurrent"]
+__all__ = [
+    "ATEN", "FUNCTIONS", "attention", "backward", "contractions", "convolutions", "flex", "linalg", "long_tail",
+    "norms", "pooling", "quantized", "recurrent", "spectra",
+]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flopledger.reference_model.quantities.contractions import attention
+from flopledger.reference_model.quantities.attention import attention
 from flopledger.reference_model.quantities.registry import Priced, aten
 
 

@@ -224,51 +224,13 @@ BY_ELEMENTS = (
 # What is known to hold products, or not known at all; named so that a new operator is told from one that was looked at.
 WITHOUT = (
     Group(UNPRICED, "the backward of a product, of an attention or of a recurrent layer", """
-        _cdist_backward _pdist_backward convolution_backward convolution_backward_overrideable _slow_conv2d_backward
-        mps_convolution_backward mps_convolution_transpose_backward linear_backward matmul_backward
-        mkldnn_linear_backward mkldnn_linear_backward_input mkldnn_linear_backward_weights _cudnn_attention_backward
-        _efficient_attention_backward _flash_attention_backward _scaled_dot_product_cudnn_attention_backward
-        _scaled_dot_product_efficient_attention_backward _scaled_dot_product_flash_attention_backward
-        _scaled_dot_product_flash_attention_for_cpu_backward
-        _scaled_dot_product_fused_attention_overrideable_backward _cudnn_rnn_backward lstm_mps_backward
-        miopen_rnn_backward mkldnn_rnn_layer_backward _embedding_bag_per_sample_weights_backward
-        _sparse_mm_reduce_impl_backward _deform_conv2d_backward"""),
-    Group(UNPRICED, "its cost depends on data or on a kernel nobody describes", """
+        _pdist_backward _slow_conv2d_backward mps_convolution_backward mps_convolution_transpose_backward
+        mkldnn_linear_backward_input mkldnn_linear_backward_weights _efficient_attention_backward
+        _flash_attention_backward _cudnn_rnn_backward lstm_mps_backward miopen_rnn_backward
+        _sparse_mm_reduce_impl_backward"""),
+    Group(UNPRICED, "its cost depends on data, on what is packed, or on a kernel nobody describes", """
+        qlinear qlinear_relu qlinear_dynamic qlinear_relu_dynamic conv2d_run _wrapped_quantized_linear_prepacked
         _triton_multi_head_attention _triton_scaled_dot_attention box_iou_rotated Attention"""),
-    Group(UNPRICED, "no formula yet", """
-        _addmm_activation _batch_norm_no_update _cdist_forward _cholesky_solve_helper _conv_depthwise2d _cslt_sparse_mm
-        _cudnn_attention_forward _cudnn_rnn _dyn_quant_matmul_4bit _efficient_attention_forward _euclidean_dist
-        _fft_c2c _fft_c2r _fft_r2c _flash_attention_forward _flash_attention_forward_no_dropout_inplace _foreach_mm
-        _grouped_mm _int_mm _linalg_det _linalg_eigh _linalg_eigvals _linalg_slogdet _linalg_solve_ex _linalg_svd
-        _lstm_mps _mixed_dtypes_linear _mps_convolution _mps_convolution_transpose
-        _native_multi_head_attention _nnpack_spatial_convolution _pdist_forward
-        _scaled_dot_product_attention_math_for_mps _scaled_grouped_mm _scaled_grouped_mm_v2 _scaled_mm _scaled_mm_v2
-        _slow_conv2d_forward _sparse_addmm _sparse_mm_reduce_impl _sparse_semi_structured_addmm
-        _sparse_semi_structured_linear _sparse_semi_structured_mm _sparse_sparse_matmul _spsolve
-        _transformer_encoder_layer_fwd _trilinear _weight_int4pack_mm _weight_int4pack_mm_for_cpu
-        _weight_int4pack_mm_with_scales_and_zeros _weight_int8pack_mm addr cholesky_inverse cholesky_solve
-        conv_depthwise3d conv_tbc convolution_overrideable cudnn_convolution_add_relu cudnn_convolution_relu
-        cudnn_convolution_transpose geqrf hspmm linalg_cholesky_ex linalg_cross linalg_eig linalg_eigvals
-        linalg_householder_product linalg_inv_ex linalg_ldl_factor_ex linalg_ldl_solve linalg_lstsq linalg_lu
-        linalg_lu_factor_ex linalg_lu_solve linalg_matrix_exp linalg_matrix_sqrth linalg_pinv linalg_polar linalg_qr
-        linalg_solve_triangular linear miopen_batch_norm miopen_convolution_add_relu miopen_convolution_relu
-        miopen_convolution_transpose miopen_depthwise_convolution miopen_rnn mkldnn_linear mkldnn_max_pool2d
-        mkldnn_max_pool3d mkldnn_rnn_layer native_group_norm ormqr quantized_gru quantized_lstm quantized_max_pool1d
-        quantized_max_pool2d quantized_max_pool3d slow_conv3d_forward slow_conv_dilated2d slow_conv_dilated3d
-        slow_conv_transpose2d slow_conv_transpose3d sparse_sampled_addmm sspaddmm triangular_solve
-        fft_c2c fft_c2r fft_r2c svd linear_dynamic_fp16 linear_relu_dynamic_fp16 qconv1d_pointwise qconv2d_pointwise
-        qconv3d_pointwise qconv_pointwise qlinear_pointwise conv1d conv1d_dynamic conv1d_relu conv2d conv2d_add
-        conv2d_add_relu conv2d_dynamic conv2d_relu conv3d conv3d_dynamic conv3d_relu conv_transpose1d
-        conv_transpose1d_dynamic conv_transpose2d conv_transpose2d_dynamic conv_transpose3d conv_transpose3d_dynamic
-        embedding_bag_4bit embedding_bag_byte embedding_bag_2bit linear_dynamic linear_dynamic_fp16_unpacked_weight
-        linear_leaky_relu linear_relu linear_relu_dynamic linear_tanh
-        linear_with_input_q_dq_qweight_dq_output_fp32 linear_with_input_q_dq_qweight_dq_relu_output_fp32 matmul prelu
-        quantized_gru_cell_dynamic quantized_lstm_cell_dynamic quantized_rnn_relu_cell_dynamic
-        quantized_rnn_tanh_cell_dynamic conv2d_run _wrapped_quantized_linear_prepacked
-        wrapped_fbgemm_linear_fp16_weight wrapped_quantized_linear qlinear qlinear_dynamic qlinear_relu
-        qlinear_relu_dynamic _mkl_linear _convolution_pointwise _convolution_transpose_pointwise _linear_pointwise
-        deform_conv2d _mm_plus_mm affine_grid_generator cudnn_affine_grid_generator _compute_linear_combination
-        max_pool1d max_pool2d"""),
     Group(UNPRICED, "torch's tests of itself", """
         _foobar _test_autograd_multiple_dispatch _test_functorch_fallback _test_optional_filled_intlist
         _test_optional_floatlist _test_optional_intlist _test_parallel_materialize _test_warn_in_autograd"""),

@@ -32,16 +32,54 @@ def prelu(input: Tensor, weight: Tensor, *, out: Tensor) -> Priced:
     return "activation", {"inputs": input.numel(), "outputs": out.numel(), **parameters_of(out, weight, None)}
 
 
-@aten("embedding", "_embedding_bag", "_embedding_bag_forward_only")
+@aten("embedding")
 def embedding(weight: Tensor, indices: Tensor, *_: Any, out: Any, **__: Any) -> Priced:
     """A look-up: rows of the table copied out, no arithmetic."""
     return "embedding", {"inputs": indices.numel(), "outputs": elements(out), **parameters_of(out, weight, None)}
 
 
 @function("torch.nn.functional.embedding_bag")
-def embedding_bag(input: Tensor, weight: Tensor, *_: Any, out: Tensor, **__: Any) -> Priced:
-    """The same in bags; what a kernel puts out beside it is the device's."""
-    return "embedding", {"inputs": input.numel(), "outputs": out.numel(), **parameters_of(out, weight, None)}
+def embedding_bag(
+    input: Tensor,
+    weight: Tensor,
+    offsets: Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    *_: Any,
+    out: Tensor,
+    **__: Any,
+) -> Priced:
+    """The same, added up in bags. With weights of its samples one MAC per element of each row.
+
+    What a kernel puts out beside it is the device's. Rows of `padding_idx` are counted as if they were data.
+    """
+    return "embedding", {
+        "macs": 0 if per_sample_weights is None else input.numel() * weight.shape[-1],
+        "inputs": input.numel(),
+        "outputs": out.numel(),
+        **parameters_of(out, weight, None),
+    }
+
+
+@aten("_embedding_bag", "_embedding_bag_forward_only")
+def embedding_bag_kernel(
+    weight: Tensor,
+    indices: Tensor,
+    offsets: Tensor,
+    scale_grad_by_freq: bool = False,
+    mode: int = 0,
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    *_: Any,
+    out: Any,
+    **__: Any,
+) -> Priced:
+    """The same, reached from inside another function."""
+    return embedding_bag(indices, weight, per_sample_weights=per_sample_weights, out=out[0])
 
 
 @function("torch.nn.functional.one_hot")

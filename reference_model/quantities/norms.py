@@ -61,6 +61,8 @@ def plain_batch_norm(
     "_native_batch_norm_legit",
     "_native_batch_norm_legit_no_training",
     "_batch_norm_with_update",
+    "_batch_norm_no_update",
+    "miopen_batch_norm",
 )
 def native_batch_norm(
     input: Tensor, weight: Tensor | None, bias: Tensor | None, *_: Any, out: Any, **__: Any
@@ -125,4 +127,16 @@ def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, *_: Any, out: Tensor, **__: Any
 ) -> Priced:
     """RMS norm over the last dimensions (no bias)."""
+    return _norm("rms_norm", input, out, weight, None)
+
+
+@aten("native_group_norm")
+def native_group_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, *_: Any, out: Any) -> Priced:
+    """Group norm, reached from inside another function."""
+    return _norm("group_norm", input, out, weight, bias)
+
+
+@aten("_fused_rms_norm")
+def fused_rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, *_: Any, out: Any) -> Priced:
+    """RMS norm, reached from inside another function."""
     return _norm("rms_norm", input, out, weight, None)

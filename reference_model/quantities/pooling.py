@@ -77,4 +77,5 @@ for _dims in (1, 2, 3):
     function(f"torch.nn.functional.avg_pool{_dims}d")(_avg_pool(_dims))
     function(f"torch.nn.functional.max_pool{_dims}d", f"torch.max_pool{_dims}d")(_max_pool(_dims))
     aten(f"avg_pool{_dims}d")(_avg_pool(_dims))
-    aten(f"max_pool{_dims}d", f"max_pool{_dims}d_with_indices")(_max_pool(_dims))
+    aten(f"max_pool{_dims}d", f"max_pool{_dims}d_with_indices", f"quantized_max_pool{_dims}d",
+         f"mkldnn_max_pool{_dims}d", f"quantized.max_pool{_dims}d")(_max_pool(_dims))  # fmt: skip

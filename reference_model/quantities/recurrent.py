@@ -12,6 +12,7 @@ from flopledger.reference_model.quantities.registry import (
     Priced,
     Pricer,
     Quantities,
+    aten,
     elements,
 )
 
@@ -71,3 +72,40 @@ def _cell(gates: int) -> Pricer:
 for _name, _gates in {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}.items():
     FUNCTIONS[f"torch.{_name}"] = _flat_recurrent(_gates)
     FUNCTIONS[f"torch.{_name}_cell"] = _cell(_gates)
+
+
+@aten("_cudnn_rnn", "miopen_rnn")
+def fused_layers(input: Tensor, weight: Sequence[Tensor], *args: Any, out: Any, **_: Any) -> Priced:
+    """All layers in one kernel of a GPU, from their flat weights; `mode` is 0 relu, 1 tanh, 2 LSTM, 3 GRU."""
+    mode = next(each for each in args[1:] if type(each) is int)  # the first that is no stride
+    gates = {0: 1, 1: 1, 2: 4, 3: 3}[mode]
+    return "recurrent", _recurrent(gates, input, weight, any(each.dim() == 1 for each in weight), out)
+
+
+@aten("_lstm_mps")
+def fused_lstm(input: Tensor, hx: Any, params: Sequence[Tensor], has_biases: bool, *_: Any, out: Any) -> Priced:
+    """All layers of an LSTM in one kernel of Apple's."""
+    return "recurrent", _recurrent(4, input, params, has_biases, out)
+
+
+@aten("mkldnn_rnn_layer")
+def one_layer(
+    input: Tensor,
+    weight0: Tensor,
+    weight1: Tensor,
+    weight2: Tensor,
+    weight3: Tensor,
+    hx_: Tensor,
+    cx_: Tensor,
+    reverse: bool,
+    batch_sizes: Sequence[int],
+    mode: int,
+    hidden_size: int,
+    num_layers: int,
+    has_biases: bool,
+    *_: Any,
+    out: Any,
+) -> Priced:
+    """One layer in one direction by oneDNN, from its two matrices and two biases."""
+    weights = [weight0, weight1, weight2, weight3]
+    return "recurrent", _recurrent({0: 1, 1: 1, 2: 4, 3: 3}[mode], input, weights, has_biases, out)

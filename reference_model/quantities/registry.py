@@ -10,11 +10,13 @@ call. A package with operators of its own does the same in a module that the ent
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import metadata
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Quantities = dict[str, int]
@@ -24,6 +26,7 @@ Pricer = Callable[..., Priced]
 GROUP = "flopledger.quantities"
 ATEN: dict[str, Pricer] = {}  # "aten.convolution" → pricer(*args, out=…, **kwargs)
 FUNCTIONS: dict[str, Pricer] = {}  # "torch.nn.functional.linear" → the same
+COMPLEX: dict[str, Pricer] = {}  # the same for functions that ATen splits up only if their first tensor is complex
 GRADIENTS: dict[str, Pricer] = {}  # torch functions whose backward is priced as a whole → the same
 
 
@@ -45,6 +48,62 @@ def function(*names: str) -> Callable[[Pricer], Pricer]:
         return pricer
 
     return register
+
+
+def price(*names: str) -> Callable[[Pricer], Pricer]:
+    """Price operators of one's own, or of others: `@flopledger.price("mylib::op")`, also written `mylib.op`.
+
+    The decorated function gets the operator's arguments and, as `out`, what it returned; it returns the kind of
+    operation and the quantities of the call. `torch.` in front names a torch function, no library an ATen operator.
+    The names of its arguments become those of the call's facts. Kinds and quantities that are new are named with
+    `flopledger.reference_model.ledger.name_op` and `name_quantity`.
+
+    Raises:
+        ValueError: no name, or none that can be an operator's.
+    """
+    if not names or not all(re.fullmatch(r"[\w.]+(::[\w.]+)?", name) for name in names):
+        raise ValueError(f"{names!r} is no operator, such as 'mylib::op'")
+    plain = [name.replace("::", ".") for name in names]
+
+    def register(pricer: Pricer) -> Pricer:
+        function(*(name for name in plain if name.startswith("torch.")))(pricer)
+        return aten(*(name for name in plain if not name.startswith("torch.")))(pricer)
+
+    return register
+
+
+def arranged(pricer: Pricer, order: str, **fixed: Any) -> Pricer:
+    """The same price for a kernel that takes its arguments in another order: their names, as `pricer` has them."""
+    names = order.split()
+
+    def priced(*args: Any, out: Any, **kwargs: Any) -> Priced:
+        return pricer(out=out, **fixed, **dict(zip(names, args, strict=False)), **kwargs)
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    arguments = [inspect.Parameter(name, kind) for name in names]
+    priced.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
+    return priced
+
+
+def real_macs(macs: int, *operands: Tensor | None) -> int:
+    """MACs on real numbers: a complex number times a real one is two, and two complex numbers are four.
+
+    (a + bi)(c + di) = (ac − bd) + (ad + bc)i, which are 4 multiplications, and 4 additions with those that accumulate
+    it, whatever trick a kernel has to save some.
+    """
+    return macs << sum(operand is not None and operand.is_complex() for operand in operands)
+
+
+def whole_numbers(tensor: Tensor) -> list[int]:
+    """The values of a tensor of integers, read without anybody's seeing it.
+
+    Raises:
+        ValueError: it has none, being on meta.
+    """
+    with torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
+        if tensor.is_meta:
+            raise ValueError("its values are not known")
+        return [int(each) for each in tensor.tolist()]
 
 
 def pricer_of(operator: str) -> Pricer | None:
@@ -123,6 +182,21 @@ def first_tensor(value: Any) -> Tensor | None:
     if isinstance(value, dict):
         return first_tensor(list(value.values()))
     return None
+
+
+def shapes_of(value: Any) -> list[tuple[int, ...]]:
+    """The shapes of all tensors in a nest of tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        return [tuple(value.shape)]
+    if isinstance(value, (tuple, list, dict)):
+        inside = value.values() if isinstance(value, dict) else value
+        return [shape for each in inside for shape in shapes_of(each)]
+    return []
+
+
+def is_complex(args: Sequence[Any]) -> bool:
+    """Whether one of the arguments is a tensor of complex numbers."""
+    return any(isinstance(value, Tensor) and value.is_complex() for value in args)
 
 
 def elements(value: Any) -> int:

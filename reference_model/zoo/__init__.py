@@ -2,6 +2,8 @@
 
 torchvision:resnet50                         any of torchvision's, also detection, video and optical flow
 timm:vit_tiny_patch16_224                    any of timm's
+transformers:gpt2                            transformers', by class, type, name or config.json
+diffusers:UNet2DConditionModel               a network of diffusers' pipelines, by class or config.json
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from flopledger.reference_model.names import SpecError, said
-from flopledger.reference_model.zoo import timm, torchvision
+from flopledger.reference_model.zoo import diffusers, timm, torchvision, transformers
 from flopledger.reference_model.zoo.defaults import Defaults
 from flopledger.reference_model.zoo.offline import nothing_downloaded
 
@@ -29,7 +31,7 @@ class Zoo(Protocol):
         """The inputs that the library's own metadata name; None where they name none. Raises SpecError."""
 
 
-ZOOS: dict[str, Zoo] = {"torchvision": torchvision, "timm": timm}
+ZOOS: dict[str, Zoo] = {"torchvision": torchvision, "timm": timm, "transformers": transformers, "diffusers": diffusers}
 
 
 def names(source: str) -> list[str]:
@@ -66,6 +68,11 @@ def default_inputs(source: str, name: str, options: dict[str, Any]) -> Defaults 
         raise
     except Exception as error:
         raise SpecError(f"model '{source}:{name}' could not be built: {said(error)}") from error
+
+
+def file(source: str, name: str) -> str | None:
+    """The configuration file that a name of a zoo is; None where it is a name, or no zoo's."""
+    return name if source in ZOOS and name.endswith(".json") else None
 
 
 def _of(source: str) -> Zoo:

@@ -16,6 +16,7 @@ from flopledger.reports.command.options import (
     NoCache,
     Quiet,
     Timeout,
+    about,
     app,
     compared,
     note,
@@ -45,10 +46,13 @@ def count(
     seen = {tally.name: coverage(tally, run.rows).total for tally in run.counted()}
     if form is Format.json:
         fields = ("counter", "release", "version", "status", "unit", "total", "params", "seconds", "reason")
-        show_json([
-            {**{field: getattr(tally, field) for field in fields}, "macs_seen": seen.get(tally.name)}
-            for tally in run.tallies
-        ])  # fmt: skip
+        show_json({
+            **about(run),
+            "counters": [
+                {**{field: getattr(tally, field) for field in fields}, "macs_seen": seen.get(tally.name)}
+                for tally in run.tallies
+            ],
+        })  # fmt: skip
         raise typer.Exit(int(wrong(run)))
     rows = [
         [
@@ -67,6 +71,8 @@ def count(
         [Column("counter"), Column("version"), Column("total", True), Column("unit"), Column("MACs seen", True),
          Column("params", True), Column("status")], rows, form,
     )  # fmt: skip
+    if run.ledger.unpriced:
+        show_text(words.unpriced(run), form)
     if not rows:
         note(words.anything_left(run))
     raise typer.Exit(int(wrong(run)))

@@ -51,23 +51,26 @@ def drift(
 
 
 def check_trust(found: Any, path: Path, trust: bool, *said: str | None) -> None:
-    """A usage error where running a baseline again would run somebody's code that only the baseline names.
+    """A usage error where running a baseline again would run or read what only the baseline names.
 
     What is built in or registered may be named by a document; `said` is what was named on the command line.
     """
     from flopledger.counters import registry
-    from flopledger.reference_model import subject
+    from flopledger.reference_model import inputs, subject
 
     named = [tally.counter for tally in found.tallies if tally.counter not in registry.table()]
     try:
         if not subject.is_ours(found.model.spec):
             named.append(found.model.spec)
+        files = inputs.files(found.model.inputs)
     except ValueError as error:
         fail(f"{path} cannot be counted again: {error}")
     strange = dict.fromkeys(name for name in named if name not in said)
     if strange and not trust:
         fail(f"{path} names code that is not part of flopledger: {', '.join(strange)}; "
              "if you know it and want it to run, say --trust")  # fmt: skip
+    if files and not trust:
+        fail(f"{path} has inputs in files: {', '.join(files)}; if they may be read, say --trust")
 
 
 def read_baseline(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import typer
 
 from flopledger.reports.command.options import (
@@ -17,6 +18,7 @@ from flopledger.reports.command.options import (
     Quiet,
     Right,
     Timeout,
+    about,
     app,
     compared,
     fail,
@@ -60,7 +62,7 @@ def explain(
             raise typer.Exit(1)
     found = run.between(left, right)
     if form is Format.json:
-        show_json(found)
+        show_json({**about(run), **msgspec.to_builtins(found)})
         raise typer.Exit(int(wrong(run)))
     a, b = run.tally(left), run.tally(right)
     show_text(f"{run.model.spec} at {words.shapes(run)}, {words.number(run.model.params)} parameters", form)
@@ -70,5 +72,7 @@ def explain(
     show([of_pair(found)], form)
     show([Point(sentence) for sentence in words.sentences(found)], form)
     show_text(words.neither(found, run), form)
-    show_text(words.leftover(found), form)
+    show_text(words.leftover(found, run), form)
+    if run.ledger.unpriced:
+        show_text(words.unpriced(run), form)
     raise typer.Exit(int(wrong(run)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import typer
 
 from flopledger.reports.command.options import (
     DEFAULT,
@@ -46,22 +47,33 @@ def ledger(
         notes=run.ledger.notes,
     )
     if form is Format.json:
-        show_json({"model": run.model, **msgspec.to_builtins(run.ledger)})
-        return
+        show_json({"model": run.model, "at_least": bool(run.ledger.unpriced), **msgspec.to_builtins(run.ledger)})
+        raise typer.Exit(int(bool(run.ledger.unpriced)))
     quantities = ["sites", "calls", "macs", "bias_adds", "inputs", "outputs", "weights", "biases"]
+    unknown = ("macs", "bias_adds", "weights", "biases")  # of what has no formula
     rows = [
-        [words.op_word(op), *(words.number(values.get(q, 0)) for q in quantities)]
+        [
+            words.op_word(op),
+            *("unknown" if op == "unpriced" and q in unknown else words.number(values.get(q, 0)) for q in quantities),
+        ]
         for op, values in found.by_op().items()
     ]
-    total = found.totals()
-    rows.append(["sum", "", *(words.number(total.get(q, 0)) for q in quantities[1:])])
+    total = {q: words.number(value) for q, value in found.totals().items()}
+    rows.append(["sum", "", *(total.get(q, "0") for q in quantities[1:])])
+    if run.ledger.unpriced:
+        rows[-1][2:] = [f"at least {text}" if q in unknown else text
+                        for q, text in zip(quantities[1:], rows[-1][2:], strict=True)]  # fmt: skip
     show_text(
         f"{words.visible(found.model)} at {words.shapes(run)}, {words.number(found.params)} parameters, "
         f"traced on {found.device}",
         form,
     )
     show_table([Column("operation"), *(Column(q.replace("_", " "), True) for q in quantities)], rows, form)
-    for name, (calls, outputs) in found.unpriced().items():
-        show_text(f"no formula for {name}: {words.plural(calls, 'call')}, {words.plural(outputs, 'element')}", form)
+    if run.ledger.unpriced:
+        show_text(words.unpriced(run), form)
+    for said in words.beside(run):
+        show_text(said, form)
     for note in found.notes:
         show_text(f"note: {words.visible(note)}", form)
+    if run.ledger.unpriced:
+        raise typer.Exit(1)

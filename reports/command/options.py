@@ -56,14 +56,16 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="[MODEL]",
-        help="mobilenet_v2, mobilenet_v2?width_mult=0.35, torchvision:resnet50, file.py:make or package:make.",
+        help="mobilenet_v2, mobilenet_v2?width_mult=0.35, torchvision:resnet50, file.py:make, package:make, "
+        "exported.pt2 or script.ts.",
         autocompletion=_models,
     ),
 ]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option("-i", "--input", metavar="SHAPE", help="Shape of an input, e.g. 1x3x224x224 or 1x128:int64; "
-                 "repeat for several.  [default: 1x3x416x416]"),
+    typer.Option("-i", "--input", metavar="[NAME=]INPUT", help="What goes in: 1x3x224x224, ids=1x128:int64[0:30522], "
+                 "mask=1x128:bool=1, scale=0.5, [3x224x224,3x256x200], @inputs.json, x=@x.npy; repeat for several.  "
+                 "[default: what the model's own metadata name]"),
 ]  # fmt: skip
 Counters = Annotated[
     list[str] | None,
@@ -105,17 +107,32 @@ def compared(
 ) -> Any:
     """The report of a run, with a bar where somebody can see it; a usage error where it cannot be had."""
     from flopledger.counters.engine import adapters
+    from flopledger.reference_model.subject import NOT_GIVEN
     from flopledger.reports.compare import compare
 
     try:
         total = len(adapters.usual() if names is None else dict.fromkeys(names)) + 1
         with progress(total, quiet) as (_, advance):
             options: dict[str, Any] = {"mode": str(mode), "timeout": timeout, "jobs": jobs, "keep": not no_cache}
-            return compare(model, inputs, counters=names, on_done=advance, **options)
+            found = compare(model, inputs, counters=names, on_done=advance, **options)
     except ValueError as error:
         fail(str(error))
     except OSError as error:
         fail(_cannot_work(error))
+    if not quiet:
+        for text in found.run.ledger.notes:
+            if text.startswith(NOT_GIVEN):
+                note(text)
+    return found
+
+
+def about(run: Any) -> dict[str, Any]:
+    """What the JSON of a command says of the model and its ledger, before its own answer.
+
+    Who asks for `macs` where something is unpriced must not be given a number: it is `macs_at_least` then.
+    """
+    unpriced, macs = run.ledger.unpriced, run.ledger.totals.get("macs", 0)
+    return {"model": run.model, "ledger": {"macs_at_least" if unpriced else "macs": macs, "unpriced": unpriced}}
 
 
 def _cannot_work(error: OSError) -> str:

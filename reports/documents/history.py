@@ -10,7 +10,7 @@ import msgspec
 from flopledger.counters.tally import ROUNDING, Aside, Natural, Status, believed
 from flopledger.reports.align import where
 from flopledger.reports.documents.reading import Moment, RunError, Version, check_moment, check_unlike, quoted
-from flopledger.reports.documents.run import Environment, Model, check_model, check_status
+from flopledger.reports.documents.run import Environment, Model, check_model, check_status, check_unpriced
 from flopledger.reports.reconcile import Line, Reconciliation, Residue
 
 KIND: Literal["history"] = "history"
@@ -44,9 +44,12 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the pages of a history show; `render` reads it again. `ledger` has the totals of every quantity."""
+    """All that the pages of a history show; `render` reads it again. `ledger` has the totals of every quantity.
 
-    format: Literal[2]
+    `unpriced` has the operations without a formula, and how often each was called: no total needs to hold those.
+    """
+
+    format: Literal[3]
     kind: Literal["history"]
     flopledger: Version
     created: Moment
@@ -57,6 +60,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     listed: Moment
     ledger: dict[str, Natural]
+    unpriced: dict[str, Natural]
     rows: list[Row]
     changes: list[Change]
 
@@ -74,6 +78,7 @@ def check(found: History) -> History:
     check_moment(found.created, "when it was made")
     check_moment(found.listed, "when the releases were listed")
     check_model(found.model)
+    check_unpriced(found.unpriced, found.ledger)
     check_unlike([row.release for row in found.rows], "releases")
     if [row.uploaded for row in found.rows] != sorted(row.uploaded for row in found.rows):
         raise RunError("its releases are not in order of upload")

@@ -17,7 +17,7 @@ import msgspec
 
 from flopledger.counters.tally import LARGEST
 
-FORMAT: Literal[2] = 2
+FORMAT: Literal[3] = 3
 LONGEST = 1 << 28  # bytes
 
 # One printable word: releases, and versions of packages, also of those that know nothing of PEP 440.
@@ -66,9 +66,10 @@ def parse(data: bytes, known: Mapping[str, tuple[type[Any], Callable[[Any], Any]
     head = _decoded(data)
     if not isinstance(head, dict) or "format" not in head:
         raise RunError(f'it is JSON but not a {kinds} document (no "format")')
-    if head["format"] == 1:
+    if type(head["format"]) is int and 0 < head["format"] < FORMAT:
         raise RunError(
-            f"it has format 1, written by an older flopledger, and this one reads format {FORMAT}; count again"
+            f"it has format {head['format']}, written by an older flopledger, and this one reads format {FORMAT}; "
+            "count again"
         )
     if head["format"] != FORMAT or isinstance(head["format"], bool):
         raise RunError(f"it has format {_short(repr(head['format']))}; this flopledger reads format {FORMAT}")

@@ -7,7 +7,7 @@ counters is reconciled from it when somebody asks.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,8 +18,8 @@ from flopledger.counters import registry
 from flopledger.counters.convention import Convention
 from flopledger.counters.formula import Case, Formula
 from flopledger.counters.tally import Aside, Granularity, Natural, Part, Status, Tally, believed
-from flopledger.reference_model import subject
-from flopledger.reference_model.ledger import MEANING, Entry, Ledger, Mode
+from flopledger.reference_model import inputs, subject
+from flopledger.reference_model.ledger import MEANING, Entry, Ledger, Mode, Unpriced, unpriced
 from flopledger.reference_model.names import SpecError
 from flopledger.reports.align import Claim, Failure, align, compared, halved, in_order, rows_at, told
 from flopledger.reports.documents.reading import (
@@ -61,9 +61,13 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The ledger without the facts of its calls: charges have been computed from them already."""
+    """The ledger without the facts of its calls: charges have been computed from them already.
+
+    Where something is `unpriced`, which may hold arithmetic and has no formula, the MACs of `totals` are "at least".
+    """
 
     totals: dict[str, Natural]
+    unpriced: list[Unpriced]
     entries: list[Entry]
     notes: list[str] = []
     source: str = ""  # the code that makes ledgers, by its digest
@@ -132,7 +136,7 @@ class TallyRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """`asked` are the counters that were asked for by name, perhaps none; null where it was up to us."""
 
-    format: Literal[2]
+    format: Literal[3]
     flopledger: Version
     created: Moment
     environment: Environment
@@ -236,7 +240,9 @@ def assemble(
         created=created,
         environment=environment,
         model=Model(spec=spec, inputs=ledger.inputs, params=ledger.params, device=ledger.device, mode=ledger.mode),
-        ledger=LedgerRecord(totals=ledger.totals(), entries=entries, notes=ledger.notes, source=source),
+        ledger=LedgerRecord(
+            totals=ledger.totals(), unpriced=ledger.unpriced(), entries=entries, notes=ledger.notes, source=source
+        ),
         tallies=[
             _record(tally, convention, ledger, (adapters or {}).get(tally.counter, "")) for tally, convention in tallies
         ],
@@ -310,15 +316,14 @@ def check(run: Run) -> Run:
 
 
 def check_model(model: Model) -> None:
-    """Raise RunError where an input is no shape; the inputs of a live model, which has a bare name, are what it got."""
+    """Raise RunError where an input is none; the inputs of a live model, which has a bare name, are what it got."""
     name = model.spec.partition("?")[0]
     if ":" not in name and name != subject.DEFAULT_MODEL:
         return
-    for text in model.inputs:
-        try:
-            subject.Input.parse(text)
-        except SpecError as error:
-            raise RunError(f"its input {error}") from None
+    try:
+        inputs.check(model.inputs)
+    except SpecError as error:
+        raise RunError(f"its input {error}") from None
 
 
 def check_status(name: str, status: Status, total: int | None) -> None:
@@ -334,6 +339,23 @@ def _check_ledger(ledger: LedgerRecord) -> None:
             raise RunError(f"the ledger's {quoted(entry.op)} at {quoted(entry.site)} has no calls, or fewer than none")
     if ledger.totals != _totals(ledger.entries):
         raise RunError("the ledger's entries do not sum to its totals")
+    said = [msgspec.structs.replace(found, inputs=[], output=[]) for found in ledger.unpriced]
+    if said != unpriced(ledger.rows()):
+        raise RunError("what the ledger says has no formula is not what its entries say")
+
+
+def calls_without_formula(found: Iterable[Unpriced]) -> dict[str, int]:
+    """The name of each unpriced operation, and how often it was called."""
+    calls: dict[str, int] = {}
+    for one in found:
+        calls[one.name] = calls.get(one.name, 0) + one.calls
+    return calls
+
+
+def check_unpriced(unpriced: Mapping[str, int], ledger: Mapping[str, int]) -> None:
+    """Raise RunError where operations without a formula have no calls, or more than there were."""
+    if min(unpriced.values(), default=1) < 1 or sum(unpriced.values()) > ledger.get("calls", 0):
+        raise RunError("an operation without a formula has no calls, or more than the model made")
 
 
 def _totals(entries: Sequence[Entry]) -> dict[str, int]:

@@ -26,8 +26,10 @@ from flopledger.reports.documents.run import (
     Run,
     TallyRecord,
     Verified,
+    calls_without_formula,
     check_model,
     check_status,
+    check_unpriced,
 )
 from flopledger.reports.documents.run import check as check_run
 
@@ -61,16 +63,18 @@ class Pinned(msgspec.Struct, frozen=True, kw_only=True):
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A baseline: a run without its sites, small enough to be checked in and read in a review.
 
-    `ledger` holds the totals of every quantity, `source` the code that makes ledgers, by its digest.
+    `ledger` holds the totals of every quantity, `unpriced` the operations without a formula and how often each was
+    called, `source` the code that makes ledgers, by its digest.
     """
 
-    format: Literal[2]
+    format: Literal[3]
     kind: Literal["snapshot"]
     flopledger: Version
     created: Moment
     environment: Environment
     model: Model
     ledger: dict[str, Natural]
+    unpriced: dict[str, Natural]
     source: str
     tallies: list[Pinned]
 
@@ -85,6 +89,7 @@ def snapshot(run: Run) -> Snapshot:
         environment=run.environment,
         model=run.model,
         ledger=run.ledger.totals,
+        unpriced=calls_without_formula(run.ledger.unpriced),
         source=run.ledger.source,
         tallies=[_pinned(tally, run) for tally in run.tallies],
     )
@@ -127,6 +132,7 @@ def check(found: Snapshot) -> Snapshot:
     """
     check_moment(found.created, "when it was made")
     check_model(found.model)
+    check_unpriced(found.unpriced, found.ledger)
     check_unlike([tally.name for tally in found.tallies], "tallies")
     for tally in found.tallies:
         check_status(quoted(tally.name), tally.status, tally.total)

@@ -15,9 +15,9 @@ from typing import Any
 
 from flopledger.counters.engine import overlays as releases
 from flopledger.reports.documents.history import History
-from flopledger.reports.documents.run import Run
+from flopledger.reports.documents.run import Run, calls_without_formula
 from flopledger.reports.documents.writing import write_whole
-from flopledger.reports.pages.words import amount, giga, number, op_word, signed, units, visible
+from flopledger.reports.pages.words import amount, giga, number, op_word, plural, signed, units, visible
 from flopledger.reports.reconcile import Line, Reconciliation
 
 Spec = dict[str, Any]
@@ -96,7 +96,7 @@ def totals_spec(run: Run, width: int | str = 760, background: str | None = "whit
     top = float(max((tally.total or 0 for tally in run.counted()), default=0)) or 1.0
     x: Spec = {
         "type": "quantitative",
-        "title": "operations, in each counter's own unit",
+        "title": f"operations, in each counter's own unit{_without(run)}",
         "scale": {"domain": [0, top], "nice": False},
         "axis": {"format": "~s", "tickCount": {"expr": "ceil(width / 110)"}},
     }
@@ -124,6 +124,12 @@ def totals_spec(run: Run, width: int | str = 760, background: str | None = "whit
             },
         ],
     }  # fmt: skip
+
+
+def _without(run: Run) -> str:
+    """That the bars do not hold everything, where they may not."""
+    names = len(calls_without_formula(run.ledger.unpriced))
+    return f" (at least: {plural(names, 'operation')} without a formula)" if names else ""
 
 
 def _amounts(run: Run) -> dict[str, dict[str, int]]:

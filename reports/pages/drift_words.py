@@ -6,7 +6,7 @@ from flopledger.reports.drift import Drift, Row
 from flopledger.reports.pages import words
 from flopledger.reports.pages.blocks import Block, Column, Point, Table
 from flopledger.reports.pages.lines import of_drift
-from flopledger.reports.pages.words import op_word, signed, visible
+from flopledger.reports.pages.words import few, op_word, signed, visible, without_formula
 
 
 def blocks(found: Drift) -> list[Block]:
@@ -26,7 +26,16 @@ def blocks(found: Drift) -> list[Block]:
     for row in found.rows:
         said += _row(row)
     said += [f"note: {visible(text)}" for text in found.notes]
+    if found.unpriced:
+        said.append(_unpriced(found))
     return [*said, verdict(found)]
+
+
+def _unpriced(found: Drift) -> str:
+    """What is in neither side's numbers, and whether that is new."""
+    new = found.newly_unpriced
+    since = f", {few([visible(name) for name in new])} not in the baseline, or not so often" if new else ", then too"
+    return f"UNPRICED: {without_formula(found.unpriced)}{since}; what it takes is in no number that was compared."
 
 
 def verdict(found: Drift) -> str:

@@ -51,6 +51,14 @@ def headline(found: History) -> str:
 
 def verdict(found: History) -> str:
     """Whether every step is explained, in words."""
+    if found.unpriced:
+        them = "it" if len(found.unpriced) == 1 else "them"
+        said = f"UNPRICED: {words.without_formula(found.unpriced)}; every total here may be too small by {them}."
+        return f"{said} {_of_the_steps(found)}"
+    return _of_the_steps(found)
+
+
+def _of_the_steps(found: History) -> str:
     wrong, left = verdicts.failing_releases(found), verdicts.unexplained(found)
     if not found.counted:
         return "NO NUMBER: no release counts this." if found.rows else "NO NUMBER: there is no such release."

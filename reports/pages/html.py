@@ -155,9 +155,12 @@ def _layers(run: Run) -> dict[str, Any]:
                 "site": words.place(layer.site),
                 "op": words.op_word(layer.op) if layer.op is not None else "(whole module)",
                 "module": words.visible(layer.module.rpartition(".")[2]),
-                "macs": integer(layer.macs),
+                "macs": None if layer.macs is None else integer(layer.macs),
                 "outputs": integer(layer.outputs),
-                **{f"c{i}": integer(count) for i, count in enumerate(layer.counts)},
+                **{
+                    f"c{i}": integer(count) if count or layer.macs is not None else None
+                    for i, count in enumerate(layer.counts)
+                },
             }
             for layer in layers(run)
         ],

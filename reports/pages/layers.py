@@ -9,12 +9,15 @@ from flopledger.reports.pages.words import NOT_AN_OPERATION
 
 
 class Layer(msgspec.Struct, kw_only=True):
-    """One row. `op` is None where a counter speaks of a whole module that holds several operations."""
+    """One row. `op` is None where a counter speaks of a whole module that holds several operations.
+
+    `macs` is None where nobody knows: the operation is unpriced.
+    """
 
     site: str
     op: str | None
     module: str
-    macs: int
+    macs: int | None
     outputs: int
     counts: list[int]
 
@@ -34,7 +37,7 @@ def layers(run: Run) -> list[Layer]:
     for entry in run.ledger.entries:
         if entry.op not in NOT_AN_OPERATION:
             at = row(entry.site, entry.op, entry.module)
-            at.macs += entry["macs"]
+            at.macs = None if entry.op == "unpriced" else (at.macs or 0) + entry["macs"]
             at.outputs += entry["outputs"]
     for column, tally in enumerate(counted):
         for part in tally.parts:

@@ -85,7 +85,7 @@ def _opening(run: Run) -> str:
     return (
         f"# {escape(run.model.spec)}: what each FLOP counter says, and why\n\n"
         f"{alarm}{escape(words.headline(run))} "
-        f"The ledger holds {number(words.macs(run))} MACs and {number(run.model.params)} parameters.\n"
+        f"The ledger holds {words.macs_said(run)} and {number(run.model.params)} parameters.\n"
     )
 
 
@@ -127,7 +127,7 @@ def _difference(run: Run, pair: Reconciliation | None) -> str:
     return (
         f"{title}The two most different: {escape(words.difference(pair))}\n\n{drawn(of_pair(pair))}\n"
         f"![From the first total to the second](waterfall.svg)\n\n{because}\n\n"
-        f"{escape(words.neither(pair, run))}\n\n**{escape(words.leftover(pair))}**\n"
+        f"{escape(words.neither(pair, run))}\n\n**{escape(words.leftover(pair, run))}**\n"
     )
 
 
@@ -159,7 +159,7 @@ def _layers(run: Run) -> str:
     shown = every
     said = ""
     if len(every) > ROWS:
-        heaviest = sorted(range(len(every)), key=lambda i: (-max([every[i].macs, *every[i].counts]), i))[:ROWS]
+        heaviest = sorted(range(len(every)), key=lambda i: (-_size(every[i]), i))[:ROWS]
         shown = [every[i] for i in sorted(heaviest)]
         said = f"The {number(ROWS)} largest of {number(len(every))} rows; `run.json` and the HTML have all.\n\n"
     head = ["site", "operation", "MACs", *(escape(tally.name) for tally in counted)]
@@ -168,9 +168,16 @@ def _layers(run: Run) -> str:
     return f"## Layer by layer\n\n{summary}\n\n{said}{body}\n</details>\n"
 
 
+def _size(layer: Layer) -> float:
+    """What decides whether a row is shown: one of unknown size always is."""
+    return float("inf") if layer.macs is None else max([layer.macs, *layer.counts])
+
+
 def _layer(layer: Layer) -> list[str]:
     op = escape(op_word(layer.op)) if layer.op is not None else "(whole module)"
-    return [escape(place(layer.site)), op, number(layer.macs), *(number(count) for count in layer.counts)]
+    known = layer.macs is not None
+    counts = [number(count) if known or count else "–" for count in layer.counts]
+    return [escape(place(layer.site)), op, "unknown" if layer.macs is None else number(layer.macs), *counts]
 
 
 def _convention(run: Run, tally: TallyRecord) -> str:
@@ -181,11 +188,11 @@ def _convention(run: Run, tally: TallyRecord) -> str:
         rows = [
             [
                 escape(op_word(line.op)) + (f" ({escape(line.when)})" if line.when else ""),
-                escape(line.formula),
+                escape(words.charge(line)[0]),
                 escape(line.because),
                 escape(line.source),
                 number(line.sites),
-                number(line.count),
+                words.charge(line)[1],
             ]
             for line in run.convention(tally)
         ]
@@ -203,7 +210,11 @@ def _convention(run: Run, tally: TallyRecord) -> str:
 
 def _ledger(run: Run) -> str:
     notes = "".join(f"- {escape(note)}\n" for note in run.ledger.notes)
-    rows = [[escape(name), meaning_of(name), number(total)] for name, total in run.ledger.totals.items()]
+    notes += "".join(f"- {escape(said)}\n" for said in [words.unpriced(run), *words.beside(run)] if said)
+    rows = [
+        [escape(name), meaning_of(name), words.at_least(run, number(total)) if name == "macs" else number(total)]
+        for name, total in run.ledger.totals.items()
+    ]
     made = run.environment
     environment = (
         f"flopledger {escape(run.flopledger)}, {escape(run.created)}, Python {escape(made.python)}, "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from flopledger.reports.documents.run import Run, TallyRecord
+from flopledger.reports.documents.run import Run, TallyRecord, calls_without_formula
 from flopledger.reports.pages import words
 from flopledger.reports.reconcile import elements
 
@@ -42,15 +42,22 @@ def pair_data(run: Run) -> dict[str, Any]:
         ],
         "sites": [text(words.place(site)) for site in sites],
         "unit": ops["unit"],
+        "unpriced": _unpriced(run, text),
         "rows": {
             "op": [ops[entry.op] for entry, _ in run.rows],
             "site": [sites[entry.site] for entry, _ in run.rows],
             "kind": [text(words.kind(entry)) for entry, _ in run.rows],
             "elements": [integer(elements(call)) for _, call in run.rows],
         },
-        "sides": [_side(tally, ops, sites, text) for tally in counted],
+        "sides": [_side(tally, ops, sites, text, words.blind(run, tally)) for tally in counted],
         "texts": list(text.index),
     }
+
+
+def _unpriced(run: Run, text: _Texts) -> dict[str, int] | None:
+    """What is unpriced, and the verb that goes with it."""
+    names = calls_without_formula(run.ledger.unpriced)
+    return {"names": text(words.unpriced_names(run)), "many": int(len(names) > 1)} if names else None
 
 
 def _ops(run: Run) -> Iterable[str]:
@@ -64,9 +71,10 @@ def _sites(run: Run) -> Iterable[str]:
     return {entry.site for entry, _ in run.rows} | {f.site for tally in run.counted() for f in tally.failures}
 
 
-def _side(tally: TallyRecord, ops: dict[str, int], sites: dict[str, int], text: _Texts) -> dict[str, Any]:
+def _side(tally: TallyRecord, ops: dict[str, int], sites: dict[str, int], text: _Texts, blind: bool) -> dict[str, Any]:
     return {
         "name": text(tally.name),
+        "blind": int(blind),
         "unit": text(tally.unit),
         "total": integer(tally.total or 0),
         "claims": [[text(claim.formula), text(claim.in_macs), text(claim.because)] for claim in tally.claims],

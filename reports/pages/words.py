@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from fractions import Fraction
 from itertools import combinations
 from typing import NamedTuple
 
-from flopledger.reference_model.ledger import Entry
+from flopledger.reference_model.ledger import Entry, Unpriced
 from flopledger.reports import verdict
-from flopledger.reports.align import Failure
+from flopledger.reports.align import Failure, failed
 from flopledger.reports.coverage import coverage
-from flopledger.reports.documents.run import Run, TallyRecord
+from flopledger.reports.documents.run import ConventionLine, Run, TallyRecord, calls_without_formula
 from flopledger.reports.reconcile import UNIT, Line, Reconciliation, Residue, elements, keys
 
 NOT_AN_OPERATION = frozenset({"view", "fill"})  # they move or make elements; no counter could charge for them
@@ -145,8 +145,105 @@ def batch(run: Run) -> int | None:
 
 
 def macs(run: Run) -> int:
-    """The ledger's multiply-accumulates."""
+    """The ledger's multiply-accumulates: all of them only where nothing is unpriced."""
     return run.ledger.totals.get("macs", 0)
+
+
+def at_least(run: Run, text: str) -> str:
+    """A number of the ledger's MACs, as what it is: `at least` where something is unpriced."""
+    return f"at least {text}" if run.ledger.unpriced else text
+
+
+def macs_said(run: Run) -> str:
+    """The ledger's MACs: `1,024 MACs`, `at least 1,024 MACs`."""
+    if run.ledger.unpriced and not macs(run):
+        return "an unknown number of MACs, at least 0"
+    return at_least(run, f"{number(macs(run))} MACs")
+
+
+def few(items: Sequence[str], last: str = "and") -> str:
+    """As `listed`, of many the first and how many more."""
+    more = [f"{number(len(items) - LISTED)} more"] if len(items) > LISTED else []
+    return listed([*items[:LISTED], *more], last)
+
+
+def unpriced_names(run: Run) -> str:
+    """The operations without a formula: `mylib.op and mylib.other`."""
+    return few([visible(name) for name in calls_without_formula(run.ledger.unpriced)])
+
+
+def is_are(items: Sized) -> str:
+    return "is" if len(items) == 1 else "are"
+
+
+def without_formula(calls: Mapping[str, int]) -> str:
+    """`mylib.op (2 calls) may hold arithmetic and has no formula`."""
+    said = few([f"{visible(name)} ({plural(n, 'call')})" for name, n in calls.items()])
+    return f"{said} may hold arithmetic and {'has' if len(calls) == 1 else 'have'} no formula"
+
+
+def unpriced(run: Run) -> str:
+    """Which operations have no formula, where, how large, and what that makes of every number; "" if there is none."""
+    by_name: dict[str, list[Unpriced]] = {}
+    for found in run.ledger.unpriced:
+        by_name.setdefault(found.name, []).append(found)
+    if not by_name:
+        return ""
+    said = few([f"{visible(name)} ({_calls(found)})" for name, found in by_name.items()])
+    has, them = ("has", "it") if len(by_name) == 1 else ("have", "them")
+    return (
+        f"UNPRICED: {said} may hold arithmetic and {has} no formula. So the ledger has {macs_said(run)}, "
+        f"and a counter's total may be too small by {them}, too."
+    )
+
+
+def _calls(found: Sequence[Unpriced]) -> str:
+    """`3 calls at a, b and c, 2×8 → 2×16`."""
+    where = few(list(dict.fromkeys(place(one.site) for one in found)))
+    sizes = list(dict.fromkeys(f"{_sizes(one.inputs)} → {_sizes(one.output)}" for one in found if one.output))
+    size = f", {listed([*sizes[:2], *([f'{len(sizes) - 2} other sizes'] if sizes[2:] else [])])}" if sizes else ""
+    return f"{plural(sum(one.calls for one in found), 'call')} at {where}{size}"
+
+
+def _sizes(shapes: Sequence[Sequence[int]]) -> str:
+    few_of_them = ["×".join(map(str, shape)) or "scalar" for shape in shapes[:4]]
+    return ", ".join(few_of_them + ["…"] * (len(shapes) > 4)) or "nothing"
+
+
+def blind(run: Run, tally: TallyRecord) -> bool:
+    """Whether a counter charged and reported nothing for what is unpriced."""
+    wrong = failed(tally.failures, [entry for entry, _ in run.rows])
+    return not any(
+        entry.op == "unpriced" and (amount or i in wrong)
+        for i, ((entry, _), (_, amount)) in enumerate(zip(run.rows, tally.rows, strict=True))
+    )
+
+
+def left_out(run: Run, of: Sequence[TallyRecord], whole: str) -> str:
+    """That what is unpriced is in none of some totals (`whole`, which begins with "in"), as far as that can be said."""
+    if not run.ledger.unpriced or not of:
+        return ""
+    verb = is_are(calls_without_formula(run.ledger.unpriced))
+    seeing = [visible(tally.name) for tally in of if not blind(run, tally)]
+    if not seeing:
+        return f"{unpriced_names(run)}, which {'has' if verb == 'is' else 'have'} no formula, {verb} {whole}"
+    return f"what {listed(seeing)} charged for {unpriced_names(run)} is not known"
+
+
+# What is no MAC, or none that has to be computed, and is worth saying wherever there is any of it.
+BESIDE = {
+    "fft_flops": "{} FLOPs of Fourier transforms, by n·log n, are not among the MACs",
+    "linalg_flops": "{} FLOPs of linear algebra, by the rule of each decomposition, are not among the MACs",
+    "masked_macs": "{} of the MACs are behind a mask, where a kernel that knows of it need not compute",
+    "border_macs": "{} of the MACs are of taps on padding",
+    "recomputed_macs": "{} MACs are done again in the backward, and are not among the MACs",
+}
+
+
+def beside(run: Run) -> list[str]:
+    """A sentence for each quantity beside the MACs of which there is any."""
+    totals = run.ledger.totals
+    return [f"{text.format(number(totals[name]))}." for name, text in BESIDE.items() if totals.get(name)]
 
 
 class Pair(NamedTuple):
@@ -197,13 +294,17 @@ def headline(run: Run) -> str:
     if not counted:
         return f"No counter has a number for {model}."
     totals = sorted({tally.total or 0 for tally in counted})
+    aside = left_out(run, counted, "in none of them" if len(counted) > 1 else "not in it")
+    aside = f"; {aside}." if aside else "."
     if len(counted) == 1:
-        return f"One counter, {visible(counted[0].name)}, reports {giga(totals[0])} for {model}."
+        return f"One counter, {visible(counted[0].name)}, reports {giga(totals[0])} for {model}{aside}"
+    if len(totals) == 1 and run.ledger.unpriced and not totals[0]:
+        return f"{len(counted)} counters charge nothing for {model}{aside}"
     if len(totals) == 1:
-        return f"{len(counted)} counters agree on {number(totals[0])} for {model}."
+        return f"{len(counted)} counters agree on {number(totals[0])} for {model}{aside}"
     return (
         f"{len(counted)} counters report {len(totals)} different totals for {model}, "
-        f"from {giga(totals[0])} to {giga(totals[-1])}."
+        f"from {giga(totals[0])} to {giga(totals[-1])}{aside}"
     )
 
 
@@ -212,7 +313,7 @@ def anything_left(run: Run) -> str:
     every = pairs(run)
     residuals = [pair for pair in every if pair.residual]
     odd, missing = verdict.failing(run), verdict.without_number(run)
-    said = []
+    said = [unpriced(run)] if run.ledger.unpriced else []
     if residuals:
         worst = max(residuals, key=lambda pair: abs(pair.residual))
         said.append(
@@ -227,15 +328,18 @@ def anything_left(run: Run) -> str:
         said.append(f"NO NUMBER from {listed([visible(tally.name) for tally in missing])}, which was asked for.")
     if verdict.nobody(run):
         said.append("NO NUMBER: no counter is at hand.")
+    explained = (
+        f"the formulas explain every difference, residual 0 in "
+        f"{'the one pair' if len(every) == 1 else f'all {number(len(every))} pairs'}, "
+        "and every convention agrees at every site."
+    )
+    if run.ledger.unpriced and len(said) == 1 and every:
+        return f"{said[0]} Of what the counters do count {explained}"
     if said:
         return " ".join(said)
     if not every:
         return "There are no two counted totals, so there is no difference to explain."
-    return (
-        f"Nothing is left over: the formulas explain every difference, residual 0 in "
-        f"{'the one pair' if len(every) == 1 else f'all {number(len(every))} pairs'}, "
-        "and every convention agrees at every site."
-    )
+    return f"Nothing is left over: {explained}"
 
 
 NOUNS = {"op": "operation", "total": "total"}  # what is compared, if it is no site
@@ -255,8 +359,11 @@ def agreement(tally: TallyRecord) -> str:
 
 
 def seen(run: Run, tally: TallyRecord) -> str:
-    """The share of the ledger's MACs that a counter saw: `100 %`."""
-    return percent(coverage(tally, run.rows).total.share)
+    """The share of the ledger's MACs that a counter saw: `100 %`, `100 % of at least 1.024 k`."""
+    found = coverage(tally, run.rows).total
+    if not found.at_least:
+        return percent(found.share)
+    return f"{percent(found.share)} of at least {giga(found.of)}" if found.of else "unknown"
 
 
 def whereabouts(found: Residue | Failure) -> str:
@@ -268,11 +375,16 @@ def whereabouts(found: Residue | Failure) -> str:
     return f"{place(found.site)}{f' ({op_word(found.op)})' if found.op else ''}"
 
 
-def leftover(reconciliation: Reconciliation) -> str:
-    """What the lines leave over: nothing, or how much, from which counter, at which sites."""
+def leftover(reconciliation: Reconciliation, run: Run | None = None) -> str:
+    """What the lines leave over: nothing, or how much, from which counter, at which sites.
+
+    Of a `run` it says also that what is unpriced is in neither total.
+    """
+    sides = [run.tally(name) for name in (reconciliation.left, reconciliation.right)] if run else []
+    aside = left_out(run, sides, "in neither total") if run else ""
     sites = sum(line.sites for line in reconciliation.lines)
     verified = sum(line.verified_sites for line in reconciliation.lines)
-    checked = f"{number(verified)} of {number(sites)} sites verified, operation by operation"
+    checked = f"{number(verified)} of {number(sites)} sites verified, operation by operation{aside and f'; {aside}'}"
     if not reconciliation.residual and not reconciliation.residue and verified == sites:
         return f"Nothing is left over: residual 0, {checked}."
     where = "; ".join(_residues(reconciliation.residue)) or "at sites that the document does not name"
@@ -364,6 +476,8 @@ def _modules(op: str, reconciliation: Reconciliation, run: Run) -> Counter[str]:
 
 def kind(entry: Entry) -> str:
     """What runs there: the class of a leaf module, else the function that was called."""
+    if entry.op == "unpriced":  # its name is all that is known of it
+        return visible(entry.aten)
     shown = entry.module if entry.leaf else (entry.api or entry.aten).rpartition(".")[2].strip("_")
     return visible(shown or entry.aten)
 
@@ -410,9 +524,10 @@ def difference(reconciliation: Reconciliation) -> str:
 def totals(run: Run) -> str:
     """What each counter says, in one line."""
     said = [f"{visible(tally.name)} {amount(tally.total or 0, tally.unit)}" for tally in run.counted()]
-    failed = [visible(tally.name) for tally in run.tallies if tally.status != "counted"]
-    text = f"{', '.join(said)}." if said else "No counter has a number."
-    return text + (f" No number from {listed(failed)}." if failed else "")
+    without = [visible(tally.name) for tally in run.tallies if tally.status != "counted"]
+    aside = left_out(run, run.counted(), "in none of them" if len(said) > 1 else "not in it")
+    text = f"{', '.join(said)}{aside and f'; {aside}'}." if said else "No counter has a number."
+    return text + (f" No number from {listed(without)}." if without else "")
 
 
 def _failing(line: Line) -> str:
@@ -442,11 +557,18 @@ def matrix(run: Run) -> dict[str, dict[str, list[str]]]:
     for op in sorted(weight, key=lambda op: (-weight[op][0], -weight[op][1], op)):
         if op not in NOT_AN_OPERATION:
             rows[op] = {
-                tally.name: list(dict.fromkeys(line.formula for line in run.convention(tally) if line.op == op))
+                tally.name: list(dict.fromkeys(charge(line)[0] for line in run.convention(tally) if line.op == op))
                 or ["0"]
                 for tally in run.counted()
             }
     return rows
+
+
+def charge(line: ConventionLine) -> tuple[str, str]:
+    """A formula and what it charged; that it leaves out what is unpriced is no formula of 0."""
+    if line.op == "unpriced" and line.formula == "0" and not line.count:
+        return "not counted", "–"
+    return line.formula, number(line.count)
 
 
 def differs(formulas: dict[str, list[str]]) -> bool:
@@ -465,7 +587,7 @@ def same_measure(run: Run) -> str:
         by_unit.setdefault(units(tally.unit), []).append(visible(tally.name))
     rows = matrix(run)
     apart = [op for op, formulas in rows.items() if differs(formulas)]
-    same = [op for op, formulas in rows.items() if not differs(formulas)]
+    same = [op for op, formulas in rows.items() if not differs(formulas) and op != "unpriced"]
     says = [f"{listed(names)} {'say' if len(names) > 1 else 'says'} {unit}" for unit, names in by_unit.items()]
     text = ("No. " if apart or len(by_unit) > 1 else "Yes. ") + "; ".join(says) + "."
     if len(by_unit) > 1:
@@ -475,7 +597,8 @@ def same_measure(run: Run) -> str:
     if apart:
         text += f" They charge differently for {listed([op_word(op) for op in apart])}"
         text += f" and alike for {listed([op_word(op) for op in same])}." if same else "."
-    return text
+    aside = left_out(run, counted, "in none of them")
+    return f"{text.rstrip('.')}; {aside}." if aside else text
 
 
 def includes(run: Run, tally: TallyRecord) -> list[str]:
@@ -498,17 +621,20 @@ def paper_sentence(run: Run, tally: TallyRecord | None) -> str:
     """A sentence to copy into a paper; None for the ledger's own number, multiply-accumulates only."""
     model = visible(run.model.spec)
     if tally is None or tally.total is None:
+        less = f"; nor is {unpriced_names(run)}, whose cost is unknown" if run.ledger.unpriced else ""
         return (
-            f"{model} needs {amount(macs(run), 'MAC')} ({number(macs(run))} multiply-accumulate operations, "
-            f"each worth two FLOPs) for {_per_pass(run)}, traced with flopledger {visible(run.flopledger)}; "
-            "biases, normalization, activations, pooling and element-wise operations are not included."
+            f"{model} needs {at_least(run, amount(macs(run), 'MAC'))} ({number(macs(run))} multiply-accumulate "
+            f"operations, each worth two FLOPs) for {_per_pass(run)}, "
+            f"traced with flopledger {visible(run.flopledger)}; "
+            f"biases, normalization, activations, pooling and element-wise operations are not included{less}."
         )
     rest = tally.unexplained
     caveat = f" and {signed(rest)} that these formulas do not explain" if rest else ""
     made = listed(includes(run, tally)) or "no operation that has a formula"
+    less = f", not {unpriced_names(run)}, whose cost is unknown" if run.ledger.unpriced else ""
     return (
-        f"{model} needs {amount(tally.total, tally.unit)} ({number(tally.total)}) for {_per_pass(run)}, "
-        f"as counted by {_version(tally)}, which includes {made}{caveat}, and nothing else."
+        f"{model} needs {at_least(run, amount(tally.total, tally.unit))} ({number(tally.total)}) for {_per_pass(run)}, "
+        f"as counted by {_version(tally)}, which includes {made}{caveat}, and nothing else{less}."
     )
 
 
@@ -545,6 +671,8 @@ def paper_latex(run: Run, tally: TallyRecord | None) -> str:
         cells = [f"flopledger {run.flopledger}", "MAC", number(macs(run)), "multiply-accumulates only"]
     else:
         cells = [_version(tally), tally.unit, number(tally.total), ", ".join(includes(run, tally))]
+    if run.ledger.unpriced:
+        cells[2:] = [f"at least {cells[2]}", f"{cells[3]}, without {unpriced_names(run)} (cost unknown)".lstrip(", ")]
     size = batch(run)
     cells = [run.model.spec, shapes(run), "--" if size is None else str(size), *cells]
     row = " & ".join(latex(cell) for cell in cells) + r" \\"
@@ -553,7 +681,17 @@ def paper_latex(run: Run, tally: TallyRecord | None) -> str:
 
 
 def recommended(run: Run) -> str | None:
-    """Which number to put in a paper, and which counter reports it as it stands. None without a ledger."""
+    """Which number to put in a paper, and which counter reports it as it stands. None without a ledger.
+
+    Where something is unpriced it is none of them.
+    """
+    if run.ledger.unpriced:
+        names = list(calls_without_formula(run.ledger.unpriced))
+        return (
+            f"None of these as it stands: what {unpriced_names(run)} {'takes' if len(names) == 1 else 'take'} is "
+            f"unknown, so the ledger has {macs_said(run)}. Give {'it' if len(names) == 1 else 'them'} a price "
+            '(`flopledger.price`) and count again, or say "at least" and what is left out.'
+        )
     if not macs(run):
         return None
     exact = [visible(tally.name) for tally in run.counted() if tally.total == macs(run)]

@@ -69,20 +69,21 @@ document.querySelectorAll(".copy").forEach((box) => {
 // Layer by layer. Integers beyond 2^53 arrive as text and stay exact as BigInt.
 const exact = (value) => (typeof value === "string" ? BigInt(value) : value);
 const grouped = new Intl.NumberFormat("en-US");
-const text = (value) => grouped.format(value);
+const text = (value, none = "–") => (value === null ? none : grouped.format(value));
 const fields = data.layers.counters.map((_, i) => `c${i}`);
-const sum = (values) => text(values.reduce((total, value) => total + BigInt(value), 0n));
+const sum = (values) => text(values.reduce((total, value) => total + BigInt(value ?? 0), 0n));
+const bound = (values) => (values.includes(null) ? `at least ${sum(values)}` : sum(values)); // of what is unpriced
 // As wide as its sum: to let the table measure its columns takes one layout of the page for each.
 const pen = document.createElement("canvas").getContext("2d");
 pen.font = getComputedStyle($("layer-table")).font;
 const wide = (title, field) => {
-  const texts = [title, sum(data.layers.rows.map((row) => row[field]))];
+  const texts = [title, bound(data.layers.rows.map((row) => row[field]))];
   return Math.ceil(Math.max(92, ...texts.map((text) => pen.measureText(text).width))) + 28;
 };
-const numeric = (title, field) => ({
+const numeric = (title, field, none) => ({
   title, field, width: wide(title, field), hozAlign: "right", headerHozAlign: "right", headerSortStartingDir: "desc", minWidth: 120,
-  titleFormatter: plain, formatter: (cell) => text(cell.getValue()), bottomCalc: sum,
-  bottomCalcFormatter: (cell) => cell.getValue(), sorter: (a, b) => (a < b ? -1 : a > b ? 1 : 0),
+  titleFormatter: plain, formatter: (cell) => text(cell.getValue(), none), bottomCalc: none ? bound : sum,
+  bottomCalcFormatter: (cell) => cell.getValue(), sorter: (a, b) => { const [x, y] = [a, b].map((value) => value ?? (none ? Infinity : -1)); return x < y ? -1 : x > y ? 1 : 0; },
 });
 function plain(cell) { // a node, where Tabulator would take a string for HTML
   cell.getElement().title = cell.getValue();
@@ -102,7 +103,7 @@ function layerTable() {
       named("site", "site", { frozen: roomy, minWidth: 170, maxWidth: 320, bottomCalc: () => "sum of these rows" }),
       named("operation", "op"),
       named("module", "module"),
-      numeric("MACs", "macs"),
+      numeric("MACs", "macs", "unknown"),
       numeric("elements out", "outputs"),
       ...fields.map((field, i) => numeric(data.layers.counters[i], field)),
     ],

@@ -107,13 +107,20 @@ function tabled(r) {
 function leftover(r) {
   const sites = r.lines.reduce((sum, line) => sum + line.sites.size, 0);
   const failing = r.lines.reduce((sum, line) => sum + line.failing.size, 0);
-  const checked = `${number(sites - failing)} of ${number(sites)} sites verified, operation by operation`;
+  const checked = `${number(sites - failing)} of ${number(sites)} sites verified, operation by operation${leftOut(r)}`;
   const wrong = r.sides.some((side) => side.failures.length);
   if (!r.residual && !wrong && !failing) return `Nothing is left over: residual 0, ${checked}.`;
   const where = r.sides.flatMap((side, i) => (side.failures.length ? [residue(side.failures, r.names[i])] : [])).join("; ")
     || "at sites that the document does not name";
   if (r.residual) return `LEFT OVER: residual ${signed(r.residual)}, which no formula explains. ${where}. ${checked}.`;
   return `The residual is 0, but formulas fail and their errors cancel: ${where}. ${checked}.`;
+}
+function leftOut(r) {
+  if (!pairs.unpriced) return "";
+  const { names, many } = pairs.unpriced;
+  const seeing = r.names.filter((_, i) => !r.sides[i].blind);
+  if (seeing.length) return `; what ${listed(seeing)} charged for ${said(names)} is not known`;
+  return `; ${said(names)}, which ${many ? "have" : "has"} no formula, ${many ? "are" : "is"} in neither total`;
 }
 function residue(failures, name) {
   const named = failures.slice(0, LISTED).map((f) => (

@@ -1,0 +1,68 @@
+"""Any model as one that takes tensors one by one and gives tensors back, which is what counting libraries know.
+
+The model keeps its class, its modules and their names: only its own `forward` is stood in for.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from flopledger.reference_model import inputs
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def positional(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """The model, and the tensors in its arguments: `model(*tensors)` is then `model(*args, **kwargs)`.
+
+    What is no tensor in the arguments stays as it is. Of an output that is not a tensor, or a list or tuple of
+    tensors, the tensors in it come back.
+    """
+    model.forward = Forward(model.forward, args, kwargs)
+    return model, tuple(inputs.tensors(args, kwargs))
+
+
+class Forward:
+    """A model's `forward` that takes the tensors in these arguments; an object, so that a copied model has its own.
+
+    Its signature names them, for libraries that pass arguments by name.
+    """
+
+    def __init__(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
+        self.genuine, self.args, self.kwargs = forward, args, kwargs
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        self.__signature__ = inspect.Signature(
+            [inspect.Parameter(name, kind) for name in _names(forward, args, kwargs)]
+        )
+
+    def __call__(self, *tensors: Tensor, **named: Tensor) -> Any:
+        given = iter(self.__signature__.bind(*tensors, **named).args)
+        args, kwargs = inputs.mapped(lambda _: next(given), (self.args, self.kwargs))
+        out = self.genuine(*args, **kwargs)
+        if _plain(out) or (isinstance(out, (list, tuple)) and all(map(_plain, out))):
+            return out
+        return tuple(inputs.tensors(out)) or out
+
+
+def _plain(value: Any) -> bool:
+    from torch import Tensor
+
+    return isinstance(value, Tensor)
+
+
+def _names(forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+    """A name for each tensor: that of its argument where it is one of its own, and else numbered."""
+    try:
+        parameters = inspect.signature(forward).parameters.values()
+    except (TypeError, ValueError):  # TorchScript has none
+        parameters = {}.values()
+    known = [p.name if p.kind == p.POSITIONAL_OR_KEYWORD else "" for p in parameters][: len(args)]
+    arguments = [*zip([*known, *[""] * (len(args) - len(known))], args, strict=True), *kwargs.items()]
+    names: list[str] = []
+    for name, value in arguments:
+        found = len(inputs.tensors(value))
+        names += [name] if name and _plain(value) else [f"{name or 'input'}_{len(names) + i}" for i in range(found)]
+    return names if len(set(names)) == len(names) else [f"input_{i}" for i in range(len(names))]

@@ -1,0 +1,234 @@
+"""What a model of transformers is called with, by the arguments of its forward and the sizes in its configuration.
+
+Text is `1x128` tokens, drawn from the vocabulary, without an attention mask (no padding); fewer where the model has
+fewer positions. An image has the configuration's `image_size`, else the size of the model's image processor; sound is
+as long as the model's feature extractor makes it, else a second. An encoder and a decoder have the same length of text.
+What is optional in a forward is left out, unless the model compares it with another input (CLIP: text and image).
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from flopledger.reference_model.zoo.defaults import Defaults, shape
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+_TOKENS = 128
+_SECOND = 16000  # samples of a second, as every speech model of the library's is given
+_MAIN = ("input_ids", "pixel_values", "input_features", "input_values", "past_values", "inputs")
+_PLACEHOLDERS = ("image", "video", "audio", "img", "vision", "mask")
+
+
+class Unknown(LookupError):
+    """Nothing in the configuration says how large an argument is."""
+
+
+def inputs_of(model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str = "float32") -> Defaults | None:
+    """The inputs of a model whose weights are of this dtype, and why they are so.
+
+    None where the configuration does not say how large one of them is.
+    """
+    signature = inspect.signature(model.forward).parameters
+    names = [name for name, found in signature.items() if found.kind not in (found.VAR_KEYWORD, found.VAR_POSITIONAL)]
+    required = [name for name in names[1:] if signature[name].default is inspect.Parameter.empty]
+    asked = dict.fromkeys([*_mains(model, config, names), *required, *_besides(config, names)])
+    about = _About(model, config, dtype)
+    try:
+        texts = [f"{name}={_ARGUMENTS[name](about)}" for name in names if name in asked]
+    except (Unknown, KeyError):
+        return None
+    return Defaults(tuple(texts), _why(type(config).__name__, about.reasons)) if texts else None
+
+
+def _why(configuration: str, reasons: Iterable[str]) -> str:
+    return f"{configuration}: {', '.join(dict.fromkeys(reasons))}"
+
+
+def _mains(model: type[PreTrainedModel], config: PreTrainedConfig, names: list[str]) -> list[str]:
+    """What the model is for: the input that it names; text and image, or text and sound, where it compares both."""
+    named = model.main_input_name
+    found = [named] if isinstance(named, str) else list(named or [])
+    found = [name for name in found if name in names] or [name for name in _MAIN if name in names][:1]
+    parts = {name.removesuffix("_config") for name in config.sub_configs}
+    compares = {"text": "input_ids", "vision": "pixel_values", "image": "pixel_values", "audio": "input_features"}
+    both = [compares[part] for part in ("text", "vision", "image", "audio") if part in parts]
+    if len(both) > 1 and not _generates(model, config) and all(name in names for name in both):
+        return both
+    return found
+
+
+def _generates(model: type[PreTrainedModel], config: PreTrainedConfig) -> bool:
+    """Whether it goes on with a text, in which an image stands in the place of tokens: text alone is an input, too."""
+    parts = {**config.to_dict(), **config.get_text_config().to_dict()}
+    marked = any(key.endswith(("token_id", "token_index")) and key.startswith(_PLACEHOLDERS) for key in parts)
+    return model.can_generate() or marked or hasattr(model, "get_placeholder_mask")
+
+
+def _besides(config: PreTrainedConfig, names: list[str]) -> list[str]:
+    """What comes with the main input: the decoder's tokens; where the words are on the page, and its image."""
+    decoder = ["decoder_input_ids"] if config.is_encoder_decoder else []
+    page = ["bbox", "pixel_values"] if "bbox" in names else []
+    return [name for name in [*decoder, *page] if name in names]
+
+
+class _About:
+    """A configuration, asked for sizes, and what it was asked."""
+
+    def __init__(self, model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str):
+        self.model, self.config, self.dtype, self.reasons = model, config, dtype, list[str]()
+
+    def first(self, *names: str, of: str = "") -> Any:
+        """The first of these attributes that there is, in the part `of` (`vision_config`) or the whole."""
+        for part in filter(None, (getattr(self.config, of, None) if of else None, self.config)):
+            for name in names:
+                value = part.get(name) if isinstance(part, dict) else getattr(part, name, None)
+                if value is not None:
+                    return value
+        raise Unknown(names[0])
+
+    def floating(self, *sizes: Any) -> str:
+        text = shape(1, *sizes)
+        return text if self.dtype == "float32" else f"{text}:{self.dtype}"
+
+    def tokens(self, decoder: bool = False) -> str:
+        """`1x128:int64[0:30522]`, in the range without tokens that stand for images."""
+        part = self.config.get_text_config(decoder=True) if decoder else self.config.get_text_config()
+        vocabulary = int(_any(part, "vocab_size", "text_vocab_size") or self.first("vocab_size"))
+        longest = [n for name in _POSITIONS if isinstance(n := getattr(part, name, None), int) and n > 0]
+        length = min([_TOKENS, *longest])
+        if longest and length == min(longest) < _TOKENS:
+            self.reasons.append(f"{length} tokens, its positions, of a vocabulary of {vocabulary}, no mask")
+        else:
+            self.reasons.append(f"{length} tokens of a vocabulary of {vocabulary}, no mask")
+        marks = {value for key, value in {**self.config.to_dict(), **part.to_dict()}.items()
+                 if key.endswith(("token_id", "token_index")) and key.startswith(_PLACEHOLDERS)
+                 and isinstance(value, int) and 0 <= value < vocabulary}  # fmt: skip
+        ends = sorted({-1, vocabulary, *marks})
+        low, high = max(itertools.pairwise(ends), key=lambda ends: ends[1] - ends[0])
+        return f"1x{length}:int64[{low + 1}:{high}]"
+
+    def image(self) -> tuple[int, int, int]:
+        """Channels, height and width. Raises Unknown."""
+        channels = _any(self._seen(), "num_channels", "in_channels", "in_chans", "image_channels") or 3
+        for name in ("image_size", "img_size", "crop_size", "input_size"):
+            if (size := _any(self._seen(), name)) is not None:
+                self.reasons.append(f"the {name} of an image")
+                return (channels, *_square(size))
+        processor = _processor(self.config.model_type)
+        for name in ("crop_size", "size"):
+            if (size := getattr(processor, name, None)) is not None and (found := _sides(size)) is not None:
+                self.reasons.append(f"the {name} of {processor.__name__.removesuffix('Pil')}")
+                return (channels, *found)
+        raise Unknown("image_size")
+
+    def _seen(self) -> Any:
+        return getattr(self.config, "vision_config", None) or getattr(self.config, "image_config", None) or self.config
+
+    def pixels(self) -> str:
+        """An image, or a clip where the configuration says how many frames one has."""
+        channels, *sides = self.image()
+        frames = _any(self._seen(), "num_frames", "frames_per_clip")
+        if frames is not None and self.config.model_type in _CLIPS:
+            self.reasons.append(f"{frames} frames")
+            return self.floating(frames, channels, *sides)
+        return self.floating(channels, *sides)
+
+    def video(self) -> str:
+        channels, *sides = self.image()
+        frames = self.first("frames_per_clip", "num_frames")
+        self.reasons.append(f"{frames} frames")
+        return self.floating(frames, channels, *sides)
+
+    def features(self) -> str:
+        """The spectrogram of some sound: Whisper's is mel bins by frames, of one length; most are frames by bins."""
+        bins = self.first("num_mel_bins", "n_mels", of="audio_config")
+        try:
+            frames = 2 * int(self.first("max_source_positions", of="audio_config"))
+        except Unknown:
+            frames = 0
+        if frames and self.model.main_input_name == "input_features" and self.config.model_type in _MEL_FIRST:
+            self.reasons.append(f"{bins} mel bins by {frames} frames, twice max_source_positions")
+            return self.floating(bins, frames)
+        wide = _any(self.config, "feature_projection_input_dim", "input_feat_per_channel") or bins
+        self.reasons.append(f"{_TOKENS} frames of {wide} features")
+        return self.floating(_TOKENS, wide)
+
+    def waveform(self) -> str:
+        """A second of sound; the spectrogram of an audio spectrogram transformer."""
+        if (longest := getattr(self.config, "max_length", None)) and hasattr(self.config, "num_mel_bins"):
+            self.reasons.append(f"{longest} frames of {self.config.num_mel_bins} mel bins")
+            return self.floating(longest, self.config.num_mel_bins)
+        rate = int(_any(self.config, "sampling_rate", "sample_rate") or _SECOND)
+        self.reasons.append(f"a second of sound at {rate} Hz")
+        channels = _any(self.config, "audio_channels", "num_channels")
+        return self.floating(channels or 1, rate) if _is_codec(self.config) else self.floating(rate)
+
+    def past(self) -> str:
+        """A window of a time series: its length by the number of its channels."""
+        length = int(self.first("context_length"))
+        self.reasons.append(f"context_length {length}")
+        return self.floating(length, int(self.first("num_input_channels")))
+
+    def boxes(self) -> str:
+        """Where each word is on its page: at its corner, since a box must not end before it begins."""
+        tokens = self.tokens()
+        length = tokens.partition(":")[0].removeprefix("1x")
+        whole = self.config.model_type != "bros"  # whose boxes are fractions of the page
+        return f"1x{length}x4:int64=0" if whole else self.floating(int(length), 4)
+
+
+_POSITIONS = ("max_position_embeddings", "max_target_positions", "n_positions", "max_seq_len")
+_CLIPS = ("videomae", "timesformer", "vivit")
+_MEL_FIRST = ("whisper",)
+_ARGUMENTS: dict[str, Callable[[_About], str]] = {
+    "input_ids": _About.tokens,
+    "decoder_input_ids": lambda about: about.tokens(decoder=True),
+    "pixel_values": _About.pixels,
+    "pixel_values_videos": _About.video,
+    "input_features": _About.features,
+    "input_values": _About.waveform,
+    "past_values": _About.past,
+    "bbox": _About.boxes,
+}
+
+
+def _any(part: Any, *names: str) -> Any:
+    return next((value for name in names if (value := getattr(part, name, None)) is not None), None)
+
+
+def _is_codec(config: Any) -> bool:
+    return _any(config, "codebook_size", "audio_channels") is not None
+
+
+def _square(size: Any) -> tuple[int, int]:
+    """224, [224] and (224, 224) are the same size."""
+    both = (size,) if isinstance(size, int) else tuple(size.values() if isinstance(size, dict) else size)
+    return both if len(both) == 2 else (both[0], both[0])
+
+
+def _sides(size: Any) -> tuple[int, int] | None:
+    """The height and width that an image processor resizes to, or crops to."""
+    if isinstance(size, int):
+        return size, size
+    height = size.get("height") or size.get("shortest_edge")
+    width = size.get("width") or height
+    return (height, width) if height else None
+
+
+def _processor(model_type: str) -> Any:
+    """The class of a model's image processor, None where it has none that can be imported."""
+    import transformers
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+
+    named = IMAGE_PROCESSOR_MAPPING_NAMES.get(model_type)
+    for name in named.values() if isinstance(named, dict) else named or ():
+        try:
+            return getattr(transformers, name)
+        except (AttributeError, ImportError, TypeError):
+            continue
+    return None
