@@ -82,13 +82,12 @@ class _About:
     def __init__(self, model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str):
         self.model, self.config, self.dtype, self.reasons = model, config, dtype, list[str]()
 
-    def first(self, *names: str, of: str = "") -> Any:
-        """The first of these attributes that there is, in the part `of` (`vision_config`) or the whole."""
-        for part in filter(None, (getattr(self.config, of, None) if of else None, self.config)):
-            for name in names:
-                value = part.get(name) if isinstance(part, dict) else getattr(part, name, None)
-                if value is not None:
-                    return value
+    def first(self, *names: str) -> Any:
+        """The first of these attributes that the configuration has, or one of its parts. Raises Unknown."""
+        parts = [self.config, *(getattr(self.config, name, None) for name in self.config.sub_configs)]
+        for part in parts:
+            if (value := _any(part, *names)) is not None:
+                return value
         raise Unknown(names[0])
 
     def floating(self, *sizes: Any) -> str:
@@ -97,7 +96,10 @@ class _About:
 
     def tokens(self, decoder: bool = False) -> str:
         """`1x128:int64[0:30522]`, in the range without tokens that stand for images."""
-        part = self.config.get_text_config(decoder=True) if decoder else self.config.get_text_config()
+        try:
+            part = self.config.get_text_config(decoder=True) if decoder else self.config.get_text_config()
+        except ValueError as error:  # a configuration with several of them
+            raise Unknown("vocab_size") from error
         vocabulary = int(_any(part, "vocab_size", "text_vocab_size") or self.first("vocab_size"))
         longest = [n for name in _POSITIONS if isinstance(n := getattr(part, name, None), int) and n > 0]
         length = min([_TOKENS, *longest])
@@ -146,9 +148,9 @@ class _About:
 
     def features(self) -> str:
         """The spectrogram of some sound: Whisper's is mel bins by frames, of one length; most are frames by bins."""
-        bins = self.first("num_mel_bins", "n_mels", of="audio_config")
+        bins = self.first("num_mel_bins", "n_mels")
         try:
-            frames = 2 * int(self.first("max_source_positions", of="audio_config"))
+            frames = 2 * int(self.first("max_source_positions"))
         except Unknown:
             frames = 0
         if frames and self.model.main_input_name == "input_features" and self.config.model_type in _MEL_FIRST:

@@ -32,7 +32,13 @@ def complete_counters(incomplete: str) -> list[str]:
 
 
 def _models(incomplete: str) -> list[str]:
-    known = ["mobilenet_v2", "mobilenet_v2?pooling=mean", "mobilenet_v2?width_mult=0.35", "torchvision:resnet50"]
+    from flopledger.reference_model import zoo
+
+    source, colon, _ = incomplete.partition(":")
+    if colon:
+        known = [f"{source}:{name}" for name in zoo.names(source)] if source in zoo.ZOOS else []
+    else:
+        known = ["mobilenet_v2", "mobilenet_v2?pooling=mean", *(f"{each}:" for each in zoo.ZOOS)]
     return [name for name in known if name.startswith(incomplete)]
 
 
