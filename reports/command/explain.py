@@ -15,6 +15,7 @@ from flopledger.reports.command.options import (
     ModelArgument,
     ModeOption,
     NoCache,
+    Past,
     Quiet,
     Right,
     Timeout,
@@ -36,6 +37,7 @@ def explain(
     inputs: Inputs = None,
     form: Form = Format.table,
     mode: ModeOption = Mode.eval,
+    past: Past = None,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
@@ -54,7 +56,7 @@ def explain(
     if len(names) == 1:
         fail(f"{left} and {right} are one counter; name two")
     left, right = names
-    run = compared(model, inputs, [left, right], timeout, jobs, quiet, no_cache, mode).run
+    run = compared(model, inputs, [left, right], timeout, jobs, quiet, no_cache, mode, past).run
     for name in (left, right):
         tally = run.tally(name)
         if tally.status != "counted":

@@ -13,6 +13,7 @@ from flopledger.reports.command.options import (
     ModelArgument,
     ModeOption,
     NoCache,
+    Past,
     Quiet,
     Timeout,
     app,
@@ -28,6 +29,7 @@ def ledger(
     inputs: Inputs = None,
     form: Form = Format.table,
     mode: ModeOption = Mode.eval,
+    past: Past = None,
     timeout: Timeout = 300.0,
     no_cache: NoCache = False,
     quiet: Quiet = False,
@@ -36,7 +38,7 @@ def ledger(
     from flopledger.reference_model.ledger import Ledger
     from flopledger.reports.pages import words
 
-    run = compared(model, inputs, [], timeout, None, quiet, no_cache, mode).run
+    run = compared(model, inputs, [], timeout, None, quiet, no_cache, mode, past).run
     found = Ledger(
         model=run.model.spec,
         inputs=run.model.inputs,
