@@ -68,7 +68,7 @@ def count(
         ]
         for t in run.tallies
     ]
-    show_text(f"{words.visible(run.model.spec)} at {words.shapes(run)}", form)
+    show_text(words.at(run), form)
     show_table(
         [Column("counter"), Column("version"), Column("total", True), Column("unit"), Column("MACs seen", True),
          Column("params", True), Column("status")], rows, form,

@@ -67,7 +67,7 @@ def explain(
         show_json({**about(run), **msgspec.to_builtins(found)})
         raise typer.Exit(int(wrong(run)))
     a, b = run.tally(left), run.tally(right)
-    show_text(f"{run.model.spec} at {words.shapes(run)}, {words.number(run.model.params)} parameters", form)
+    show_text(f"{words.at(run)}, {words.number(run.model.params)} parameters", form)
     rows = [[t.name, t.version or "", words.number(t.total or 0), t.unit] for t in (a, b)]
     show_table([Column("counter"), Column("version"), Column("total", True), Column("unit")],
                [*rows, ["difference", "", words.signed(found.difference), ""]], form)  # fmt: skip
