@@ -426,6 +426,8 @@ class _Names(TorchFunctionMode):
         if name.startswith(_CONVOLUTION) and any(isinstance(v, str) for v in (*args[4:5], kwargs.get("padding"))):
             name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
         caller = sys._getframe(1)
+        if name.endswith(_INDICES) and any(f.f_code.co_name == "fn" for f in _callers(caller, 4, _DISPATCH)):
+            name = name.removesuffix(_INDICES)  # F.max_pool2d(x, 2, return_indices=True)
         with recorder.below(), torch._C.DisableTorchFunction():
             pricer, aten = self._whole(func, name, args, kwargs)
             held, whole = is_held(caller, func, name), whole_of(name, args, kwargs, caller)
@@ -679,12 +681,13 @@ def whole_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], frame: Fr
     return {}
 
 
-def _callers(frame: FrameType, at_most: int) -> Iterator[FrameType]:
+def _callers(frame: FrameType, at_most: int, module: str = "torch.nn.functional") -> Iterator[FrameType]:
+    """The frames of a module's functions among those that called."""
     for _ in range(at_most):
         if frame.f_back is None:
             return
         frame = frame.f_back
-        if frame.f_globals.get("__name__") == "torch.nn.functional":
+        if frame.f_globals.get("__name__") == module:
             yield frame
 
 
@@ -711,6 +714,8 @@ def is_held(frame: FrameType, func: Any, name: str) -> bool:
     if caller is None or caller.f_globals.get("__name__") == "torch.nn.functional":
         return False
     base = _called_from(caller.f_code, caller.f_lasti)
+    if base == "getattr":
+        return False
     here = {**caller.f_globals, **caller.f_locals}
     return own not in caller.f_code.co_names or not isinstance(here.get(base), ModuleType)
 
@@ -731,6 +736,7 @@ def _called_from(code: CodeType, at: int) -> str:
     return str(starts[0].argval) if starts else ""
 
 
+_INDICES, _DISPATCH = "_with_indices", "torch._jit_internal"
 _THROUGH = ("torch/overrides.py", "torch/utils/_device.py")
 _opcodes: dict[CodeType, bytes] = {}
 
