@@ -1,4 +1,4 @@
-"""Run a model once and have it traced: in eval mode, on the meta device where that can be, and left as it was."""
+"""Run a model once and have it traced: on the meta device where that can be, and left as it was."""
 
 from __future__ import annotations
 

@@ -28,8 +28,10 @@ class Unknown(LookupError):
     """Nothing in the configuration says how large an argument is."""
 
 
-def inputs_of(model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str = "float32") -> Defaults | None:
-    """The inputs of a model whose weights are of this dtype, and why they are so.
+def inputs_of(
+    model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str = "float32", most: int = _TOKENS
+) -> Defaults | None:
+    """The inputs of a model whose weights are of this dtype, with as many tokens as `most`, and why they are so.
 
     None where the configuration does not say how large one of them is.
     """
@@ -37,7 +39,7 @@ def inputs_of(model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str
     names = [name for name, found in signature.items() if found.kind not in (found.VAR_KEYWORD, found.VAR_POSITIONAL)]
     required = [name for name in names[1:] if signature[name].default is inspect.Parameter.empty]
     asked = dict.fromkeys([*_mains(model, config, names), *required, *_besides(config, names)])
-    about = _About(model, config, dtype)
+    about = _About(model, config, dtype, most)
     try:
         texts = [f"{name}={_ARGUMENTS[name](about)}" for name in names if name in asked]
     except (Unknown, KeyError):
@@ -84,8 +86,9 @@ def _besides(config: PreTrainedConfig, names: list[str]) -> list[str]:
 class _About:
     """A configuration, asked for sizes, and what it was asked."""
 
-    def __init__(self, model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str):
+    def __init__(self, model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str, most: int):
         self.model, self.config, self.dtype, self.reasons = model, config, dtype, list[str]()
+        self.most = most  # tokens
 
     def first(self, *names: str) -> Any:
         """The first of these attributes that the configuration has, or one of its parts. Raises Unknown."""
@@ -107,11 +110,11 @@ class _About:
             raise Unknown("vocab_size") from error
         vocabulary = int(_any(part, "vocab_size", "text_vocab_size") or self.first("vocab_size"))
         longest = [n for name in _POSITIONS if isinstance(n := getattr(part, name, None), int) and n > 0]
-        length = min([_TOKENS, *longest])
-        if longest and length == min(longest) < _TOKENS:
+        length = min([self.most, *longest])
+        if longest and length == min(longest) < self.most:
             self.reasons.append(f"{length} tokens, its positions, of a vocabulary of {vocabulary}, no mask")
         else:
-            self.reasons.append(f"{length} tokens of a vocabulary of {vocabulary}, no mask")
+            self.reasons.append(f"{length} token{'s' * (length > 1)} of a vocabulary of {vocabulary}, no mask")
         marks = {value for key, value in {**self.config.to_dict(), **part.to_dict()}.items()
                  if key.endswith(("token_id", "token_index")) and key.startswith(_PLACEHOLDERS)
                  and isinstance(value, int) and 0 <= value < vocabulary}  # fmt: skip
