@@ -227,6 +227,15 @@ class Recorder:
                 function.made |= outside.where(out)
         self.unseen(unseen, args)
 
+    def higher(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a higher-order operator that is a kernel, and write it down as a whole."""
+        name = kernel_name(kwargs) or f"higher_order.{func.name()}"
+        with self.below():
+            out = func(*args, **kwargs)
+        self.ran(func, name, args, kwargs, out)
+        self.add(pricer_of(name), "unpriced", name, args, kwargs, out)
+        return out
+
     def unseen(self, found: list[tuple[str, str]], values: Any) -> None:
         """Write down tensors that were made empty and have content that no operation wrote."""
         for site, name in found:
@@ -417,6 +426,8 @@ class _Names(TorchFunctionMode):
             recorder.handed_out(gone, args, sys._getframe(1))
         frames = recorder.frames
         if isinstance(func, HigherOrderOperator):
+            if not of_functions(func, args, kwargs):
+                return recorder.higher(func, args, kwargs)
             with self:  # the functions that it runs are seen
                 return run_higher(func, args, kwargs)
         if not name or (frames and frames[-1].func is func):  # it hands over to itself
@@ -541,7 +552,9 @@ class _Operations(TorchDispatchMode):
         frame = recorder.frames[-1] if recorder.frames else None
         whole = frame is not None and frame.pricer is not None
         if isinstance(func, HigherOrderOperator) and not whole:
-            return self._higher(func, args, kwargs)
+            if of_functions(func, args, kwargs):
+                return run_bodies(recorder, (_Names(recorder), self), func, args, kwargs)
+            return recorder.higher(func, args, kwargs)
         if func not in self.known:
             self.known[func] = names_of(func)
         name, kind = self.known[func]
@@ -558,18 +571,6 @@ class _Operations(TorchDispatchMode):
                 frame.ran.append((pricer, kind, name, args, kwargs, out))
         elif not _of_the_device(name, args, kwargs):
             recorder.add(pricer, kind, name, args, kwargs, out)
-        return out
-
-    def _higher(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """An operator that runs functions, or a kernel of somebody's."""
-        recorder = self.recorder
-        name = kernel_name(kwargs) or f"higher_order.{func.name()}"
-        if pricer_of(name) is None and of_functions(func, args, kwargs):
-            return run_bodies(recorder, (_Names(recorder), self), func, args, kwargs)
-        with recorder.below():
-            out = func(*args, **kwargs)
-        recorder.ran(func, name, args, kwargs, out)
-        recorder.add(pricer_of(name), "unpriced", name, args, kwargs, out)
         return out
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
-from torch.utils._pytree import tree_iter, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 _functorch = torch._C._functorch
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer) if hasattr(nn, "Buffer") else (Tensor, nn.Parameter)
@@ -30,7 +30,13 @@ OF_ARGUMENTS = {"weights": "weight", "biases": "bias", "inputs": ""}  # those th
 
 def tensors(*values: Any) -> Iterator[Tensor]:
     """Every tensor in a nest of tuples, lists and dicts."""
-    return (leaf for leaf in tree_iter(values) if isinstance(leaf, Tensor))
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from tensors(*value)
+        elif isinstance(value, dict):
+            yield from tensors(*value.values())
 
 
 def levels(*values: Any) -> dict[int, int]:
