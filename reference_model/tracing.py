@@ -118,7 +118,7 @@ class Recorder:
         self.stack = ExitStack()
         self.stack.callback(register_module_forward_pre_hook(self._enter_module).remove)
         self.stack.callback(register_module_forward_hook(self._leave_module, always_call=True).remove)
-        self.stack.enter_context(transforms.eager())
+        self.stack.enter_context(transforms.plain())
         self.stack.enter_context(threads(self._follow))
         self.stack.enter_context(outside.autograd_functions(self._forward))
         if self.graph:
@@ -429,7 +429,7 @@ class _Names(TorchFunctionMode):
             if not of_functions(func, args, kwargs):
                 return recorder.higher(func, args, kwargs)
             with self:  # the functions that it runs are seen
-                return run_higher(func, args, kwargs)
+                return run_higher(recorder, func, args, kwargs)
         if not name or (frames and frames[-1].func is func):  # it hands over to itself
             return func(*args, **kwargs)
         if name.startswith("torch.Tensor.") and name[13:] in _OPERATORS and is_operator(sys._getframe(1), name[13:]):
@@ -605,7 +605,9 @@ def price(
     if pricer is not None:
         try:
             if transforms.nested(args, kwargs, out):
-                return transforms.added([priced(pricer, *part) for part in transforms.parts((args, kwargs, out))])
+                named = {**dict(zip(parameters(pricer), args, strict=False)), **kwargs, "out": out}
+                calls = [priced(pricer, *part) for part in transforms.parts((args, kwargs, out))]
+                return transforms.added(calls, named)
             op, quantities, facts = priced(pricer, args, kwargs, out)
             if times:
                 named = {**dict(zip(parameters(pricer), args, strict=False)), **kwargs}

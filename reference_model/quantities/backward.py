@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from flopledger.reference_model.quantities import attention as kernels
+from flopledger.reference_model.quantities import flex
 from flopledger.reference_model.quantities.registry import (
     Priced,
     Pricer,
@@ -129,6 +130,27 @@ def _of_kernel(forward: Pricer) -> Pricer:
         return _attention(forward(query, key, value, *args, out=grad, **kwargs), query, value, True, True, True)
 
     return priced
+
+
+@aten("higher_order.flex_attention_backward")
+def flex_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    result: Tensor,
+    logsumexp: Tensor,
+    grad: Tensor,
+    grad_logsumexp: Any,
+    score_mod: Any,
+    gradient_of_it: Any,
+    block_mask: tuple[Any, ...],
+    *_: Any,
+    out: Any,
+    **__: Any,
+) -> Priced:
+    """The same with a block mask: all three gradients, of the full square."""
+    forward = flex.flex_attention(query, key, value, score_mod, block_mask, out=(result,))
+    return _attention(forward, query, value, True, True, True)
 
 
 _VARLEN = "cum_seq_q cum_seq_k max_q max_k dropout_p is_causal"
