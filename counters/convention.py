@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
 import msgspec
 from packaging.version import Version
 
-from flopledger.counters.condition import AllOf, Condition
+from flopledger.counters.condition import AllOf, Condition, Fact
 from flopledger.counters.formula import Case, Formula
 from flopledger.reference_model.ledger import OPS, Call, Ledger
 from flopledger.reference_model.names import nearest
@@ -64,6 +64,28 @@ def times(factor: str, each: Rule, when: Condition, because: str, where: str = "
     )
     both = when if each.when is None else AllOf((when, each.when))
     return msgspec.structs.replace(each, formula=Formula(terms), because=each.because + because, when=both)
+
+
+def as_one_number(rules: Iterable[Rule]) -> Iterator[Rule]:
+    """The rules, each with one before it for complex numbers, where it charges MACs.
+
+    A counter that reads shapes takes a complex multiplication for one; in the ledger's MACs it is four.
+    """
+    for each in rules:
+        macs = {"macs", "macs_at_output", "recomputed_macs"}
+        if any(macs & {*term.over} for term in each.formula.terms):
+            terms = tuple(
+                msgspec.structs.replace(term, coefficient=term.coefficient / 4) if macs & {*term.over} else term
+                for term in each.formula.terms
+            )
+            when: Condition = Fact("complex", True)
+            yield msgspec.structs.replace(
+                each,
+                formula=Formula(terms),
+                because=f"{each.because}; a complex multiplication is one",
+                when=when if each.when is None else AllOf((when, each.when)),
+            )
+        yield each
 
 
 UNKNOWN = Rule((), Formula(), "no rule of this convention speaks of it", "")
