@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
 import msgspec
 from packaging.version import Version
 
-from flopledger.counters.condition import AllOf, Condition, Fact
+from flopledger.counters.condition import AllOf, Condition, given
 from flopledger.counters.formula import Case, Formula
 from flopledger.reference_model.ledger import OPS, Call, Ledger
 from flopledger.reference_model.names import nearest
@@ -66,26 +66,32 @@ def times(factor: str, each: Rule, when: Condition, because: str, where: str = "
     return msgspec.structs.replace(each, formula=Formula(terms), because=each.because + because, when=both)
 
 
-def as_one_number(rules: Iterable[Rule]) -> Iterator[Rule]:
-    """The rules, each with one before it for complex numbers, where it charges MACs.
+_MULTIPLIED = {"conv", "conv_transpose", "linear", "matmul"}  # what torch does with complex numbers
 
-    A counter that reads shapes takes a complex multiplication for one; in the ledger's MACs it is four.
+
+def of_complex(rules: Sequence[Rule], convolutions: Fraction = Fraction(1, 4)) -> tuple[Rule, ...]:
+    """The rules of a counter that takes a product of complex numbers for one, before each the one for such calls.
+
+    The ledger's `macs` are of real numbers, four for each. To a counter that sees torch take a convolution apart into
+    three real ones, `convolutions` are three quarters.
     """
+    found: list[Rule] = []
     for each in rules:
-        macs = {"macs", "macs_at_output", "recomputed_macs"}
-        if any(macs & {*term.over} for term in each.formula.terms):
-            terms = tuple(
-                msgspec.structs.replace(term, coefficient=term.coefficient / 4) if macs & {*term.over} else term
-                for term in each.formula.terms
-            )
-            when: Condition = Fact("complex", True)
-            yield msgspec.structs.replace(
-                each,
-                formula=Formula(terms),
-                because=f"{each.because}; a complex multiplication is one",
-                when=when if each.when is None else AllOf((when, each.when)),
-            )
-        yield each
+        for ops in ({"conv", "conv_transpose"}, {"linear", "matmul"}):
+            spoken = tuple(sorted(ops & (set(each.ops) or _MULTIPLIED)))
+            if spoken and each.formula.names & {"macs", "macs_at_output"}:
+                share = convolutions if "conv" in ops else Fraction(1, 4)
+                terms = tuple(
+                    msgspec.structs.replace(term, coefficient=term.coefficient * share)
+                    if {"macs", "macs_at_output"} & set(term.over)
+                    else term
+                    for term in each.formula.terms
+                )
+                when = given("complex", True) if each.when is None else AllOf((each.when, given("complex", True)))
+                because = f"{each.because}; complex numbers are taken for real ones"
+                found.append(Rule(spoken, Formula(terms), because, each.source, when))
+        found.append(each)
+    return tuple(found)
 
 
 UNKNOWN = Rule((), Formula(), "no rule of this convention speaks of it", "")

@@ -16,7 +16,7 @@ from flopledger.counters.condition import (
     in_the_end,
     negated,
 )
-from flopledger.counters.convention import Rule, Step, as_one_number, in_force, rule
+from flopledger.counters.convention import Rule, Step, in_force, rule
 from flopledger.counters.formula import Case, quantity
 
 HANDLES, TABLE = "fvcore/nn/jit_handles.py", "fvcore/nn/flop_count.py"
@@ -30,7 +30,7 @@ _BMM = both(as_aten("bmm"), negated(called_as("torch.functional.einsum", "torch.
 
 def of(version: str | None) -> tuple[Rule, ...]:
     """The rules of a release, None for the newest."""
-    return in_force(version, STEPS, tuple(as_one_number(RULES)))
+    return in_force(version, STEPS, RULES)
 
 
 @quantity
@@ -71,8 +71,6 @@ RULES = (
     rule("*", "0", "charged with the first operation of the einsum", f"{HANDLES}:174 einsum_flop_jit", _EINSUM),
     rule("conv", "0", "padding by name makes it aten::_convolution_mode, which has no handle", _LIST,
          called_as("torch._convolution_mode")),
-    rule("conv conv_transpose", "3·macs", "a complex convolution is three real ones",
-         f"{HANDLES}:127 conv_flop_count", both(given("complex", True), as_aten("convolution", "_convolution"))),
     rule("conv conv_transpose", "macs", "multiplications of the kernel; the bias is ignored",
          f"{HANDLES}:127 conv_flop_count", as_aten("convolution", "_convolution")),
     rule("linear", "macs", "input elements times output features; the bias is ignored",

@@ -25,7 +25,7 @@ from flopledger.counters.condition import (
     lacks,
     on_real_tensors,
 )
-from flopledger.counters.convention import Rule, Step, as_one_number, in_force, rule, times
+from flopledger.counters.convention import Rule, Step, in_force, rule, times
 from flopledger.counters.formula import Case, Formula, quantity
 from flopledger.counters.hooked import layers, steps_as_seen
 
@@ -239,7 +239,7 @@ def held_back(case: Case) -> int:
 def of(version: str | None) -> tuple[Rule, ...]:
     """The rules of a release's pytorch backend, None for the newest. Those that take no tensor see no batch."""
     each_once = version is not None and Version(version) < Version("0.6.5")
-    rules = sourced(version, in_force(version, STEPS, RULES if each_once else tuple(_shared(as_one_number(RULES)))))
+    rules = sourced(version, in_force(version, STEPS, RULES if each_once else tuple(_shared(RULES))))
     return rules if takes_a_tensor(version) else tuple(map(_undivided, rules))
 
 
@@ -474,10 +474,7 @@ def addmm_adds(case: Case) -> int:
 _IN_PRODUCTS = any_of(
     as_aten("mm", "addmm", "bmm", "matmul", "scaled_dot_product_attention"), called_as("torch.Tensor.__rmatmul__"),
 )  # fmt: skip
-ATEN = tuple(as_one_number((
-    rule("conv conv_transpose", "3·macs + 2·bias_adds", "a complex convolution is three real ones, two of them with"
-         " the bias", f"{OPS}:71 conv_flop_count",
-         both(given("complex", True), as_aten("convolution", "_convolution"))),
+ATEN = (
     rule("conv conv_transpose", "macs + bias_adds", "taps of the kernel, and the bias",
          f"{OPS}:71 conv_flop_count", as_aten("convolution", "_convolution")),
     rule("linear attention", "0", "frozen, so that a CPU takes torch's fused path, for which there is no formula",
@@ -497,4 +494,4 @@ ATEN = tuple(as_one_number((
     rule("recurrent", "macs + bias_adds", "comes apart into addmm on the meta device",
          f"{OPS}:36 addmm_flop"),
     rule("*", "0", "no formula is registered for it", f"{OPS}:109 ATEN_OPS_MAPPING"),
-)))  # fmt: skip
+)  # fmt: skip

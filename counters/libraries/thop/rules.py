@@ -20,7 +20,7 @@ from flopledger.counters.condition import (
     lacks,
     negated,
 )
-from flopledger.counters.convention import Rule, Step, as_one_number, in_force, rule, times
+from flopledger.counters.convention import Rule, Step, in_force, rule, times
 from flopledger.counters.formula import Case, Formula, Monomial, quantity
 from flopledger.counters.hooked import layers, steps_as_seen
 
@@ -254,7 +254,7 @@ def _shared(rules: Iterable[Rule]) -> Iterator[Rule]:
 
 def of(version: str | None) -> tuple[Rule, ...]:
     """The rules of a release, None for the newest; some releases sum in another way than every call of every module."""
-    rules = tuple(_shared(as_one_number(RULES)))
+    rules = tuple(_shared(RULES))
     if version is None:
         return rules
     rules = in_force(version, STEPS, rules if uploaded(version) >= uploaded(WALKS) else RULES, uploaded)

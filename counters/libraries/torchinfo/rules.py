@@ -12,7 +12,7 @@ from math import prod
 from packaging.version import Version
 
 from flopledger.counters.condition import both, class_named, has, in_leaf, in_modules
-from flopledger.counters.convention import Deviation, Rule, Step, as_one_number, in_force, rule
+from flopledger.counters.convention import Deviation, Rule, Step, in_force, rule
 from flopledger.counters.formula import Case, quantity, value
 from flopledger.counters.hooked import as_made, class_of, elements, once_a_site
 
@@ -23,7 +23,7 @@ _CONV = class_named("Conv")
 
 def of(version: str | None) -> tuple[Rule, ...]:
     """The rules of a release, None for the newest."""
-    return in_force(version, STEPS, tuple(as_one_number(RULES)), uploaded)
+    return in_force(version, STEPS, RULES, uploaded)
 
 
 def uploaded(version: str) -> Version:
