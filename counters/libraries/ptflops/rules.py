@@ -314,7 +314,8 @@ RULES = (
     rule("recurrent", "cells_by_hook / sole_batch", "two matrices a layer, no projection, for each step and sample that"
          " the input's shape shows" + _MEAN, "rnn_flops_counter_hook",
          both(in_modules("RNN", "GRU", "LSTM"), any_of(has("projected"), has("unbatched")))),
-    rule("attention", "macs / sole_batch + inputs / sole_batch", "the hook's both products, scores and scaling;"
+    rule("attention", "macs / sole_batch + scores / sole_batch + inputs / sole_batch",
+         "the hook's both products, scores and scaling;"
          " torch's fused path for what is frozen calls no patched function" + _MEAN, _MHA,
          both(ATTENTION, has("fused"))),
     rule("softmax", "0", "torch's fused path for what is frozen calls no patched function", _MHA,
