@@ -38,7 +38,7 @@ class Hooked:
 def _shape(tensor: Tensor | None) -> Shape | None:
     try:
         return None if tensor is None else tuple(int(side) for side in tensor.shape)
-    except (RuntimeError, TypeError):  # a side that is no number: of a nested tensor
+    except (RuntimeError, TypeError, AttributeError):  # a side that is no number: of a nested tensor
         return None
 
 

@@ -38,7 +38,7 @@ MEANING = {
     "outputs": "elements of the first tensor out",
     "samples": "the first dimension of the output",
     "macs": "multiply-accumulates of real numbers in the contraction, without the bias; a complex one is four of them",
-    "masked_macs": "attention: those of `macs` that the kernel's own mask (causal, a window) makes needless",
+    "masked_macs": "attention: those of `macs` that the kernel's own mask (causal, a window, blocks) makes needless",
     "border_macs": "convolutions: those of `macs` that meet padding (transposed ones: whose product is cut off)",
     "fft_flops": "Fourier transforms: 5·n·⌈log₂ n⌉ operations along each dimension for complex numbers, half for real",
     "linalg_flops": "linear algebra: operations by the textbook's leading order, times four for complex matrices",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -149,8 +150,14 @@ def instead(model: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[No
 
 
 def _contents(attributes: dict[str, Any]) -> list[tuple[Any, Any]]:
-    """Lists, dictionaries and sets that a forward may add to, each with a copy of what is in it."""
-    return [(value, value.copy()) for value in attributes.values() if isinstance(value, (list, dict, set))]
+    """Lists, dictionaries and sets that a forward may add to, each with a copy of what is in it.
+
+    Not those of a class of somebody's own: diffusers' configurations are dictionaries that refuse to be written to.
+    """
+    return [(value, value.copy()) for value in attributes.values() if type(value) in _ADDED_TO]
+
+
+_ADDED_TO = (list, dict, set, OrderedDict, defaultdict)
 
 
 def _holds_tensors(name: str, value: Any) -> bool:

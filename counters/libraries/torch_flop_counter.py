@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from flopledger.counters import dispatched, hooked  # noqa: F401  (`fused` is a quantity of its)
@@ -16,7 +17,7 @@ from flopledger.counters.condition import (
     in_phase,
     on_real_tensors,
 )
-from flopledger.counters.convention import Convention, rule
+from flopledger.counters.convention import Convention, of_complex, rule
 from flopledger.counters.formula import Case, quantity
 from flopledger.counters.tally import Count, Part, exact
 
@@ -65,7 +66,7 @@ class TorchFlopCounter:
         )
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("torch", RULES, (dispatched.MASK_BY_HEAD,))
+        return Convention("torch", of_complex(RULES, Fraction(3, 4)), (dispatched.MASK_BY_HEAD,))
 
 
 @quantity
