@@ -327,6 +327,8 @@ class Recorder:
             quantities = {done.get(name, name): value for name, value in quantities.items()}
             self._write(site, op, aten, apis, quantities, {**facts, "recomputed": True})
         elif in_backward():  # what is not, gives the loss its gradient
+            if aten == "aten.mul" and all(isinstance(each, torch.Tensor) for each in args[:2]):
+                facts["products"] = quantities["outputs"]
             self._write_backward(op, aten, quantities, facts)
 
     def left(self, frame: Frame) -> None:
@@ -348,6 +350,9 @@ class Recorder:
                 (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}"
                 self._write(origin.site, origin.op, name, origin.apis, quantities, facts)
             return
+        products = facts.pop("products", 0)
+        if origin.op == "matmul" and origin.macs and products:  # the gradient of a product with a vector
+            quantities = {**quantities, "macs": products}
         own = op in _BESIDE or origin.op in _BESIDE - {"add"} or (quantities.get("macs") and not origin.macs)
         self._write(origin.site, op if own else origin.op, aten, origin.apis, quantities, facts)
 
@@ -479,7 +484,7 @@ class _Names(TorchFunctionMode):
 
     def _opened(self, func: Any) -> FunctionType | None:
         """A Python function's own code without its question whether a mode is on, so that the calls in it are seen."""
-        if not isinstance(func, FunctionType):
+        if not isinstance(func, FunctionType) or func is torch.autograd.grad:  # by which others trace, within a mode
             return None
         for names, original in self.globals:
             if func.__globals__ is original:
