@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,27 @@ FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --window-size=1200,900"
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the processes of `pytest -n` one place for their locks."""
+    if "FLOPLEDGER_TEST_LOCKS" not in os.environ:
+        folder = os.environ["FLOPLEDGER_TEST_LOCKS"] = tempfile.mkdtemp(prefix="flopledger-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a test marked `alone` beside no other one, in whatever process: it keeps an eye on the clock.
+
+    Others share the lock. Whoever waits for it keeps those out who come later.
+    """
+    locks = Path(os.environ["FLOPLEDGER_TEST_LOCKS"])
+    with (locks / "gate").open("w") as gate, (locks / "room").open("w") as room:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -217,6 +217,7 @@ def test_a_damaged_result_is_counted_again(cache: Path) -> None:
     assert whole.rows == history(MINI, "mobilenet_v2", SMALL).rows
 
 
+@pytest.mark.alone
 def test_a_timeout_is_not_kept(cache: Path) -> None:
     """A machine that was busy for once must not brand a release for ever."""
     slow = cache / "overlays" / "mini-2.0" / "mini.py"

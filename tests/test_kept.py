@@ -190,6 +190,7 @@ def test_what_count_leans_on_is_part_of_it(shop: Workshop) -> None:
     assert {"mini"} == shop.again
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("trouble", ["raise OSError(28, 'No space left on device')", "raise MemoryError",
                                      "raise ConnectionError('no network')", "import os; os._exit(3)",
                                      "import time; time.sleep(60)"])  # fmt: skip

@@ -52,6 +52,7 @@ def test_the_page_stays_small(many: Run) -> None:
     assert len(pages(many)["report.html"].encode()) < 2_500_000
 
 
+@pytest.mark.alone
 def test_opening_and_choosing_take_under_a_second(browser: Any, many: Run, tmp_path: Path) -> None:
     """A page that computes its pairs when they are asked for must not make the reader wait."""
     page = opened(browser, many, tmp_path)

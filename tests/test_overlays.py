@@ -193,6 +193,7 @@ def test_what_was_imported_is_in_the_record(module: str, printed: str, installs:
     assert [] == [*place.rglob("__pycache__")]
 
 
+@pytest.mark.alone
 def test_looking_costs_milliseconds(tmp_path: Path) -> None:
     """It is done before every job of a release; fvcore has 33 files, 300 kB."""
     files = {f"mini/part{i}.py": "x = 1\n" * 1500 for i in range(33)}

@@ -118,6 +118,7 @@ def test_an_answer_that_is_not_as_the_standard_has_it_is_refused(bad: object) ->
         read("mini", bad)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "filename",
     [
@@ -303,6 +304,7 @@ def misbehaving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
         server.shutdown()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("wire", "said"), MISBEHAVIOUR.values(), ids=MISBEHAVIOUR)
 def test_an_index_that_misbehaves_is_one_line_in_time(
     wire: Wire, said: str, misbehaving: Callable[[Wire], None], monkeypatch: pytest.MonkeyPatch

@@ -23,6 +23,8 @@ GOOD = """
 from flopledger.counters.convention import Convention, rule
 from flopledger.counters.formula import quantity
 from flopledger.counters.tally import Count, Part
+
+pytestmark = pytest.mark.alone  # its jobs have short time limits
 {top}
 
 class Plugin:

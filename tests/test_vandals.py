@@ -18,6 +18,7 @@ from flopledger.counters.engine.plan import Rejected, count_all
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.subject import Spec
 
+pytestmark = pytest.mark.alone  # its jobs have short time limits
 SPEC = Spec.parse("mobilenet_v2", ["1x3x32x32"])
 HONEST = "miniatures:Honest"
 HARMLESS = [
