@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import dis
 import sys
 import threading
@@ -22,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopledger.reference_model import outside, transforms
 from flopledger.reference_model import quantities as _priced  # noqa: F401  (registers its pricers)
-from flopledger.reference_model.backward import Graph, Origin, in_backward, run_backward, watching_checkpoints
+from flopledger.reference_model.backward import Graph, Origin, Priced, in_backward, run_backward, watching_checkpoints
 from flopledger.reference_model.bodies import kernel_name, of_functions, run_bodies, run_higher
 from flopledger.reference_model.following import Here, device_here, threads
 from flopledger.reference_model.hooks import Hooked, base_name, class_name
@@ -322,6 +323,19 @@ class Recorder:
                 facts["products"] = quantities["outputs"]
             self._write_backward(op, aten, quantities, facts)
 
+    def with_gradient(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A higher-order operator without the graph that it would trace for its backward, whose price is known."""
+        with torch.no_grad():
+            out = run_higher(func, args, kwargs)
+        with self.below():
+            first = Priced.apply(out[0], *(each for each in args if isinstance(each, torch.Tensor)))
+            if self.graph:
+                origin = dataclasses.replace(self.graph.last)
+                origin.whole = price(GRADIENTS[str(func)], origin.op, args, kwargs, out)
+                origin.name = f"higher_order.{func}"
+                self.graph.grew(origin)
+        return first, *out[1:]
+
     def left(self, frame: Frame) -> None:
         """A function with a price was left half way, as a checkpoint does when it has what it needs: what of it ran."""
         for ran in frame.ran:
@@ -338,7 +352,8 @@ class Recorder:
         if origin.whole and op != "add":
             if not origin.written:
                 origin.written = True
-                (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}"
+                (_, quantities, facts) = origin.whole
+                name = origin.name or f"aten.{origin.apis[-1].rpartition('.')[2]}"
                 self._write(origin.site, origin.op, name, origin.apis, quantities, facts)
             return
         products = facts.pop("products", 0)
@@ -423,6 +438,8 @@ class _Names(TorchFunctionMode):
         frames = recorder.frames
         if isinstance(func, HigherOrderOperator):
             with self:  # the functions that it runs are seen
+                if str(func) in GRADIENTS and torch.is_grad_enabled():
+                    return recorder.with_gradient(func, args, kwargs)
                 return run_higher(func, args, kwargs)
         if not name or (frames and frames[-1].func is func):  # it hands over to itself
             return func(*args, **kwargs)

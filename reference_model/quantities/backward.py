@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from flopledger.reference_model.quantities import attention as kernels
+from flopledger.reference_model.quantities import flex
 from flopledger.reference_model.quantities.registry import (
     Priced,
     Pricer,
@@ -123,6 +124,17 @@ def attention(
     forward = kernels.attention(query, key, value, attn_mask, dropout_p, is_causal, out=out)
     masked = attn_mask is not None and attn_mask.requires_grad
     return _attention(forward, query, value, query.requires_grad, key.requires_grad, value.requires_grad, masked)
+
+
+@gradient("flex_attention")
+def block_attention(
+    query: Tensor, key: Tensor, value: Tensor, score_mod: Any, block_mask: tuple[Any, ...], *_: Any, out: Any, **__: Any
+) -> Priced:
+    """As fused attention; what the modification of the scores costs is not counted, in the backward either."""
+    forward = flex.flex_attention(query, key, value, score_mod, block_mask, out=out)
+    counts = {"masked_macs": 0, **forward[1]}
+    needed = query.requires_grad, key.requires_grad, value.requires_grad
+    return _attention((forward[0], counts), query, value, *needed)
 
 
 def _of_kernel(forward: Pricer) -> Pricer:
