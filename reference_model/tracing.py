@@ -119,7 +119,7 @@ class Recorder:
         self.stack = ExitStack()
         self.stack.callback(register_module_forward_pre_hook(self._enter_module).remove)
         self.stack.callback(register_module_forward_hook(self._leave_module, always_call=True).remove)
-        self.stack.enter_context(transforms.eager())
+        self.stack.enter_context(transforms.plain())
         self.stack.enter_context(threads(self._follow))
         self.stack.enter_context(outside.autograd_functions(self._forward))
         if self.graph:
@@ -228,6 +228,25 @@ class Recorder:
                 function.made |= outside.where(out)
         self.unseen(unseen, args)
 
+    def higher(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a higher-order operator that is a kernel, and write it down as a whole."""
+        name = kernel_name(kwargs) or f"higher_order.{func.name()}"
+        # Of one whose backward has a price as a whole torch would trace a graph, which a mode does not survive.
+        gradient = GRADIENTS.get(name) if torch.is_grad_enabled() else None
+        with self.below(), torch.set_grad_enabled(gradient is None and torch.is_grad_enabled()):
+            out = func(*args, **kwargs)
+        self.ran(func, name, args, kwargs, out)
+        self.add(pricer_of(name), "unpriced", name, args, kwargs, out)
+        if gradient is None:
+            return out
+        with self.below():
+            first = Priced.apply(out[0], *(each for each in args if isinstance(each, torch.Tensor)))
+            if self.graph:
+                origin = dataclasses.replace(self.graph.last, name=name)
+                origin.whole = price(gradient, origin.op, args, kwargs, out)
+                self.graph.grew(origin)
+        return first, *out[1:]
+
     def unseen(self, found: list[tuple[str, str]], values: Any) -> None:
         """Write down tensors that were made empty and have content that no operation wrote."""
         for site, name in found:
@@ -322,19 +341,6 @@ class Recorder:
             if aten == "aten.mul" and all(isinstance(each, torch.Tensor) for each in args[:2]):
                 facts["products"] = quantities["outputs"]
             self._write_backward(op, aten, quantities, facts)
-
-    def with_gradient(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A higher-order operator without the graph that it would trace for its backward, whose price is known."""
-        with torch.no_grad():
-            out = run_higher(func, args, kwargs)
-        with self.below():
-            first = Priced.apply(out[0], *(each for each in args if isinstance(each, torch.Tensor)))
-            if self.graph:
-                origin = dataclasses.replace(self.graph.last)
-                origin.whole = price(GRADIENTS[str(func)], origin.op, args, kwargs, out)
-                origin.name = f"higher_order.{func}"
-                self.graph.grew(origin)
-        return first, *out[1:]
 
     def left(self, frame: Frame) -> None:
         """A function with a price was left half way, as a checkpoint does when it has what it needs: what of it ran."""
@@ -437,10 +443,10 @@ class _Names(TorchFunctionMode):
             recorder.handed_out(gone, args, sys._getframe(1))
         frames = recorder.frames
         if isinstance(func, HigherOrderOperator):
+            if not of_functions(func, args, kwargs):
+                return recorder.higher(func, args, kwargs)
             with self:  # the functions that it runs are seen
-                if str(func) in GRADIENTS and torch.is_grad_enabled():
-                    return recorder.with_gradient(func, args, kwargs)
-                return run_higher(func, args, kwargs)
+                return run_higher(recorder, func, args, kwargs)
         if not name or (frames and frames[-1].func is func):  # it hands over to itself
             return func(*args, **kwargs)
         if name.startswith("torch.Tensor.") and name[13:] in _OPERATORS and is_operator(sys._getframe(1), name[13:]):
@@ -563,7 +569,9 @@ class _Operations(TorchDispatchMode):
         frame = recorder.frames[-1] if recorder.frames else None
         whole = frame is not None and frame.pricer is not None
         if isinstance(func, HigherOrderOperator) and not whole:
-            return self._higher(func, args, kwargs)
+            if of_functions(func, args, kwargs):
+                return run_bodies(recorder, (_Names(recorder), self), func, args, kwargs)
+            return recorder.higher(func, args, kwargs)
         if func not in self.known:
             self.known[func] = names_of(func)
         name, kind = self.known[func]
@@ -580,18 +588,6 @@ class _Operations(TorchDispatchMode):
                 frame.ran.append((pricer, kind, name, args, kwargs, out))
         elif not _of_the_device(name, args, kwargs):
             recorder.add(pricer, kind, name, args, kwargs, out)
-        return out
-
-    def _higher(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """An operator that runs functions, or a kernel of somebody's."""
-        recorder = self.recorder
-        name = kernel_name(kwargs) or f"higher_order.{func.name()}"
-        if pricer_of(name) is None and of_functions(func, args, kwargs):
-            return run_bodies(recorder, (_Names(recorder), self), func, args, kwargs)
-        with recorder.below():
-            out = func(*args, **kwargs)
-        recorder.ran(func, name, args, kwargs, out)
-        recorder.add(pricer_of(name), "unpriced", name, args, kwargs, out)
         return out
 
 
@@ -626,7 +622,9 @@ def price(
     if pricer is not None:
         try:
             if transforms.nested(args, kwargs, out):
-                return transforms.added([priced(pricer, *part) for part in transforms.parts((args, kwargs, out))])
+                named = {**dict(zip(parameters(pricer), args, strict=False)), **kwargs, "out": out}
+                calls = [priced(pricer, *part) for part in transforms.parts((args, kwargs, out))]
+                return transforms.added(calls, named)
             op, quantities, facts = priced(pricer, args, kwargs, out)
             if times:
                 named = {**dict(zip(parameters(pricer), args, strict=False)), **kwargs}

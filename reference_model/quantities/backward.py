@@ -126,7 +126,7 @@ def attention(
     return _attention(forward, query, value, query.requires_grad, key.requires_grad, value.requires_grad, masked)
 
 
-@gradient("flex_attention")
+@gradient("higher_order.flex_attention")
 def block_attention(
     query: Tensor, key: Tensor, value: Tensor, score_mod: Any, block_mask: tuple[Any, ...], *_: Any, out: Any, **__: Any
 ) -> Priced:
@@ -143,6 +143,27 @@ def _of_kernel(forward: Pricer) -> Pricer:
         return _attention(forward(query, key, value, *args, out=grad, **kwargs), query, value, True, True, True)
 
     return priced
+
+
+@aten("higher_order.flex_attention_backward")
+def flex_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    result: Tensor,
+    logsumexp: Tensor,
+    grad: Tensor,
+    grad_logsumexp: Any,
+    score_mod: Any,
+    gradient_of_it: Any,
+    block_mask: tuple[Any, ...],
+    *_: Any,
+    out: Any,
+    **__: Any,
+) -> Priced:
+    """The same with a block mask: all three gradients, of the full square."""
+    forward = flex.flex_attention(query, key, value, score_mod, block_mask, out=(result,))
+    return _attention(forward, query, value, True, True, True)
 
 
 _VARLEN = "cum_seq_q cum_seq_k max_q max_k dropout_p is_causal"
