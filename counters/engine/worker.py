@@ -291,6 +291,8 @@ def _traced(asked: Spec, live: Live | None) -> Ledger:
         except ModelError as error:
             raise SpecError(f"model {spec.model!r} rejects input {', '.join(texts)}: {error}") from error
         notes.append(f"traced on real tensors: on the meta device the model says {reason!r}")
+    if inputs.files(texts):
+        notes.append(f"what was in the files that went in: {', '.join(ledger.inputs)}")
     # As they were asked for: a tensor no longer says what its values were drawn from.
     return msgspec.structs.replace(ledger, inputs=texts, notes=[*ledger.notes, *notes])
 
