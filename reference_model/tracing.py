@@ -118,7 +118,7 @@ class Recorder:
         self.stack = ExitStack()
         self.stack.callback(register_module_forward_pre_hook(self._enter_module).remove)
         self.stack.callback(register_module_forward_hook(self._leave_module, always_call=True).remove)
-        self.stack.enter_context(transforms.eager())
+        self.stack.enter_context(transforms.plain())
         self.stack.enter_context(threads(self._follow))
         self.stack.enter_context(outside.autograd_functions(self._forward))
         if self.graph:
@@ -227,6 +227,15 @@ class Recorder:
                 function.made |= outside.where(out)
         self.unseen(unseen, args)
 
+    def higher(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a higher-order operator that is a kernel, and write it down as a whole."""
+        name = kernel_name(kwargs) or f"higher_order.{func.name()}"
+        with self.below():
+            out = func(*args, **kwargs)
+        self.ran(func, name, args, kwargs, out)
+        self.add(pricer_of(name), "unpriced", name, args, kwargs, out)
+        return out
+
     def unseen(self, found: list[tuple[str, str]], values: Any) -> None:
         """Write down tensors that were made empty and have content that no operation wrote."""
         for site, name in found:
@@ -318,6 +327,8 @@ class Recorder:
             quantities = {done.get(name, name): value for name, value in quantities.items()}
             self._write(site, op, aten, apis, quantities, {**facts, "recomputed": True})
         elif in_backward():  # what is not, gives the loss its gradient
+            if aten == "aten.mul" and all(isinstance(each, torch.Tensor) for each in args[:2]):
+                facts["products"] = quantities["outputs"]
             self._write_backward(op, aten, quantities, facts)
 
     def left(self, frame: Frame) -> None:
@@ -339,6 +350,9 @@ class Recorder:
                 (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}"
                 self._write(origin.site, origin.op, name, origin.apis, quantities, facts)
             return
+        products = facts.pop("products", 0)
+        if origin.op == "matmul" and origin.macs and products:  # the gradient of a product with a vector
+            quantities = {**quantities, "macs": products}
         own = op in _BESIDE or origin.op in _BESIDE - {"add"} or (quantities.get("macs") and not origin.macs)
         self._write(origin.site, op if own else origin.op, aten, origin.apis, quantities, facts)
 
@@ -417,8 +431,10 @@ class _Names(TorchFunctionMode):
             recorder.handed_out(gone, args, sys._getframe(1))
         frames = recorder.frames
         if isinstance(func, HigherOrderOperator):
+            if not of_functions(func, args, kwargs):
+                return recorder.higher(func, args, kwargs)
             with self:  # the functions that it runs are seen
-                return run_higher(func, args, kwargs)
+                return run_higher(recorder, func, args, kwargs)
         if not name or (frames and frames[-1].func is func):  # it hands over to itself
             return func(*args, **kwargs)
         if name.startswith("torch.Tensor.") and name[13:] in _OPERATORS and is_operator(sys._getframe(1), name[13:]):
@@ -468,7 +484,7 @@ class _Names(TorchFunctionMode):
 
     def _opened(self, func: Any) -> FunctionType | None:
         """A Python function's own code without its question whether a mode is on, so that the calls in it are seen."""
-        if not isinstance(func, FunctionType):
+        if not isinstance(func, FunctionType) or func is torch.autograd.grad:  # by which others trace, within a mode
             return None
         for names, original in self.globals:
             if func.__globals__ is original:
@@ -541,7 +557,9 @@ class _Operations(TorchDispatchMode):
         frame = recorder.frames[-1] if recorder.frames else None
         whole = frame is not None and frame.pricer is not None
         if isinstance(func, HigherOrderOperator) and not whole:
-            return self._higher(func, args, kwargs)
+            if of_functions(func, args, kwargs):
+                return run_bodies(recorder, (_Names(recorder), self), func, args, kwargs)
+            return recorder.higher(func, args, kwargs)
         if func not in self.known:
             self.known[func] = names_of(func)
         name, kind = self.known[func]
@@ -558,18 +576,6 @@ class _Operations(TorchDispatchMode):
                 frame.ran.append((pricer, kind, name, args, kwargs, out))
         elif not _of_the_device(name, args, kwargs):
             recorder.add(pricer, kind, name, args, kwargs, out)
-        return out
-
-    def _higher(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """An operator that runs functions, or a kernel of somebody's."""
-        recorder = self.recorder
-        name = kernel_name(kwargs) or f"higher_order.{func.name()}"
-        if pricer_of(name) is None and of_functions(func, args, kwargs):
-            return run_bodies(recorder, (_Names(recorder), self), func, args, kwargs)
-        with recorder.below():
-            out = func(*args, **kwargs)
-        recorder.ran(func, name, args, kwargs, out)
-        recorder.add(pricer_of(name), "unpriced", name, args, kwargs, out)
         return out
 
 
@@ -604,7 +610,9 @@ def price(
     if pricer is not None:
         try:
             if transforms.nested(args, kwargs, out):
-                return transforms.added([priced(pricer, *part) for part in transforms.parts((args, kwargs, out))])
+                named = {**dict(zip(parameters(pricer), args, strict=False)), **kwargs, "out": out}
+                calls = [priced(pricer, *part) for part in transforms.parts((args, kwargs, out))]
+                return transforms.added(calls, named)
             op, quantities, facts = priced(pricer, args, kwargs, out)
             if times:
                 named = {**dict(zip(parameters(pricer), args, strict=False)), **kwargs}
