@@ -151,6 +151,10 @@ def _perform(job: Job, live: Live | None) -> Answer:
     _check_origin(adapter.distribution, overlay)
     try:
         count = checked(_plain(adapter.count(model, tensors)))
+    except RuntimeError as error:
+        if "ScriptModule" in said(error):  # torch says so itself: such modules take no hooks and nothing is added
+            raise Unsupported(f"cannot count TorchScript: {_reason(error)}") from error
+        raise
     finally:  # a stranger's error would be put down to the library
         _check_origin(adapter.distribution, overlay)
     if overlay and not overlays.came_from(overlay):

@@ -14,7 +14,7 @@ from flopledger.counters.convention import Convention, Deviation, rule
 from flopledger.counters.formula import Case, quantity, value
 from flopledger.counters.hooked import as_made, class_of, elements, once_a_site
 from flopledger.counters.shims import Shim, helped
-from flopledger.counters.tally import Count, Part, exact
+from flopledger.counters.tally import Count, Part, Unsupported, exact
 from flopledger.reference_model.ledger import Seen
 
 if TYPE_CHECKING:
