@@ -48,6 +48,7 @@ def _module(module: nn.Module, paths: int, seen: Counter[Any]) -> Module:
     return Module(
         kind=class_name(module),
         paths=paths,
+        hollow=bool(module._modules) and not any(map(bool, module.children())),
         parameters={name: list(shape) for name, p in own.items() if (shape := _shape(p)) is not None},
         frozen=[name for name, parameter in own.items() if not parameter.requires_grad],
         settings={

@@ -167,6 +167,7 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
     frozen: list[str] = []
     settings: dict[str, bool | int | float | str] = {}
     seen: list[Seen] = []
+    hollow: bool = False  # it has children, and they are empty containers
 
     @property
     def calls(self) -> int:

@@ -198,7 +198,34 @@ def test_an_lstm_at_length(steps: int, layers: int, both: bool, needs: bool) -> 
         expected += sides * steps * batch * w_ih * (1 + (layer > 0 or needs))
         expected += sides * (steps * batch + (steps - 1) * batch) * w_hh
     assert expected == spent(ledger, "backward")
+    real = trace(model, (torch.rand(steps, batch, into).requires_grad_(needs),), mode="step", device="cpu")
+    assert expected == spent(real, "backward")
     assert by_torch(model, (torch.rand(steps, batch, into).requires_grad_(needs),)) == 2 * ledger.total("macs")
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"proj_size": 3}, {"bias": False}], ids=str)
+@pytest.mark.parametrize("frozen", ["", "weight_ih_l0", "l0", "weight"])
+def test_an_lstm_of_every_kind(options: dict[str, Any], frozen: str) -> None:
+    """torch's counter sees each product of it on meta: two layers, packed and not, projected, frozen in part."""
+    torch.manual_seed(0)
+    for packed in (False, True):
+        model = Packs(nn.LSTM(5, 6, 2, **options), packed)
+        for name, p in model.named_parameters():
+            p.requires_grad_(not frozen or frozen not in name)
+        ledger = trace(model, (torch.rand(4, 3, 5),), mode="step")
+        assert by_torch(model, (torch.rand(4, 3, 5),)) == 2 * ledger.total("macs")
+        assert (frozen != "weight" or options.get("bias", True)) == bool(spent(ledger, "backward"))
+
+
+class Packs(nn.Module):
+    def __init__(self, layer: nn.Module, packed: bool) -> None:
+        super().__init__()
+        self.layer, self.packed = layer, packed
+
+    def forward(self, x: Tensor) -> Any:
+        if not self.packed:
+            return self.layer(x)
+        return self.layer(nn.utils.rnn.pack_padded_sequence(x, [4, 3, 1]))[0].data
 
 
 # --- checkpoints ----------------------------------------------------------------------------------

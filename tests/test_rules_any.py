@@ -336,3 +336,37 @@ def test_in_train_mode() -> None:
     found = reported(model, (torch.zeros(3, 4, 6),), ["torchsummaryX", "fvcore", "torch"], "train")
     assert [5 * 72, 4 * 72] == [found["fvcore"][name] for name in ("norm", "plain")]
     assert 4 == found["torchsummaryX"]["norm"] and "fixed" not in found["torchsummaryX"]
+
+
+def test_complex_numbers_and_leaves_that_are_hollow_or_silent() -> None:
+    """Shapes do not tell that a number is two; a child that is an empty container is none to torchinfo."""
+
+    class Hollow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.short = nn.Parameter(torch.zeros(4)), nn.Sequential()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.short(x) * self.weight
+
+    class Silent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.weight
+
+    model = Each(
+        linear=nn.Linear(4, 3, dtype=torch.cfloat), conv=nn.Conv1d(5, 3, 2, dtype=torch.cfloat),
+        product=Calls(lambda x: torch.bmm(x, x.mT)), operator=Calls(lambda x: x @ x.mT), hollow=Hollow(),
+    )  # fmt: skip
+    found = reported(model, (torch.zeros(2, 5, 4, dtype=torch.cfloat),), ALL)
+    assert [120, 180] == [found["thop"][name] for name in ("linear", "conv")]
+    assert [240, 1080] == [found["torch"][name] for name in ("linear", "conv")]
+    ledger, tallies = count_all(
+        ["torchinfo"], Spec(model="case", inputs=()), live=Live(Each(s=Silent()), (torch.zeros(2),), {}, "case"),
+        keep=False,
+    )  # fmt: skip
+    side = align(tallies[0], registry.get("torchinfo").convention(tallies[0].version), ledger)
+    assert ["a module that runs no operation"] == [failure.known[:31] for failure in side.failures]

@@ -105,7 +105,7 @@ RULES = (
     rule("*", "2·macs + 2·recomputed_macs", "five products, the scores computed again among them",
          f"{SOURCE}:593 sdpa_backward_flop_count", both(_BACKWARD, as_aten(*_FUSED))),
     rule("*", "2·macs", _PRODUCTS, f"{SOURCE}:160 mm_flop",
-         both(_BACKWARD, as_aten(*_SEEN, "scaled_dot_product_attention"))),
+         both(_BACKWARD, any_of(as_aten(*_SEEN), _WHOLE))),
     rule("*", "0", "no formula is registered for this operation", f"{SOURCE}:822 flop_registry", _BACKWARD),
     rule("conv conv_transpose", "2·macs", "a multiplication and an addition per tap, bias left out",
          f"{SOURCE}:215 conv_flop_count", _CONVOLUTION),

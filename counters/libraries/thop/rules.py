@@ -245,15 +245,16 @@ _TWICE = "; a module with two parents has two hooks, and is read twice"
 
 
 def _shared(rules: Iterable[Rule]) -> Iterator[Rule]:
-    """The rules in modules that more than one way leads to: each is one more hook, and one more time to be added up."""
+    """The rules, each after what it is in modules that more than one way leads to: as many hooks, as often added up."""
     for each in rules:
         if each.formula.terms and each.when is not None:
             yield times("paths·paths", each, has("shared"), _TWICE)
+        yield each
 
 
 def of(version: str | None) -> tuple[Rule, ...]:
     """The rules of a release, None for the newest; some releases sum in another way than every call of every module."""
-    rules = (*_shared(RULES), *RULES)
+    rules = tuple(_shared(RULES))
     if version is None:
         return rules
     rules = in_force(version, STEPS, rules if uploaded(version) >= uploaded(WALKS) else RULES, uploaded)

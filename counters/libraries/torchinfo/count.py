@@ -58,7 +58,7 @@ class Torchinfo:
         )
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("torchinfo", of_complex(rules.of(version)))
+        return Convention("torchinfo", of_complex(rules.of(version)), rules.SILENT)
 
 
 def _counts_containers(layer: Any) -> bool:
