@@ -37,7 +37,7 @@ def is_body(value: Any) -> bool:
 
 def of_functions(func: Any, *args: Any) -> bool:
     """Whether a higher-order operator is what the functions do that it is given, and nothing else."""
-    return func.name() in _OF_FUNCTIONS and any(map(is_body, tree_iter(args)))
+    return func.name() in _OF_FUNCTIONS and any(is_body(leaf) or isinstance(leaf, type) for leaf in tree_iter(args))
 
 
 def reseen(modes: tuple[Any, ...]) -> Callable[[Any], Any]:
@@ -74,8 +74,19 @@ def run_bodies(recorder: Any, modes: tuple[Any, ...], func: Any, args: tuple[Any
     return func(*arguments, **keywords)
 
 
-def run_higher(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a higher-order operator without asking the function modes, which stay on for what it runs."""
+def run_higher(recorder: Any, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a higher-order operator without asking the function modes, which stay on for what it runs.
+
+    Branches and loops are run here, so that autograd sees what is in them, also tensors that they only refer to.
+    """
+    if func.name() in _BRANCHES and not kwargs:
+        choice, *branches, operands = args
+        return larger(recorder, func.name(), choice, list(filter(is_body, tree_iter(branches))), operands)
+    if func.name() == "while_loop" and not kwargs:
+        condition, body, carried, others = args
+        while condition(*carried, *others):
+            carried = body(*carried, *others)
+        return tuple(carried)
     keys = torch._ops._compute_keyset(args, kwargs, func.non_fallthrough_keys)
     return func.dispatch(keys.highestPriorityTypeId(), *args, **kwargs)
 

@@ -364,7 +364,7 @@ def text_of(value: Any) -> str:
         return f"[{', '.join(map(text_of, value))}]"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_key(key)}: {text_of(each)}" for key, each in value.items()) + "}"
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if hasattr(type(value), "shape") and hasattr(type(value), "dtype"):  # to ask a nested tensor itself is an error
         return _of_tensor(value)
     if fields := fields_of(value):
         return f"{type(value).__name__}({', '.join(f'{name}={text_of(each)}' for name, each in fields.items())})"

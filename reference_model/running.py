@@ -16,6 +16,7 @@ from flopledger.reference_model.known import held, inexact, knowing, on_meta
 from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.quantities.registry import load_others
 from flopledger.reference_model.tracing import Recorder
+from flopledger.reference_model.transforms import sides
 
 
 class ModelError(ValueError):
@@ -78,7 +79,8 @@ def trace(
         mode=mode,
         notes=[*notes, *troubles, *recorder.notes],
         modules=recorder.hooked.modules(),
-        input_shapes=[list(tensor.shape) for tensor in inputs.tensors(args, kwargs)],
+        input_shapes=[sides(tensor) for tensor in inputs.tensors(args, kwargs)],
+        nested=len(inputs.tensors([value for value in args if not isinstance(value, Tensor)], kwargs)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import dis
 import sys
 import threading
@@ -22,11 +23,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopledger.reference_model import outside, transforms
 from flopledger.reference_model import quantities as _priced  # noqa: F401  (registers its pricers)
-from flopledger.reference_model.backward import Graph, Origin, in_backward, run_backward, watching_checkpoints
+from flopledger.reference_model.backward import Graph, Origin, Priced, in_backward, run_backward, watching_checkpoints
 from flopledger.reference_model.bodies import kernel_name, of_functions, run_bodies, run_higher
 from flopledger.reference_model.following import Here, device_here, threads
 from flopledger.reference_model.hooks import Hooked, base_name, class_name
 from flopledger.reference_model.ledger import Call, Entry, Phase
+from flopledger.reference_model.quantities.contractions import outer
 from flopledger.reference_model.quantities.kinds import kind_of
 from flopledger.reference_model.quantities.registry import (
     COMPLEX,
@@ -118,7 +120,7 @@ class Recorder:
         self.stack = ExitStack()
         self.stack.callback(register_module_forward_pre_hook(self._enter_module).remove)
         self.stack.callback(register_module_forward_hook(self._leave_module, always_call=True).remove)
-        self.stack.enter_context(transforms.eager())
+        self.stack.enter_context(transforms.plain())
         self.stack.enter_context(threads(self._follow))
         self.stack.enter_context(outside.autograd_functions(self._forward))
         if self.graph:
@@ -227,6 +229,25 @@ class Recorder:
                 function.made |= outside.where(out)
         self.unseen(unseen, args)
 
+    def higher(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a higher-order operator that is a kernel, and write it down as a whole."""
+        name = kernel_name(kwargs) or f"higher_order.{func.name()}"
+        # Of one whose backward has a price as a whole torch would trace a graph, which a mode does not survive.
+        gradient = GRADIENTS.get(name) if torch.is_grad_enabled() else None
+        with self.below(), torch.set_grad_enabled(gradient is None and torch.is_grad_enabled()):
+            out = func(*args, **kwargs)
+        self.ran(func, name, args, kwargs, out)
+        self.add(pricer_of(name), "unpriced", name, args, kwargs, out)
+        if gradient is None:
+            return out
+        with self.below():
+            first = Priced.apply(out[0], *(each for each in args if isinstance(each, torch.Tensor)))
+            if self.graph:
+                origin = dataclasses.replace(self.graph.last, name=name)
+                origin.whole = price(gradient, origin.op, args, kwargs, out)
+                self.graph.grew(origin)
+        return first, *out[1:]
+
     def unseen(self, found: list[tuple[str, str]], values: Any) -> None:
         """Write down tensors that were made empty and have content that no operation wrote."""
         for site, name in found:
@@ -288,6 +309,8 @@ class Recorder:
         """Write down one operation, at the site and in the functions that are running; `beside` are more facts."""
         site = self.site[-1] if site is None else site
         apis = tuple(frame.name for frame in self.frames if frame.name not in _OF_AUTOGRAD)
+        if aten == "aten.mul" and apis and apis[-1] in (_EINSUM, "torch.einsum"):
+            pricer = outer  # where nothing is summed; torch does the rest by bmm
         with self.below(), torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
             op, quantities, facts = price(pricer, kind, args, kwargs, out)
         facts.update(beside or {})
@@ -300,16 +323,17 @@ class Recorder:
             frame.whole = {}
         if op == "matmul" and _ATTENTION in apis:
             op = "attention"  # its projections are linear functions, so what is left are the products of its heads
-        whole = pricer is not None and bool(apis) and pricer is FUNCTIONS.get(apis[-1])
+        whole = pricer is not None and bool(apis) and pricer in (FUNCTIONS.get(apis[-1]), COMPLEX.get(apis[-1]))
         if apis and not whole and quantities.get("macs"):
             op = _INNER.get(apis[-1], op)
         if self.graph and (self.phase == "forward" or self._runs_again()):
             if self.phase == "backward" and not self.recomputing and len(self.site) == 1:
                 site = self.graph.running().site  # by hand, in the backward of a torch.autograd.Function
             origin = Origin(site, op, apis, bool(quantities.get("macs")))
-            if whole and apis[-1] in GRADIENTS:
+            gradient = GRADIENTS.get(apis[-1] if whole else "torch.outer") if whole or pricer is outer else None
+            if gradient is not None:
                 with self.below(), torch._C.DisableTorchFunction():
-                    origin.whole = price(GRADIENTS[apis[-1]], op, args, kwargs, out)
+                    origin.whole = price(gradient, op, args, kwargs, out)
             self.graph.grew(origin)
         if self.phase == "forward":
             self._write(site, op, aten, apis, quantities, facts)
@@ -318,6 +342,8 @@ class Recorder:
             quantities = {done.get(name, name): value for name, value in quantities.items()}
             self._write(site, op, aten, apis, quantities, {**facts, "recomputed": True})
         elif in_backward():  # what is not, gives the loss its gradient
+            if aten == "aten.mul" and all(isinstance(each, torch.Tensor) for each in args[:2]):
+                facts["products"] = quantities["outputs"]
             self._write_backward(op, aten, quantities, facts)
 
     def left(self, frame: Frame) -> None:
@@ -336,9 +362,13 @@ class Recorder:
         if origin.whole and op != "add":
             if not origin.written:
                 origin.written = True
-                (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}"
+                (_, quantities, facts) = origin.whole
+                name = origin.name or f"aten.{origin.apis[-1].rpartition('.')[2]}"
                 self._write(origin.site, origin.op, name, origin.apis, quantities, facts)
             return
+        products = facts.pop("products", 0)
+        if origin.op == "matmul" and origin.macs and products:  # the gradient of a product with a vector
+            quantities = {**quantities, "macs": products}
         own = op in _BESIDE or origin.op in _BESIDE - {"add"} or (quantities.get("macs") and not origin.macs)
         self._write(origin.site, op if own else origin.op, aten, origin.apis, quantities, facts)
 
@@ -417,8 +447,10 @@ class _Names(TorchFunctionMode):
             recorder.handed_out(gone, args, sys._getframe(1))
         frames = recorder.frames
         if isinstance(func, HigherOrderOperator):
+            if not of_functions(func, args, kwargs):
+                return recorder.higher(func, args, kwargs)
             with self:  # the functions that it runs are seen
-                return run_higher(func, args, kwargs)
+                return run_higher(recorder, func, args, kwargs)
         if not name or (frames and frames[-1].func is func):  # it hands over to itself
             return func(*args, **kwargs)
         if name.startswith("torch.Tensor.") and name[13:] in _OPERATORS and is_operator(sys._getframe(1), name[13:]):
@@ -468,7 +500,7 @@ class _Names(TorchFunctionMode):
 
     def _opened(self, func: Any) -> FunctionType | None:
         """A Python function's own code without its question whether a mode is on, so that the calls in it are seen."""
-        if not isinstance(func, FunctionType):
+        if not isinstance(func, FunctionType) or func is torch.autograd.grad:  # by which others trace, within a mode
             return None
         for names, original in self.globals:
             if func.__globals__ is original:
@@ -541,12 +573,20 @@ class _Operations(TorchDispatchMode):
         frame = recorder.frames[-1] if recorder.frames else None
         whole = frame is not None and frame.pricer is not None
         if isinstance(func, HigherOrderOperator) and not whole:
-            return self._higher(func, args, kwargs)
+            if of_functions(func, args, kwargs):
+                return run_bodies(recorder, (_Names(recorder), self), func, args, kwargs)
+            return recorder.higher(func, args, kwargs)
         if func not in self.known:
             self.known[func] = names_of(func)
         name, kind = self.known[func]
         pricer = pricer_of(name) or by_function(name)
-        if not whole and pricer is None and _composite(func) and not transforms.nested(args, kwargs):
+        if (
+            not whole
+            and pricer is None
+            and kind == "unpriced"
+            and _composite(func)
+            and not transforms.nested(args, kwargs)
+        ):
             with self:  # torch takes it apart below us where autograd is off, so nothing of it would be seen
                 return func.decompose(*args, **kwargs)
         with recorder.below():
@@ -558,18 +598,6 @@ class _Operations(TorchDispatchMode):
                 frame.ran.append((pricer, kind, name, args, kwargs, out))
         elif not _of_the_device(name, args, kwargs):
             recorder.add(pricer, kind, name, args, kwargs, out)
-        return out
-
-    def _higher(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """An operator that runs functions, or a kernel of somebody's."""
-        recorder = self.recorder
-        name = kernel_name(kwargs) or f"higher_order.{func.name()}"
-        if pricer_of(name) is None and of_functions(func, args, kwargs):
-            return run_bodies(recorder, (_Names(recorder), self), func, args, kwargs)
-        with recorder.below():
-            out = func(*args, **kwargs)
-        recorder.ran(func, name, args, kwargs, out)
-        recorder.add(pricer_of(name), "unpriced", name, args, kwargs, out)
         return out
 
 
@@ -604,7 +632,9 @@ def price(
     if pricer is not None:
         try:
             if transforms.nested(args, kwargs, out):
-                return transforms.added([priced(pricer, *part) for part in transforms.parts((args, kwargs, out))])
+                named = {**dict(zip(parameters(pricer), args, strict=False)), **kwargs, "out": out}
+                calls = [priced(pricer, *part) for part in transforms.parts((args, kwargs, out))]
+                return transforms.added(calls, named)
             op, quantities, facts = priced(pricer, args, kwargs, out)
             if times:
                 named = {**dict(zip(parameters(pricer), args, strict=False)), **kwargs}

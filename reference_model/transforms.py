@@ -7,7 +7,7 @@ none at all, and a subclass of Tensor may do something else instead. What runs i
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from math import prod
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
-from torch.utils._pytree import tree_iter, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 _functorch = torch._C._functorch
 _PLAIN = (Tensor, nn.Parameter, nn.Buffer) if hasattr(nn, "Buffer") else (Tensor, nn.Parameter)
@@ -30,7 +30,13 @@ OF_ARGUMENTS = {"weights": "weight", "biases": "bias", "inputs": ""}  # those th
 
 def tensors(*values: Any) -> Iterator[Tensor]:
     """Every tensor in a nest of tuples, lists and dicts."""
-    return (leaf for leaf in tree_iter(values) if isinstance(leaf, Tensor))
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from tensors(*value)
+        elif isinstance(value, dict):
+            yield from tensors(*value.values())
 
 
 def levels(*values: Any) -> dict[int, int]:
@@ -128,18 +134,22 @@ def _part(value: Any, split: dict[int, list[Tensor]], at: int) -> Any:
     return tree_map_only(Tensor, lambda tensor: split[id(tensor)][at] if id(tensor) in split else tensor, value)
 
 
-def added(calls: list[tuple[str, dict[str, int], dict[str, Any]]]) -> tuple[str, dict[str, int], dict[str, Any]]:
-    """One call of so many samples: quantities added up, shapes joined along the side in which the samples differ."""
-    (op, *_), quantities, facts = calls[0], dict[str, int](), dict[str, Any]()
+def added(
+    calls: list[tuple[str, dict[str, int], dict[str, Any]]], named: dict[str, Any]
+) -> tuple[str, dict[str, int], dict[str, Any]]:
+    """One call of so many samples: quantities added up, shapes joined along the side in which the samples differ.
+
+    `named` are the whole call's arguments and its output by name.
+    """
+    (op, *_), quantities = calls[0], dict[str, int]()
     for _, each, _ in calls:
         for name, value in each.items():
             quantities[name] = value if name in ("weights", "biases") else quantities.get(name, 0) + value
-    for name, value in calls[0][2].items():
-        values = [found.get(name) for *_, found in calls]
-        tensor = isinstance(value, tuple) and name not in ("weight", "bias")
-        facts[name] = _joined(values) if tensor else value
-    lengths = next(([found[name] for *_, found in calls] for name in facts if isinstance(facts[name], tuple)), [])
-    return op, quantities, {**facts, "nested": lengths}
+    facts = {**calls[0][2], "nested": []}
+    for name in [name for name, value in named.items() if name in facts and nested(value)]:
+        shapes = [found[name] for *_, found in calls]
+        facts[name], facts["nested"] = _joined(shapes), facts["nested"] or shapes
+    return op, quantities, facts
 
 
 def _joined(shapes: list[Any]) -> tuple[int, ...]:
@@ -158,6 +168,11 @@ def shape(tensor: Tensor) -> Any:
     return tuple(map(int, tensor.shape))
 
 
+def sides(tensor: Tensor) -> list[int]:
+    """A tensor's shape; of a nested one how many samples it has, and then what it is in memory."""
+    return [*([tensor.size(0)] if tensor.is_nested else []), *shape(tensor)]
+
+
 def size(tensor: Tensor | None) -> int:
     """Elements of a tensor: of all samples under `vmap`, of all that there are in a nested one; 0 of none."""
     if tensor is None:
@@ -168,14 +183,19 @@ def size(tensor: Tensor | None) -> int:
 
 
 @contextmanager
-def eager() -> Iterator[None]:
-    """No compiler: what is compiled, or asks for it in a forward, runs as it is written, on any device."""
+def plain() -> Iterator[None]:
+    """No compiler: what is compiled, or asks for it in a forward, runs as it is written, on any device.
+
+    Nested tensors take the fused path of torch's encoder layers, which have no other one for them, though a mode is on.
+    """
+    asked = torch.overrides.has_torch_function
 
     def as_written(model: Any = None, **_: Any) -> Any:
         return (lambda model: model) if model is None else model
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(torch, "compile", as_written))
+        stack.enter_context(patch.object(torch.overrides, "has_torch_function", lambda given: _asks(asked, given)))
         stance = getattr(torch.compiler, "set_stance", None)
         if stance is not None and "torch._dynamo" in sys.modules:
             stack.enter_context(stance("force_eager"))
@@ -183,3 +203,10 @@ def eager() -> Iterator[None]:
         if hasattr(flex, "_validate_device"):  # it has no kernel for the meta device, and needs none
             stack.enter_context(patch.object(flex, "_validate_device", lambda *_: None))
         yield
+
+
+def _asks(asked: Callable[[Any], bool], given: Any) -> bool:
+    if not asked(given):
+        return False
+    with torch._C.DisableTorchFunction():
+        return not any(type(t) is Tensor and t.is_nested for t in tensors(given))

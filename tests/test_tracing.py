@@ -416,14 +416,40 @@ def test_flex_attention_is_the_full_square() -> None:
     assert ("meta", 0) == (ledger.device, ledger.total("masked_macs"))
 
 
-def test_flex_attention_says_what_its_block_mask_leaves_out() -> None:
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_flex_attention_says_what_its_block_mask_leaves_out(device: str) -> None:
     """Beside the full square: 8 rows of blocks of 16, of which a causal kernel needs 1 + … + 8 of 64."""
-    ledger = of(Flex(causal=lambda b, h, q, k: q >= k), (1, 128, 64), device="cpu")
-    assert 2_097_152 == macs(ledger)["attention"]
+    ledger = of(Flex(causal=lambda b, h, q, k: q >= k), (1, 128, 64), device=device)
+    assert (2_097_152, device) == (macs(ledger)["attention"], ledger.device)
     assert 4 * (64 - 36) * 16 * 16 * 32 == ledger.total("masked_macs")
-    cut = of(Flex(causal=lambda b, h, q, k: q >= k), (1, 40, 64), device="cpu")  # blocks of 16, 16 and 8
+    cut = of(Flex(causal=lambda b, h, q, k: q >= k), (1, 40, 64), device=device)  # blocks of 16, 16 and 8
     skipped = 16 * 16 + 16 * 8 * 2
     assert 4 * skipped * 32 == cut.total("masked_macs")
+
+
+def test_a_step_through_flex_attention() -> None:
+    """What torch traces to make a backward of it is no part of the model; the backward has twice the products."""
+    ledger = of(Flex(), (1, 128, 64), mode="step")
+    found = {entry.phase: entry["macs"] for entry in ledger if entry.op == "attention"}
+    assert ({}, {"forward": 2_097_152, "backward": 2 * 2_097_152}) == (unpriced(ledger), found)
+
+
+def test_a_step_through_branches_and_loops() -> None:
+    """Autograd goes through what runs in them, also to weights that they only refer to."""
+    from torch._higher_order_ops import while_loop
+
+    layer = nn.Linear(4, 4)
+
+    def forward(x: Tensor) -> Any:
+        x = torch.cond(x.sum() > 0, layer, lambda x: x + 1, (x,))
+        return while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, layer(x)), (torch.tensor(0), x))[1]
+
+    ledger = of(Calls(forward, layer=layer), (2, 4), mode="step")
+    one = 2 * 4 * 4
+    assert {"forward": 4 * one, "backward": (4 + 3) * one} == {
+        phase: sum(entry["macs"] for entry in ledger if entry.phase == phase) for phase in ("forward", "backward")
+    }
+    assert ("meta", {"layer"}) == (ledger.device, {entry.site for entry in ledger if entry["macs"]})
 
 
 # --- other numbers and other tensors ----------------------------------------------------------------
@@ -474,6 +500,16 @@ def test_strided_nested_tensors_cost_their_own_tokens() -> None:
     ledger = of(Calls(forward, layer=layer), (3, 8), (5, 8))
     assert {"linear": 8 * 64, "matmul": (9 + 25) * 8} == macs(ledger)
     assert 64 == ledger.by_op()["activation"]["outputs"]
+
+
+def test_the_fused_encoder_takes_nested_tensors() -> None:
+    """torch has no other path for them, and takes it only where it believes that no mode is on."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    ledger = of(layer, torch.nested.nested_tensor([torch.rand(3, 8), torch.rand(5, 8)]))
+    assert {"attention": 8 * (4 * 64 + 2 * 128) + 2 * (9 + 25) * 8} == macs(ledger)
+    (call,) = [call for entry, call in ledger.rows() if entry["macs"]]
+    assert ((1, 8, 8), (24, 8)) == (call.facts["src"], call.facts["qkv_weight"])
+    assert ([[2, 64]], ["nested:float32"]) == (ledger.input_shapes, ledger.inputs)
 
 
 class LowRank(Tensor):
