@@ -258,7 +258,22 @@ def _stays(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return func(*args, **kwargs)
 
 
+def _grouped_mm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Products of groups: on meta torch asks what its CUDA kernel asks, though its own on the CPU takes any numbers."""
+    left, right, groups, _, dtype = (
+        *args,
+        *(kwargs.get(name) for name in ("offs", "bias", "out_dtype")[len(args) - 2 :]),
+    )
+    rows, columns = left.shape[-2], right.shape[-1]
+    if left.dim() != right.dim():
+        shape = (rows, columns)
+    else:
+        shape = (groups.numel() if left.dim() == 2 else left.shape[0], rows, columns)
+    return torch.empty(shape, dtype=dtype or left.dtype, device=_META)
+
+
 _SPECIAL = {
+    "_grouped_mm": _grouped_mm,
     "index": _index,
     "masked_select": _masked_select,
     "_pack_padded_sequence": _lengths,
