@@ -87,6 +87,30 @@ class Called(_Condition, frozen=True, tag="called as"):
         return f"called {'by way of' if self.anywhere else 'as'} {names}"
 
 
+class Reached(_Condition, frozen=True, tag="innermost function"):
+    """Where the innermost torch function of the call is one of these: what a jit trace has a node for."""
+
+    apis: tuple[str, ...]
+
+    def holds(self, case: Case) -> bool:
+        return [case.entry.api, *case.entry.inside][-1] in self.apis
+
+    def __str__(self) -> str:
+        return f"in the end called as {', '.join(api.rpartition('torch.')[2] for api in self.apis)}"
+
+
+class Device(_Condition, frozen=True, tag="on device"):
+    """Where the counter ran on tensors of this kind: `meta`, or `cpu` for real ones."""
+
+    name: str
+
+    def holds(self, case: Case) -> bool:
+        return case.ledger.device == self.name
+
+    def __str__(self) -> str:
+        return "on real tensors" if self.name == "cpu" else f"on {self.name} tensors"
+
+
 class Aten(_Condition, frozen=True, tag="dispatched as"):
     """Dispatched as one of these ATen operations, `aten.mm` (see `Entry.aten`)."""
 
@@ -127,6 +151,23 @@ class Leaf(_Condition, frozen=True, tag="in leaf modules"):
 
     def __str__(self) -> str:
         return "in leaf modules"
+
+
+class Inside(_Condition, frozen=True, tag="inside modules"):
+    """In a module that is called inside one whose class is exactly one of `names`."""
+
+    names: tuple[str, ...]
+
+    def holds(self, case: Case) -> bool:
+        site, modules = case.entry.site, case.ledger.modules
+        while site:
+            site = site.rpartition(".")[0]
+            if site in modules and modules[site].kind in self.names:
+                return True
+        return False
+
+    def __str__(self) -> str:
+        return f"inside {', '.join(self.names)}"
 
 
 class Named(_Condition, frozen=True, tag="class name has"):
@@ -230,10 +271,12 @@ class Not(_Condition, frozen=True, tag="not"):
 
 
 Condition: TypeAlias = (
-    Modules | Called | Aten | Has | Leaf | Named | Foreign | Root | Phase | Fact | AllOf | AnyOf | Not
+    Modules | Called | Reached | Device | Aten | Has | Leaf | Inside | Named | Foreign | Root | Phase | Fact
+    | AllOf | AnyOf | Not
 )  # fmt: skip
 
 in_leaf = Leaf()
+on_real_tensors = Device("cpu")
 at_root = Root()
 in_own_class = Foreign()
 
@@ -248,6 +291,11 @@ def like(*names: str) -> Condition:
     return Modules(names, derived=True)
 
 
+def inside_of(*names: str) -> Condition:
+    """In a module inside one whose class is exactly one of `names`."""
+    return Inside(names)
+
+
 def called_as(*apis: str) -> Condition:
     """Called through one of the torch functions `apis`, the outermost of the call."""
     return Called(apis)
@@ -256,6 +304,11 @@ def called_as(*apis: str) -> Condition:
 def by_way_of(*apis: str) -> Condition:
     """Called through one of the torch functions `apis`, outermost or further in."""
     return Called(apis, anywhere=True)
+
+
+def in_the_end(*apis: str) -> Condition:
+    """Called through one of the torch functions `apis`, the innermost of the call."""
+    return Reached(apis)
 
 
 def as_aten(*names: str) -> Condition:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from packaging.version import Version
 
-from flopledger.counters.condition import Condition
+from flopledger.counters.condition import AllOf, Condition
 from flopledger.counters.formula import Case, Formula
 from flopledger.reference_model.ledger import OPS, Call, Ledger
 from flopledger.reference_model.names import nearest
@@ -49,6 +49,21 @@ def rule(ops: str, formula: str, because: str, source: str, when: Condition | No
         if name not in OPS:
             raise ValueError(f"no op {name!r}{nearest(name, OPS)}")
     return Rule(names, Formula.parse(formula), because, source, when)
+
+
+def times(factor: str, each: Rule, when: Condition, because: str, where: str = "") -> Rule:
+    """A rule that charges `factor` times as much `when` this holds, too: only the terms that divide by `where`, if any.
+
+    Raises:
+        ValueError: `factor` is no formula.
+    """
+    by = Formula.parse(factor).terms[0].over
+    terms = tuple(
+        msgspec.structs.replace(term, over=(*by, *term.over)) if not where or where in term.under else term
+        for term in each.formula.terms
+    )
+    both = when if each.when is None else AllOf((when, each.when))
+    return msgspec.structs.replace(each, formula=Formula(terms), because=each.because + because, when=both)
 
 
 UNKNOWN = Rule((), Formula(), "no rule of this convention speaks of it", "")

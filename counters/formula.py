@@ -90,8 +90,15 @@ def value(name: str, case: Case) -> int | Fraction:
         return found
     if name in OWN:
         return OWN[name](case)
-    entry, ledger = case.entry, case.ledger
-    return {"calls": 1, "last": int(case.last), "batch": ledger.batch, "own_params": entry.params}.get(name, 0)
+    about: dict[str, Callable[[], int]] = {
+        "calls": lambda: 1,
+        "last": lambda: int(case.last),
+        "batch": lambda: case.ledger.batch,
+        "own_params": lambda: case.entry.params,
+        "paths": lambda: case.module.paths,
+        "shared": lambda: int(case.module.paths > 1),
+    }
+    return about[name]() if name in about else 0
 
 
 class Monomial(msgspec.Struct, frozen=True):

@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.utils import checkpoint
 
 _running = False
-_OF_NOBODY = 2**63  # nodes that gather the gradient of a leaf are all numbered beyond this
 
 
 @dataclasses.dataclass(eq=False)
@@ -62,9 +61,9 @@ class Graph(Generic[T]):
     def running(self) -> T:
         """The origin of the node that runs; of the one before it, where a node is nobody's."""
         node = torch._C._current_autograd_node()
-        number = _OF_NOBODY if node is None else node._sequence_nr()
+        number = self.next if node is None else node._sequence_nr()
         at = bisect_right(self.starts, number) - 1
-        if number < _OF_NOBODY and at >= 0:
+        if number < self.next and at >= 0:  # those that gather the gradient of a leaf are numbered beyond all others
             self.last = self.origins[at]
         return self.last
 

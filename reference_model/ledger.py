@@ -63,6 +63,8 @@ CIRCUMSTANCES = {
     "calls": "1 for each call",
     "last": "1 for the last call of an operation at its site, 0 for those before it",
     "own_params": "elements of the parameters that the module itself holds, not those of its children",
+    "paths": "by how many ways the root leads to the module: 2 for one that has two parents",
+    "shared": "1 in a module to which more than one way leads, else 0",
     "batch": "the model's batch: the first dimension of its first input, 1 where that has none",
 }
 

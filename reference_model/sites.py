@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
@@ -28,7 +29,10 @@ class Sites:
         To be asked at each operation, since that is how the operations of the backward are known.
         """
         if in_backward() and not self.again:
-            return self.graph.running()
+            site = self.graph.running()
+            if torch.is_grad_enabled():  # a forward that a torch.autograd.Function runs again by hand
+                self.graph.grew(site)
+            return site
         self.graph.grew(self.stack[-1])
         return self.stack[-1]
 

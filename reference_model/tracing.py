@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from types import CodeType, FrameType, FunctionType
+from functools import lru_cache
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 import msgspec
@@ -37,6 +38,7 @@ from flopledger.reference_model.quantities.registry import (
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
 _EINSUM = "torch.functional.einsum"
+_RESAMPLE = "torch.nn.functional.interpolate"
 _FUSED = "torch.nn.functional.scaled_dot_product_attention"
 _CONVOLUTION = "torch.nn.functional.conv"
 _OPERATORS = {"add", "mul", "sub", "matmul", "true_divide", "div"}
@@ -47,10 +49,12 @@ _OPENED = (
 )  # modules whose functions are Python all the way down
 _RECURRENT = tuple(f"torch.{name}" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"))
 _INNER = {_FUSED: "attention", **dict.fromkeys(_RECURRENT, "recurrent")}  # what a half of such a function is
+_OF_AUTOGRAD = ("torch.autograd.backward", "torch.autograd.grad")  # by way of what ran before
 _BESIDE = {"view", "add", "move", "fill", "unpriced"}  # in a backward: no matter what of, they are what they are
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
+_WITH_VECTORS = {"aten.mv", "aten.dot", "aten.vdot", "aten.addmv"}
 _NOTHING_NEW = {"view", "move", "fill"}
 
 
@@ -99,7 +103,7 @@ class Recorder:
     def finish(self, output: Any) -> None:
         """The backward of a step, from the model's output."""
         if self.graph:
-            self.phase = "backward"
+            self.phase, self.site = "backward", [""]
             if not run_backward(output):
                 self.notes.append("nothing that the model returns needs a gradient: there is no backward")
 
@@ -139,7 +143,7 @@ class Recorder:
         beside: dict[str, Any] | None = None,
     ) -> None:
         """Write down one operation, at the site and in the functions that are running; `beside` are more facts."""
-        site, apis = self.site[-1], tuple(frame.name for frame in self.frames)
+        site, apis = self.site[-1], tuple(frame.name for frame in self.frames if frame.name not in _OF_AUTOGRAD)
         with torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
             op, quantities, facts = price(pricer, kind, args, kwargs, out)
         facts.update(beside or {})
@@ -154,6 +158,8 @@ class Recorder:
         if apis and not whole and quantities.get("macs"):
             op = _INNER.get(apis[-1], op)
         if self.graph and (self.phase == "forward" or self._runs_again()):
+            if self.phase == "backward" and not self.recomputing and len(self.site) == 1:
+                site = self.graph.running().site  # by hand, in the backward of a torch.autograd.Function
             origin = Origin(site, op, apis, bool(quantities.get("macs")))
             if whole and apis[-1] in GRADIENTS:
                 with torch._C.DisableTorchFunction():
@@ -240,7 +246,13 @@ class _Names(TorchFunctionMode):
             name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
         pricer = FUNCTIONS.get(name) or (COMPLEX[name] if name in COMPLEX and is_complex(args) else None)
         with torch._C.DisableTorchFunction():
-            frame = Frame(func, name, pricer, is_held(sys._getframe(1), func, name), whole_of(name, args))
+            frame = Frame(
+                func,
+                name,
+                pricer,
+                is_held(sys._getframe(1), func, name),
+                whole_of(name, args, kwargs, sys._getframe(1)),
+            )
         frames.append(frame)
         try:
             if pricer is None and func not in self.bodies:
@@ -279,12 +291,15 @@ class _Names(TorchFunctionMode):
 def _beside(name: str, frame: Frame, out: Any) -> dict[str, Any]:
     """Facts that no argument holds.
 
-    Linear: whether its bias is added inside the product, as addmm. Attention: the strides of what comes out, where
+    Linear: whether its bias is added inside the product, as addmm. Products: as what they ran where a side is a
+    vector. Attention: the strides of what comes out, where
     that is not contiguous; they are the kernel's, which is another on each device, and decide whether the reshape
     after it copies.
     """
     if name == "torch.nn.functional.linear" and "aten.addmm" in frame.inner:
         return {"addmm": True}
+    if vectors := frame.inner & _WITH_VECTORS:
+        return {"vectors": sorted(vectors)}
     if name == _FUSED and not out.is_contiguous():
         return {"strides": list(out.stride())}
     return {}
@@ -383,14 +398,39 @@ def names_of(func: Any) -> tuple[str, str]:
     return name, kind_of(name)
 
 
-def whole_of(name: str, args: tuple[Any, ...]) -> dict[str, Any]:
-    """Facts of a function that comes apart: what an einsum contracts, what attends to what."""
+def whole_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> dict[str, Any]:
+    """Facts of a function that comes apart: what an einsum contracts, what attends to what, how it is to resample."""
+    if name == _RESAMPLE:
+        asked = {**dict(zip(("size", "scale_factor"), args[1:3], strict=False)), **kwargs}
+        sizes = {name: asked[name] for name in ("size", "scale_factor") if asked.get(name) is not None}
+        twice = any(
+            caller.f_code.co_name == "upsample" for caller in _callers(frame, 4)
+        )  # F.upsample, no API of its own
+        return {"resamples": 1 + twice, **{name: _plain(value) for name, value in sizes.items()}}
     if name == _ATTENTION:
-        return {"attends": [tuple(tensor.shape) for tensor in args[:3]]}
+        weights = [value for value in args[3:] if isinstance(value, torch.Tensor)]
+        return {
+            "attends": [tuple(tensor.shape) for tensor in args[:3]],
+            "to_itself": args[0] is args[1] is args[2],
+            "frozen": not any(tensor.requires_grad for tensor in weights),
+        }
     if name == _EINSUM and args and isinstance(args[0], str):
         operands = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
         return {"equation": args[0].replace(" ", ""), "operands": [tuple(tensor.shape) for tensor in operands]}
     return {}
+
+
+def _callers(frame: FrameType, at_most: int) -> Iterator[FrameType]:
+    for _ in range(at_most):
+        if frame.f_back is None:
+            return
+        frame = frame.f_back
+        if frame.f_globals.get("__name__") == "torch.nn.functional":
+            yield frame
+
+
+def _plain(value: Any) -> Any:
+    return [*map(_plain, value)] if isinstance(value, (tuple, list)) else value if type(value) is float else int(value)
 
 
 def is_held(frame: FrameType, func: Any, name: str) -> bool:
@@ -411,7 +451,25 @@ def is_held(frame: FrameType, func: Any, name: str) -> bool:
         caller = caller.f_back
     if caller is None or caller.f_globals.get("__name__") == "torch.nn.functional":
         return False
-    return own not in caller.f_code.co_names or caller.f_globals.get(own) is func
+    base = _called_from(caller.f_code, caller.f_lasti)
+    here = {**caller.f_globals, **caller.f_locals}
+    return own not in caller.f_code.co_names or not isinstance(here.get(base), ModuleType)
+
+
+@lru_cache(maxsize=4096)
+def _called_from(code: CodeType, at: int) -> str:
+    """The first name of the function that is called at an instruction: `nn` in `nn.functional.relu(x)`, "" if none."""
+    before = [each for each in dis.get_instructions(code) if each.offset <= at]  # `at` may be in the call's cache
+    call = before.pop().positions if before else None
+    if call is None or call.lineno is None:
+        return ""
+    starts = [
+        each
+        for each in before
+        if each.positions and each.opname.startswith("LOAD_") and isinstance(each.argval, str)
+        and (each.positions.lineno, each.positions.col_offset) == (call.lineno, call.col_offset)
+    ]  # fmt: skip
+    return str(starts[0].argval) if starts else ""
 
 
 _THROUGH = ("torch/overrides.py", "torch/utils/_device.py")

@@ -87,6 +87,7 @@ def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
     nothing, and fails everywhere. Asides are no call's.
     """
     tally = _borne_out(tally, ledger)
+    ledger = as_run(tally, ledger)
     charged = convention.charges(ledger)
     amounts = [0 if amount is None else int(amount) for _, amount in charged]
     broken = {i for i, (_, amount) in enumerate(charged) if amount is None or amount.denominator != 1}
@@ -121,6 +122,11 @@ def align(tally: Tally, convention: Convention, ledger: Ledger) -> Aligned:
 
 
 Place = tuple[str, str | None, Granularity]
+
+
+def as_run(tally: Tally, ledger: Ledger) -> Ledger:
+    """The ledger on the device on which the counter ran: a rule may be another there."""
+    return msgspec.structs.replace(ledger, device=tally.device) if tally.device else ledger
 
 
 def _borne_out(tally: Tally, ledger: Ledger) -> Tally:

@@ -17,6 +17,7 @@ from flopledger.counters.tally import Tally
 from flopledger.reference_model import inputs as written
 from flopledger.reference_model.ledger import MODES, Ledger, Mode
 from flopledger.reference_model.subject import Spec
+from flopledger.reports.align import as_run
 from flopledger.reports.documents import run as documents
 from flopledger.reports.documents.run import Run
 from flopledger.reports.reconcile import Reconciliation
@@ -110,7 +111,7 @@ def _with_convention(tally: Tally, ledger: Ledger) -> tuple[Tally, Convention]:
     if tally.total is None:
         return tally, Convention(tally.counter, ())
     try:
-        return tally, adapters.claimed(tally.counter, tally.version, ledger)
+        return tally, adapters.claimed(tally.counter, tally.version, as_run(tally, ledger))
     except registry.UnknownCounter as error:
         return replace(tally, warnings=[*tally.warnings, str(error)]), Convention(tally.counter, ())
 

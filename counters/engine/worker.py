@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -30,6 +30,9 @@ from flopledger.reference_model import inputs, subject, zoo
 from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.names import SpecError, working_directory
 from flopledger.reference_model.subject import Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MOST_WRITTEN = 1 << 28  # bytes a job may write to one file
 
@@ -239,8 +242,13 @@ def _given(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...], dict[str,
     if job.device == "meta":
         if live is not None:
             model = model.to("meta")  # the child's copy; the caller's stays where it is
-        args, kwargs = inputs.mapped(lambda tensor: tensor.to("meta"), (args, kwargs))
+        args, kwargs = inputs.mapped(_on_meta, (args, kwargs))
     return model, args, kwargs
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    """A leaf on meta, that needs a gradient if that does."""
+    return tensor.detach().to("meta").requires_grad_(tensor.requires_grad)
 
 
 def _check_memory(spec: Spec) -> None:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flopledger.counters.condition import as_aten, both, given, in_phase, negated
+from flopledger.counters import dispatched, hooked  # noqa: F401  (`fused` is a quantity of its)
+from flopledger.counters.condition import (
+    any_of,
+    as_aten,
+    both,
+    called_as,
+    given,
+    has,
+    in_modules,
+    in_phase,
+    on_real_tensors,
+)
 from flopledger.counters.convention import Convention, rule
 from flopledger.counters.formula import Case, quantity
 from flopledger.counters.tally import Count, Part, exact
@@ -54,7 +65,7 @@ class TorchFlopCounter:
         )
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("torch", RULES)
+        return Convention("torch", RULES, (dispatched.MASK_BY_HEAD,))
 
 
 @quantity
@@ -68,13 +79,20 @@ _FUSED = ("_scaled_dot_product_flash_attention_backward", "_scaled_dot_product_e
           "_scaled_dot_product_cudnn_attention_backward", "_flash_attention_backward",
           "_efficient_attention_backward")  # fmt: skip
 _BACKWARD = in_phase("backward")
-_NOT_SEEN = as_aten("mv", "dot", "vdot", "addmv", "addbmm")
+_CONVOLUTION = as_aten("convolution", "_convolution")
+_IN_PRODUCTS = any_of(
+    as_aten(*_SEEN, "matmul", "linear", "scaled_dot_product_attention", "_scaled_dot_product_flash_attention",
+            "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention",
+            "_flash_attention_forward", "_efficient_attention_forward", "lstm", "gru", "rnn_tanh", "rnn_relu",
+            "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
+    called_as("torch.Tensor.__rmatmul__"),
+)  # fmt: skip
 _PRODUCTS = "2·m·n·k for every product; fused kernels come apart into products on the meta device"
 RULES = (
     rule("conv conv_transpose", "2·recomputed_macs", "run again by a checkpoint: as in the forward",
-         f"{SOURCE}:215 conv_flop_count", given("recomputed", True)),
+         f"{SOURCE}:215 conv_flop_count", both(given("recomputed", True), _CONVOLUTION)),
     rule("linear matmul attention recurrent", "2·recomputed_macs", "run again by a checkpoint: as in the forward",
-         f"{SOURCE}:160 mm_flop", both(given("recomputed", True), negated(_NOT_SEEN))),
+         f"{SOURCE}:160 mm_flop", both(given("recomputed", True), _IN_PRODUCTS)),
     rule("conv conv_transpose", "2·macs + 2·crossed_groups",
          "as much as the forward for each gradient that is needed, but the weight's as if there were no groups",
          f"{SOURCE}:265 conv_backward_flop", both(_BACKWARD, as_aten("convolution_backward"))),
@@ -84,7 +102,13 @@ RULES = (
          both(_BACKWARD, as_aten(*_SEEN, "scaled_dot_product_attention"))),
     rule("*", "0", "no formula is registered for this operation", f"{SOURCE}:822 flop_registry", _BACKWARD),
     rule("conv conv_transpose", "2·macs", "a multiplication and an addition per tap, bias left out",
-         f"{SOURCE}:215 conv_flop_count"),
-    rule("linear matmul attention recurrent", "2·macs", _PRODUCTS, f"{SOURCE}:160 mm_flop", negated(_NOT_SEEN)),
+         f"{SOURCE}:215 conv_flop_count", _CONVOLUTION),
+    rule("linear matmul attention", "0", "a side is a vector, so it is an mv or a dot, which have no formula",
+         f"{SOURCE}:822 flop_registry", has("by_vector")),
+    rule("linear attention", "0", "frozen, so that a CPU takes torch's fused path, which has no formula",
+         f"{SOURCE}:822 flop_registry", both(on_real_tensors, in_modules("MultiheadAttention"), has("fused"))),
+    rule("attention recurrent", "0", "one kernel on a CPU, which has no formula",
+         f"{SOURCE}:822 flop_registry", both(on_real_tensors, has("in_one_kernel"))),
+    rule("linear matmul attention recurrent", "2·macs", _PRODUCTS, f"{SOURCE}:160 mm_flop", _IN_PRODUCTS),
     rule("*", "0", "no formula is registered for this operation", f"{SOURCE}:822 flop_registry"),
 )  # fmt: skip

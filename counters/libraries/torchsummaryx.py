@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import importlib
 from collections import OrderedDict
+from fractions import Fraction
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 from unittest import mock
 
 from flopledger.counters.condition import both, class_named, has, in_leaf
 from flopledger.counters.convention import Convention, rule
+from flopledger.counters.formula import Case, quantity, value
+from flopledger.counters.hooked import as_made, class_of, elements, once_a_site
 from flopledger.counters.shims import Shim, helped
 from flopledger.counters.tally import Count, Part, exact
+from flopledger.reference_model.ledger import Seen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,7 +76,38 @@ class TorchSummaryX:
         return Convention("torchsummaryX", RULES)
 
 
+@quantity
+def weight_by_hook(case: Case) -> Fraction:
+    """What hooks charge this module in all: what is called weight, once a call, times the output from its third side.
+
+    A module that is reached twice has two hooks. The first call of one that is wholly frozen is charged nothing; a
+    later one is taken for a repetition, which is.
+    """
+    module = case.module
+    inner = sum(elements(module, name) for name in module.parameters if "weight" in name and name != "weight")
+
+    def once(seen: Seen) -> int:
+        sides = prod((seen.output or [])[2:]) if "Conv" in class_of(module) else 1
+        return elements(module, "weight") * sides + inner
+
+    total = module.paths * sum(seen.times * once(seen) for seen in module.seen)
+    if module.seen and len(module.frozen) == len(module.parameters):
+        total -= once(module.seen[0])
+    return once_a_site(case, total)
+
+
+@quantity
+def charged_whole(case: Case) -> int:
+    """1 in a module whose operations do not tell what its hook charges: one's own, shared, frozen, unbatched."""
+    module = case.module
+    frozen = bool(module.parameters) and len(module.frozen) == len(module.parameters)
+    return int(not as_made(module) or module.paths > 1 or frozen or value("unbatched", case) > 0)
+
+
 RULES = (
+    rule("*", "weight_by_hook", "the elements of what is called weight, once per call of the module, whatever that"
+         " does with it; times output positions if its class is called Conv", f"{SOURCE}:55 macs",
+         both(in_leaf, has("charged_whole"))),
     rule("conv", "weights·positions", "weight elements times output positions; the batch is ignored",
          f"{SOURCE}:53 macs", both(in_leaf, class_named("Conv"))),
     rule("conv_transpose", "weights·positions",

@@ -16,7 +16,17 @@ from flopledger.counters.condition import (
 )
 from flopledger.counters.convention import Convention, Step, in_force, rule
 from flopledger.counters.libraries.thop.count import Thop, counted
-from flopledger.counters.libraries.thop.rules import ADAPTIVE, HOOKS, NO_ENTRY, RNN, TABLE, recurrent, upsamples
+from flopledger.counters.libraries.thop.rules import (
+    ADAPTIVE,
+    CONVS,
+    HOOKS,
+    NO_ENTRY,
+    RNN,
+    TABLE,
+    recurrent,
+    recurrent_otherwise,
+    upsamples,
+)
 from flopledger.counters.tally import Count
 
 if TYPE_CHECKING:
@@ -115,6 +125,8 @@ STEPS = (  # the first release is thop 0.1.1.post2209072238 under another name
              upsamples("nearest")),
     )),
     Step("2.1.3", (
+        rule("conv", "channels_by_height", "without a batch, the second side is taken for the channels",
+             f"{HOOKS}:27 count_convNd", both(CONVS, has("unbatched"))),
         rule("linear attention softmax", "0", NO_ENTRY, f"{TABLE}:32 register_hooks", _ATTENTION),
         rule("softmax", "0", NO_ENTRY, f"{TABLE}:32 register_hooks", in_modules("LogSoftmax", "Softmin", "Softmax2d")),
         rule("pool", "outputs", "one operation per output, whatever the window", f"{HOOKS}:107 count_avgpool",
@@ -122,6 +134,8 @@ STEPS = (  # the first release is thop 0.1.1.post2209072238 under another name
     )),
     Step("2.1.4", (rule("bilinear", "0", NO_ENTRY, f"{TABLE}:38 register_hooks"),)),
     Step("2.2.0", (
+        *recurrent_otherwise(f"{RNN}:107 count_rnn", f"{RNN}:136 count_gru",
+                             f"{RNN}:165 count_lstm"),
         rule("matmul", "0", "it counted modules only", f"{TABLE}:40 register_hooks"),
         rule("attention", "0", "it counted modules only", f"{TABLE}:40 register_hooks",
              both(has("scores"), negated(_ATTENTION))),

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from math import prod
 
-from flopledger.counters.condition import as_aten, both, called_as, has, in_modules, negated
+from flopledger.counters import dispatched, hooked  # noqa: F401  (their quantities)
+from flopledger.counters.condition import (
+    as_aten,
+    both,
+    by_way_of,
+    called_as,
+    given,
+    has,
+    in_modules,
+    in_the_end,
+    negated,
+)
 from flopledger.counters.convention import Rule, Step, in_force, rule
 from flopledger.counters.formula import Case, quantity
 
 HANDLES, TABLE = "fvcore/nn/jit_handles.py", "fvcore/nn/flop_count.py"
 _LIST = f"{TABLE}:26 _DEFAULT_SUPPORTED_OPS"
 _ESTIMATE = f"{HANDLES}:236 norm_flop_jit"
-_PRODUCTS = as_aten("mm", "bmm", "addmm", "matmul")
+_PRODUCTS = in_the_end("torch.matmul", "torch.Tensor.matmul", "torch.Tensor.__matmul__", "torch.Tensor.__rmatmul__",
+                       *(f"torch.{t}{f}" for t in ("", "Tensor.") for f in ("mm", "bmm", "addmm")))  # fmt: skip
 _BMM = both(as_aten("bmm"), negated(called_as("torch.functional.einsum", "torch.einsum")))
 
 
@@ -27,18 +39,52 @@ def taps_at_output(case: Case) -> int:
     return int(prod(facts["out"]) * prod(facts["weight"][1:]))
 
 
+@quantity
+def as_planned(case: Case) -> int:
+    """What fvcore charges an einsum: half of NumPy's optimal plan, as that prints it with four digits."""
+    import numpy as np
+
+    facts = case.call.facts
+    equation, shapes = facts["equation"], facts["operands"]
+    letters = dict.fromkeys(letter for letter in equation if letter.isalpha())
+    plain = equation.translate({ord(letter): 97 + i for i, letter in enumerate(letters)})
+    if plain in ("abc,abd->acd", "abc,adc->adb"):
+        return int(prod(shapes[0]) * shapes[1][2 if plain.startswith("abc,abd") else 1])
+    plan = np.einsum_path(equation, *(np.broadcast_to(np.zeros(()), shape) for shape in shapes), optimize="optimal")[1]
+    operations = next(line for line in plan.split("\n") if "optimized flop" in line.lower())
+    return int(float(operations.split(":")[-1]) / 2)
+
+
+@quantity
+def planned(case: Case) -> int:
+    """1 for the operation with which an einsum begins."""
+    return int("equation" in case.call.facts)
+
+
+_EINSUM = by_way_of("torch.functional.einsum", "torch.einsum")
 RULES = (
+    rule("*", "0", "frozen, so torch takes its fused path, and there is no handle for that", _LIST,
+         both(in_modules("MultiheadAttention"), has("fused"))),
+    rule("*", "as_planned", "half the operations that NumPy's plan for it prints, four digits of them",
+         f"{HANDLES}:174 einsum_flop_jit", has("planned")),
+    rule("*", "0", "charged with the first operation of the einsum", f"{HANDLES}:174 einsum_flop_jit", _EINSUM),
     rule("conv", "0", "padding by name makes it aten::_convolution_mode, which has no handle", _LIST,
          called_as("torch._convolution_mode")),
     rule("conv conv_transpose", "macs", "multiplications of the kernel; the bias is ignored",
-         f"{HANDLES}:127 conv_flop_count"),
+         f"{HANDLES}:127 conv_flop_count", as_aten("convolution", "_convolution")),
     rule("linear", "macs", "input elements times output features; the bias is ignored",
-         f"{HANDLES}:99 linear_flop_jit"),
+         f"{HANDLES}:99 linear_flop_jit", as_aten("linear")),
     rule("attention matmul", "0", "no handle for fused attention or baddbmm", _LIST, negated(_PRODUCTS)),
+    rule("matmul", "left_by_columns", "elements of the left side times columns of the right; what is repeated to fit"
+         " counts once", f"{HANDLES}:217 matmul_flop_jit", has("spread")),
     rule("attention matmul", "macs", "one multiply-add per product",
          f"{HANDLES}:217 matmul_flop_jit"),
     rule("recurrent", "macs", "a cell comes apart into linear operations in the trace",
          f"{HANDLES}:99 linear_flop_jit", in_modules("LSTMCell", "GRUCell", "RNNCell")),
+    rule("batch_norm", "5·inputs", "a rough estimate, as for the other norms, where it takes its own statistics",
+         f"{HANDLES}:251 batchnorm_flop_jit", both(has("weights"), given("training", True))),
+    rule("batch_norm", "4·inputs", "a rough estimate, without weights, where it takes its own statistics",
+         f"{HANDLES}:251 batchnorm_flop_jit", given("training", True)),
     rule("batch_norm", "2·inputs", "a scale and a shift, folded for inference",
          f"{HANDLES}:251 batchnorm_flop_jit", has("weights")),
     rule("batch_norm", "inputs", "normalising only: there are no weights",

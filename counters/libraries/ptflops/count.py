@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import Version
 
 from flopledger.counters.convention import Convention
+from flopledger.counters.dispatched import MASK_BY_HEAD
 from flopledger.counters.libraries.ptflops import rules
 from flopledger.counters.registry import version_of
 from flopledger.counters.tally import Count, Part, Unsupported, exact
@@ -143,7 +144,7 @@ class PtflopsAten:
         return Count(total=total, parts=parts, params=params)
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("ptflops-aten", rules.ATEN)
+        return Convention("ptflops-aten", rules.ATEN, (MASK_BY_HEAD,))
 
 
 def _batch(version: str | None, inputs: int, shape: Sequence[int]) -> int:

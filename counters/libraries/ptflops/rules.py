@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from math import prod
 
 import msgspec
 from packaging.version import Version
 
-from flopledger.counters.condition import Condition, as_aten, both, by_way_of, called_as, has, in_modules, lacks
-from flopledger.counters.convention import Rule, Step, in_force, rule
+from flopledger.counters import dispatched  # noqa: F401  (its quantities)
+from flopledger.counters.condition import (
+    Condition,
+    any_of,
+    as_aten,
+    both,
+    by_way_of,
+    called_as,
+    given,
+    has,
+    in_modules,
+    inside_of,
+    lacks,
+    on_real_tensors,
+)
+from flopledger.counters.convention import Rule, Step, in_force, rule, times
 from flopledger.counters.formula import Case, Formula, quantity
+from flopledger.counters.hooked import layers, steps_as_seen
 
 # Where each release has what a rule cites: the lines from these releases on, 0 where it is gone. Up to 0.6.7 all
 # is in one file. 0.7.2 has the files of 0.7.2.1, but cannot be installed.
 LINES = {
     "conv_flops_counter_hook": "0.1:227 0.2:257 0.3:262 0.4:261 0.5.1:277 0.5.2:287 0.6:314 0.6.1:307 0.6.3:317 "
                                "0.6.4:290 0.6.5:296 0.6.8:53 0.7.1:56 0.7.2:58 0.7.5:60",
+    "deformable_conv_flops_counter_hook": "0.7.1:87 0.7.2:89 0.7.5:95",
     "deconv_flops_counter_hook": "0.2:231 0.3:236 0.4:235 0.5.1:251 0.5.2:261 0.6:288 0.6.1:281 0.6.3:290 0.6.4:0",
     "linear_flops_counter_hook": "0.1:208 0.2:212 0.3:217 0.4:216 0.5.1:232 0.5.2:240 0.6:267 0.6.1:260 0.6.3:268 "
                                  "0.6.5:274 0.6.8:31 0.7.1:33 0.7.5:35",
@@ -33,6 +49,7 @@ LINES = {
     "rnn_flops_counter_hook": "0.6.1:374 0.6.3:386 0.6.4:359 0.6.5:365 0.6.8:109 0.7.1:122 0.7.2:124 0.7.5:130",
     "multihead_attention_counter_hook": "0.6.5:415 0.6.8:159 0.7.1:172 0.7.2:174 0.7.5:180",
     "is_supported_instance": "0.1:180 0.2:182 0.3:184 0.4:0",
+    "timm_attention_counter_hook": "0.7.2:240 0.7.5:246",
     "MODULES_MAPPING": "0.4:332 0.5.1:348 0.5.2:358 0.6:390 0.6.1:453 0.6.3:467 0.6.4:440 0.6.5:483 0.6.7:512 "
                        "0.6.8:227 0.7.1:240 0.7.2:265 0.7.5:271",
     "FUNCTIONAL_MAPPING": "0.7.1:377 0.7.1.1:378 0.7.2:412 0.7.4:416 0.7.5:422",
@@ -115,10 +132,123 @@ def resized(case: Case) -> Fraction:
     return inputs * factor ** case.call.facts["input"][0] if factor**d == grown else Fraction(0)
 
 
+@quantity
+def channels_for_samples(case: Case) -> int:
+    """What a convolution is charged whose input, which has no batch, is taken to have its samples where channels are.
+
+    The kernel's taps (transposed: for every input) at all sides but the first, and the bias, all for each channel.
+    """
+    facts = case.call.facts
+    sides = (facts["x"] if facts["transposed"] else facts["out"])[3:]
+    bias = prod(facts["out"][2:]) if case.call.quantities.get("biases") else 0
+    return int(facts["x"][1] * (prod(facts["weight"]) * prod(sides) + bias))
+
+
+@quantity
+def deformed(case: Case) -> int:
+    """MACs of a deformable convolution, 24 for each tap of a position (25 with a mask), and the bias."""
+    facts, module = case.call.facts, case.module
+    out, kernel = facts["out"], facts["weight"][2:]
+    masked = any(len(seen.inputs) > 2 and seen.inputs[2] is not None for seen in module.seen)
+    taps = out[0] * prod(out[2:]) * prod(kernel)
+    return int(case.call.quantities["macs"] + (24 + masked) * taps + ("bias" in module.parameters) * prod(out))
+
+
+@quantity
+def cells_by_hook(case: Case) -> int:
+    """What the hook charges a recurrent layer, in all: two matrices a layer, no projection, element-wise work, biases.
+
+    All for each step and sample that the input's shape shows.
+    """
+    module = case.module
+    hidden = int(module.settings["hidden_size"])
+    gates, work = {"RNN": (1, 1), "GRU": (3, 7), "LSTM": (4, 10)}[module.kind]
+    beside = hidden * (work + 2 * gates * bool(module.settings["bias"]))
+    directions = 2 if module.settings["bidirectional"] else 1
+    return directions * sum(first + second + beside for first, second in layers(module)) * steps_as_seen(case)
+
+
+@quantity
+def attention_by_hook(case: Case) -> int:
+    """What the hook charges attention whose keys or values have another width, or rows of their own, in all.
+
+    Projections are squares of each width, and keys are as many as go in (`bias_k` and `add_zero_attn` add to them).
+    """
+    module = case.module
+    query, key, value = case.call.facts["attends"]
+    (queries, batch, width), (keys, _, k), (values, _, v) = query, key, value
+    heads = int(module.settings["num_heads"])
+    found = queries * width + queries * width**2 + keys * k**2 + values * v**2
+    if "in_proj_bias" in module.parameters:
+        found += (queries + keys + values) * width
+    found += heads * queries * keys * (width // heads + 1 + v // heads)
+    return int((found + queries * v * (v + 1)) * batch)
+
+
+@quantity
+def not_as_wide(case: Case) -> int:
+    """1 in attention whose keys or values have another width than queries, or rows that the layer adds, or no bias."""
+    module, widths = case.module, {case.module.settings.get(name) for name in ("embed_dim", "kdim", "vdim")}
+    added = bool(module.settings.get("add_zero_attn")) or "bias_k" in module.parameters
+    return int(len(widths) > 1 or added or "in_proj_bias" not in module.parameters)
+
+
+@quantity
+def whole(case: Case) -> int:
+    """1 for the operation with which a call of attention begins."""
+    return int("attends" in case.call.facts)
+
+
+@quantity
+def as_scaled(case: Case) -> Fraction:
+    """What the patched interpolate is charged: the size that is asked for, or the input times the factor as written.
+
+    A list of factors it cannot raise to a power; those of a tuple it rounds down.
+    """
+    facts, inputs = case.call.facts, case.call.quantities["inputs"]
+    sides = len(facts["input"]) - 2
+    if facts.get("size") is not None:
+        size = facts["size"]
+        return Fraction(prod(facts["input"][:2]) * (prod(size) if isinstance(size, (list, tuple)) else size**sides))
+    factor = facts["scale_factor"]
+    each = Fraction(prod(map(int, factor))) if isinstance(factor, (list, tuple)) else Fraction(factor) ** sides
+    return inputs * each
+
+
+@quantity
+def scaled(case: Case) -> int:
+    """1 for an operation of interpolate, patched when it is called."""
+    return int(
+        "resamples" in case.call.facts and "torch.nn.functional.interpolate" not in case.call.facts.get("held", ())
+    )
+
+
+@quantity
+def off_scale(case: Case) -> int:
+    """1 where that is not what comes out: torch rounds each side down."""
+    return int(scaled(case) and as_scaled(case) != case.call.quantities["outputs"])
+
+
+@quantity
+def held_back(case: Case) -> int:
+    """1 where each patched function on the way was got hold of before it was patched, by a name of the model's own."""
+    ways = {api for api in (case.entry.api, *case.entry.inside) if api in PATCHED}
+    return int(bool(ways) and ways <= set(case.call.facts.get("held", ())))
+
+
 def of(version: str | None) -> tuple[Rule, ...]:
     """The rules of a release's pytorch backend, None for the newest. Those that take no tensor see no batch."""
-    rules = sourced(version, in_force(version, STEPS, RULES))
+    each_once = version is not None and Version(version) < Version("0.6.5")
+    rules = sourced(version, in_force(version, STEPS, RULES if each_once else (*_shared(RULES), *RULES)))
     return rules if takes_a_tensor(version) else tuple(map(_undivided, rules))
+
+
+def _shared(rules: Iterable[Rule]) -> Iterator[Rule]:
+    """The rules of hooks in modules that more than one way leads to: all that a hook adds up is added up for each."""
+    for each in rules:
+        if any("sole_batch" in term.under for term in each.formula.terms):
+            because = "; a module with two parents is read twice"
+            yield times("paths", each, has("shared"), because, where="sole_batch")
 
 
 def _undivided(each: Rule) -> Rule:
@@ -138,11 +268,13 @@ def _dimensions(d: int) -> Condition:
 
 _AFFINE_NORMS = in_modules(*(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in (1, 2, 3)), "GroupNorm")
 _RESAMPLES = ("torch.nn.functional.interpolate", "torch.nn.functional.upsample")
-_PATCHED = by_way_of(
+ELEMENTWISE = (
     *(f"torch.nn.functional.{name}" for name in ("relu", "prelu", "elu", "relu6", "gelu", "silu", "softmax")),
     *(f"torch.nn.functional.{a}{kind}_pool{d}d" for a in ("", "adaptive_") for kind in ("avg", "max")
       for d in (1, 2, 3)),
 )  # fmt: skip
+PATCHED = {*ELEMENTWISE, *_RESAMPLES}
+_PATCHED = by_way_of(*ELEMENTWISE)
 _MEAN = " (averaged over the batch)"
 _BOTH_WAYS = f"once by the module's hook{_MEAN} and once more by the patched function it calls"
 _ELEMENTS, _FUNCTIONAL = "relu_flops_counter_hook", "_numel_functional_flops_hook"
@@ -159,7 +291,40 @@ def _recurrent() -> Iterator[Rule]:
                        "rnn_flops_counter_hook", both(in_modules(*kinds), condition))  # fmt: skip
 
 
+_TIMM = ("timm.layers.attention.Attention", "timm.models.vision_transformer.Attention")
+_BIG = both(ATTENTION, has("not_as_wide"))
+_ODD = "projections as squares of each width, and as many keys as go in"
 RULES = (
+    rule("activation softmax pool upsample", "0", "the model took hold of the function before it was patched",
+         "FUNCTIONAL_MAPPING", has("held_back")),
+    rule("attention matmul", "macs / sole_batch + scores / sole_batch + inputs / sole_batch",
+         "both products, one per score for the softmax and one per query element for scaling" + _MEAN,
+         "timm_attention_counter_hook", both(in_modules(*_TIMM), has("scores"))),
+    rule("matmul", "macs / sole_batch + inputs / sole_batch",
+         "both products, one per score for the softmax and one per query element for scaling, which are the inputs of"
+         " the two products" + _MEAN, "timm_attention_counter_hook", in_modules(*_TIMM)),
+    rule("linear layer_norm rms_norm", "0", "the hook is on the block around it, and what is below one is not added up",
+         "timm_attention_counter_hook", inside_of(*_TIMM)),
+    rule("conv conv_transpose", "channels_for_samples / sole_batch",
+         "without a batch, channels are taken for samples, and one side is left out" + _MEAN,
+         "conv_flops_counter_hook",
+         both(in_modules(*(f"Conv{t}{d}d" for t in ("", "Transpose") for d in (1, 2, 3))), has("unbatched"))),
+    rule("conv", "deformed / sole_batch", "taps of the kernel, 24 more for each (25 with a mask), and the bias" + _MEAN,
+         "deformable_conv_flops_counter_hook", in_modules("torchvision.ops.deform_conv.DeformConv2d")),
+    rule("recurrent", "cells_by_hook / sole_batch", "two matrices a layer, no projection, for each step and sample that"
+         " the input's shape shows" + _MEAN, "rnn_flops_counter_hook",
+         both(in_modules("RNN", "GRU", "LSTM"), any_of(has("projected"), has("unbatched")))),
+    rule("attention", "macs / sole_batch + inputs / sole_batch", "the hook's both products, scores and scaling;"
+         " torch's fused path for what is frozen calls no patched function" + _MEAN, _MHA,
+         both(ATTENTION, has("fused"))),
+    rule("softmax", "0", "torch's fused path for what is frozen calls no patched function", _MHA,
+         both(ATTENTION, has("fused"))),
+    rule("attention", "attention_by_hook / sole_batch + macs + biases", _ODD + "; once more by the patched function",
+         _MHA, both(_BIG, has("whole"), lacks("scores"))),
+    rule("*", "attention_by_hook / sole_batch", _ODD + _MEAN, _MHA, both(_BIG, has("whole"))),
+    rule("attention", "macs + biases", "a patched function; the hook's is with the first operation", _MHA,
+         both(_BIG, lacks("scores"))),
+    rule("linear attention", "0", "charged with the first operation of the call", _MHA, _BIG),
     rule("conv conv_transpose", "macs / sole_batch + bias_adds / sole_batch",
          "taps of the kernel, groups respected, and the bias" + _MEAN,
          "conv_flops_counter_hook",
@@ -178,6 +343,15 @@ RULES = (
          in_modules("ReLU6", "LeakyReLU")),
     rule("activation", "outputs / sole_batch + outputs", _BOTH_WAYS, _ELEMENTS, BOTH_WAYS),
     rule("pool", "inputs / sole_batch + inputs", _BOTH_WAYS, "pool_flops_counter_hook", POOLS),
+    rule("upsample", "first_sample / sole_batch + as_scaled",
+         _BOTH_WAYS + ", which multiplies by the factor as written", "upsample_flops_counter_hook",
+         both(in_modules("Upsample"), has("off_scale"))),
+    rule("pool", "first_sample / sole_batch + as_scaled + inputs", _BOTH_WAYS + ", and by the pooling in that",
+         "upsample_flops_counter_hook", in_modules("Upsample")),
+    rule("pool", "as_scaled + inputs", "a patched function, and the patched pooling in it",
+         "_interpolate_functional_flops_hook", has("scaled")),
+    rule("upsample", "2·as_scaled", "a patched function, and the patched one that it calls",
+         "_interpolate_functional_flops_hook", both(given("resamples", 2), has("scaled"))),
     rule("upsample", "first_sample / sole_batch + outputs",
          _BOTH_WAYS + " (its hook looks at the first sample only)",
          "upsample_flops_counter_hook", in_modules("Upsample")),
@@ -186,19 +360,22 @@ RULES = (
     rule("attention", "macs / sole_batch + scores / sole_batch + inputs / sole_batch",
          "both products, one per score for the softmax and one per query element for scaling" + _MEAN,
          _MHA, both(ATTENTION, has("scores"))),
-    rule("attention", "macs / sole_batch + macs + inputs / sole_batch",
+    rule("attention", "macs / sole_batch + macs + biases + inputs / sole_batch",
          _BOTH_WAYS + "; the hook adds one per score for the softmax and one per query element for scaling,"
          " which are the inputs of the two products", _MHA, ATTENTION),
     rule("softmax", "outputs", "a patched function, besides what the hook charges with the products",
          _FUNCTIONAL, ATTENTION),
     rule("mul", "0", "charged with the attention products, whose inputs it makes", _MHA, ATTENTION),
-    rule("activation", "0", "the layer took hold of its activation before that was patched",
-         "FUNCTIONAL_MAPPING", in_modules("TransformerEncoderLayer", "TransformerDecoderLayer")),
     rule("activation softmax pool upsample", "inputs", "a patched function, one per input element",
          _FUNCTIONAL, _PATCHED),
+    rule("upsample", "as_scaled", "a patched function: the input times the factor as written",
+         "_interpolate_functional_flops_hook", has("off_scale")),
     rule("upsample", "outputs", "a patched function, one per output element",
          "_interpolate_functional_flops_hook",
          by_way_of("torch.nn.functional.interpolate", "torch.nn.functional.upsample")),
+    rule("matmul", "left_by_columns", "a patched function: elements of the left side times columns of the right",
+         "_matmul_tensor_flops_hook",
+         both(by_way_of("torch.matmul", "torch.Tensor.matmul"), has("spread"))),
     rule("matmul attention", "macs", "a patched function, multiply-adds of the product",
          "_matmul_tensor_flops_hook",
          by_way_of(*(f"torch.{t}{f}" for t in ("", "Tensor.") for f in ("matmul", "mm", "bmm")))),
@@ -292,16 +469,26 @@ def addmm_adds(case: Case) -> int:
     return case.call.quantities.get("bias_adds", 0) if case.call.facts.get("addmm") else 0
 
 
+_IN_PRODUCTS = any_of(
+    as_aten("mm", "addmm", "bmm", "matmul", "scaled_dot_product_attention"), called_as("torch.Tensor.__rmatmul__"),
+)  # fmt: skip
 ATEN = (
     rule("conv conv_transpose", "macs + bias_adds", "taps of the kernel, and the bias",
-         f"{OPS}:71 conv_flop_count"),
+         f"{OPS}:71 conv_flop_count", as_aten("convolution", "_convolution")),
+    rule("linear attention", "0", "frozen, so that a CPU takes torch's fused path, for which there is no formula",
+         f"{OPS}:109 ATEN_OPS_MAPPING", both(on_real_tensors, in_modules("MultiheadAttention"), has("fused"))),
+    rule("linear matmul attention", "0", "a side is a vector, so it is an mv or a dot, which have no formula",
+         f"{OPS}:109 ATEN_OPS_MAPPING", has("by_vector")),
     rule("linear", "macs + addmm_adds", "products, and the bias where it is part of the product",
-         f"{OPS}:36 addmm_flop"),
-    rule("matmul", "0", "no formula is registered for it", f"{OPS}:109 ATEN_OPS_MAPPING",
-         as_aten("baddbmm", "mv", "dot", "vdot", "addmv", "addbmm")),
-    rule("matmul", "macs + bias_adds", "an addmm carries its bias", f"{OPS}:36 addmm_flop"),
+         f"{OPS}:36 addmm_flop", as_aten("linear")),
+    rule("attention recurrent", "0", "one kernel on a CPU, for which no formula is registered",
+         f"{OPS}:109 ATEN_OPS_MAPPING", both(on_real_tensors, has("in_one_kernel"))),
+    rule("recurrent", "macs + bias_adds - adds_outside", "addmm for all but the first layer's transposed input, which"
+         " a CPU multiplies without its bias", f"{OPS}:36 addmm_flop",
+         both(on_real_tensors, in_modules("RNN", "GRU", "LSTM"))),
+    rule("matmul", "macs + bias_adds", "an addmm carries its bias", f"{OPS}:36 addmm_flop", _IN_PRODUCTS),
     rule("attention", "macs", "fused attention comes apart into products on the meta device",
-         f"{OPS}:57 bmm_flop"),
+         f"{OPS}:57 bmm_flop", _IN_PRODUCTS),
     rule("recurrent", "macs + bias_adds", "comes apart into addmm on the meta device",
          f"{OPS}:36 addmm_flop"),
     rule("*", "0", "no formula is registered for it", f"{OPS}:109 ATEN_OPS_MAPPING"),

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 
 from packaging.version import Version
 
-from flopledger.counters.condition import Condition, as_aten, at_root, both, has, in_leaf, in_modules, lacks, negated
-from flopledger.counters.convention import Rule, Step, in_force, rule
+from flopledger.counters.condition import (
+    Condition,
+    any_of,
+    as_aten,
+    at_root,
+    both,
+    has,
+    in_leaf,
+    in_modules,
+    lacks,
+    negated,
+)
+from flopledger.counters.convention import Rule, Step, in_force, rule, times
 from flopledger.counters.formula import Case, Formula, Monomial, quantity
+from flopledger.counters.hooked import layers, steps_as_seen
 
 HOOKS, RNN, TABLE = "thop/vision/basic_hooks.py", "thop/rnn_hooks.py", "thop/profile.py"
 OLD_HOOKS = "thop/count_hooks.py"
@@ -60,6 +72,32 @@ def windows_as_written(case: Case) -> int:
         size = facts["kernel_size"]
         return int(outputs * (prod(size) if isinstance(size, (list, tuple)) else size))
     return int(outputs * prod(i // o for i, o in zip(facts["input"], facts["out"], strict=True) if o))
+
+
+@quantity
+def channels_by_height(case: Case) -> int:
+    """MACs of a convolution that takes the second side of its input, which has no batch, for the channels."""
+    facts = case.call.facts
+    return int(prod(facts["out"]) * (facts["x"][2] // facts["groups"]) * prod(facts["weight"][2:]))
+
+
+@quantity
+def step_by_step(case: Case) -> int:
+    """What thop charges a recurrent layer: cells of input_size and hidden_size, no projection, for each step it sees.
+
+    A cell has per gate the two products, one addition per state, and two for biases; GRU adds 4 and LSTM 4 per state.
+    """
+    module = case.module
+    hidden, wide = int(module.settings["hidden_size"]), 2 if module.settings.get("bidirectional") else 1
+    gates, extra = {"RNN": (1, 0), "GRU": (3, 4), "LSTM": (4, 4)}[module.kind.removesuffix("Cell")]
+    into, total = int(module.settings["input_size"]), 0
+    for _ in layers(module):
+        cell = gates * (hidden * (into + hidden) + hidden + 2 * hidden * bool(module.settings["bias"]))
+        total, into = total + wide * (cell + extra * hidden), wide * hidden
+    return total * steps_as_seen(case)
+
+
+_OTHERWISE = any_of(has("packed"), has("projected"), has("unbatched"))
 
 
 def uploaded(version: str) -> int:
@@ -158,9 +196,18 @@ def recurrent(rnn: str, gru: str, lstm: str) -> list[Rule]:
     ]  # fmt: skip
 
 
+def recurrent_otherwise(*lines: str) -> list[Rule]:
+    """The rules for recurrent layers whose input or cell is not as their hooks take it to be."""
+    because = "cells of its input and hidden size, no projection, for each step and sample that the input's shape shows"
+    return [rule("recurrent", "step_by_step", because, line, both(in_modules(name, f"{name}Cell"), _OTHERWISE))
+            for name, line in zip(("RNN", "GRU", "LSTM"), lines, strict=True)]  # fmt: skip
+
+
 _NORMS = in_modules(*(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in (1, 2, 3)),
                     "LayerNorm", "SyncBatchNorm")  # fmt: skip
 RULES = (
+    rule("conv conv_transpose", "channels_by_height", "without a batch, the second side is taken for the channels",
+         f"{HOOKS}:22 count_convNd", both(any_of(CONVS, TRANSPOSED), has("unbatched"))),
     rule("conv", "macs", "one MAC per output and weight tap, groups respected, bias left out",
          f"{HOOKS}:22 count_convNd", CONVS),
     rule("conv_transpose", "macs_at_output", "counted like a convolution, over the output positions",
@@ -183,6 +230,7 @@ RULES = (
     *(rule("upsample", f"{cost}·outputs" if cost > 1 else "outputs", f"{cost} per output in this mode",
            f"{HOOKS}:125 count_upsample", upsamples(mode))
       for mode, cost in (("nearest", 1), ("linear", 5), ("bilinear", 11), ("bicubic", 259))),
+    *recurrent_otherwise(f"{RNN}:87 count_rnn", f"{RNN}:124 count_gru", f"{RNN}:161 count_lstm"),
     *recurrent(f"{RNN}:87 count_rnn", f"{RNN}:124 count_gru", f"{RNN}:161 count_lstm"),
     rule("activation pool", "0", "listed as a zero op", f"{HOOKS}:18 zero_ops", in_modules(
         "ReLU", "ReLU6", "LeakyReLU", *(f"{a}MaxPool{d}d" for a in ("", "Adaptive") for d in (1, 2, 3)))),
@@ -190,12 +238,24 @@ RULES = (
 )  # fmt: skip
 
 
+WALKS = "0.0.31.post2004101309"  # since then it adds up along the tree
+_TWICE = "; a module with two parents has two hooks, and is read twice"
+
+
+def _shared(rules: Iterable[Rule]) -> Iterator[Rule]:
+    """The rules in modules that more than one way leads to: each is one more hook, and one more time to be added up."""
+    for each in rules:
+        if each.formula.terms and each.when is not None:
+            yield times("paths·paths", each, has("shared"), _TWICE)
+
+
 def of(version: str | None) -> tuple[Rule, ...]:
     """The rules of a release, None for the newest; some releases sum in another way than every call of every module."""
-    rules = in_force(version, STEPS, RULES, uploaded)
+    rules = (*_shared(RULES), *RULES)
     if version is None:
         return rules
-    if _since(version, "0.0.31.post2004101309", "0.0.4.post2109101449"):
+    rules = in_force(version, STEPS, rules if uploaded(version) >= uploaded(WALKS) else RULES, uploaded)
+    if _since(version, WALKS, "0.0.4.post2109101449"):
         why = "it sums the modules below the root, and this is the root"
         return (rule("*", "0", why, f"{TABLE}:198 dfs_count", both(in_leaf, at_root)), *rules)
     if uploaded(version) < uploaded("0.0.23.post1908061459"):

@@ -6,11 +6,15 @@ Up to 0.1.1 the total is a sum over every module with a hook. Hooks go four modu
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import prod
+
 from packaging.version import Version
 
 from flopledger.counters.condition import both, class_named, has, in_leaf, in_modules
 from flopledger.counters.convention import Rule, Step, in_force, rule
-from flopledger.counters.formula import Case, quantity
+from flopledger.counters.formula import Case, quantity, value
+from flopledger.counters.hooked import as_made, class_of, elements, once_a_site
 
 DEEPEST = 4  # the depth of the last modules with a hook, where `depth` is its default of 3
 MACS, SUM, HOOKS = "torchinfo/layer_info.py", "torchinfo/model_statistics.py", "torchinfo/torchinfo.py"
@@ -53,7 +57,31 @@ def sizes_around(case: Case) -> int:
     return sum(modules[name].size for name in _around(case.entry.site) if name in modules)
 
 
+@quantity
+def parameters_by_hook(case: Case) -> Fraction:
+    """What a hook charges this module in all: parameters called weight and bias by the output's first dimension (in
+    what is called Conv, by all but the second), others with such a name by the first two."""
+    module = case.module
+    outer = elements(module, "weight") + elements(module, "bias")
+    inner = sum(elements(module, name) for name in module.parameters if "weight" in name or "bias" in name) - outer
+    total = 0
+    for seen in module.seen:
+        out = seen.output or []
+        sides = prod(out[:1] + out[2:]) if "Conv" in class_of(module) else (out or [0])[0]
+        total += seen.times * (outer * sides + inner * prod(out[:2]))
+    return once_a_site(case, total)
+
+
+@quantity
+def charged_at_once(case: Case) -> int:
+    """1 in a module whose operations do not tell what its hook charges: one's own, unbatched, with a packed input."""
+    return int(not as_made(case.module) or value("unbatched", case) > 0 or value("packed", case) > 0)
+
+
 RULES = (
+    rule("*", "parameters_by_hook", "elements of what is called weight or bias times sides of the output, once per"
+         " call of the module, whatever that does with them", f"{MACS}:242 macs",
+         both(in_leaf, has("charged_at_once"))),
     rule("conv", "macs + bias_adds", "weight and bias elements times output positions and batch",
          f"{MACS}:238 macs", both(in_leaf, _CONV)),
     rule("conv_transpose", "macs_at_output + bias_adds",

@@ -1,0 +1,102 @@
+"""What counters that hook modules have in common: what they charge a module for, whatever runs in it.
+
+An operation's own facts tell what a hook charges as long as the module is one of torch.nn's, batched, with its own
+weights. Where it is not, the module tells (`Case.module`).
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from math import prod
+
+from flopledger.counters.formula import Case, quantity, value
+from flopledger.reference_model.ledger import Module
+
+RNNS = ("RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell")
+
+
+def elements(module: Module, name: str) -> int:
+    """Elements of the module's own parameter of this name, 0 where it has none."""
+    return prod(module.parameters[name]) if name in module.parameters else 0
+
+
+def class_of(module: Module) -> str:
+    """Its class without the package."""
+    return module.kind.rpartition(".")[2]
+
+
+def as_made(module: Module) -> bool:
+    """Whether it is one of torch.nn's own classes with the parameters that this has."""
+    usual = {"weight", "bias"}
+    return "." not in module.kind and (module.kind in RNNS or module.parameters.keys() <= usual)
+
+
+def once_a_site(case: Case, amount: int) -> Fraction:
+    """What a module is charged in all, on the one row that stands for it (`Case.first`)."""
+    return Fraction(amount, case.call.times) if case.first else Fraction(0)
+
+
+@quantity
+def unbatched(case: Case) -> int:
+    """1 where the module is given its input without a batch, which torch then puts before it."""
+    facts, seen = case.call.facts, case.module.seen
+    into = facts.get("input", facts.get("x"))
+    given = seen[0].inputs[0] if seen and seen[0].inputs else None
+    return int(into is not None and given is not None and len(given) < len(into))
+
+
+@quantity
+def packed(case: Case) -> int:
+    """1 where a recurrent layer is given a packed sequence: all steps of all samples in one dimension."""
+    into = case.call.facts.get("input", ())
+    return int(case.entry.op == "recurrent" and len(into) == 2 and case.module.kind in ("RNN", "GRU", "LSTM"))
+
+
+@quantity
+def projected(case: Case) -> int:
+    """1 in an LSTM with a projection (`proj_size`)."""
+    return int(bool(case.module.settings.get("proj_size")) and case.entry.op == "recurrent")
+
+
+def layers(module: Module) -> list[tuple[int, int]]:
+    """Of each layer of a recurrent module, the elements of its input's and its state's matrix in one direction."""
+    names = [name for name in module.parameters if re.fullmatch(r"weight_ih(_l\d+)?", name)]
+    return [(elements(module, name), elements(module, name.replace("_ih", "_hh"))) for name in names]
+
+
+def steps_as_seen(case: Case) -> int:
+    """Steps times samples of a recurrent layer, as a hook reads them off the shape of what goes in.
+
+    Without a batch, the features are taken for one of the two. A packed sequence is taken to be as wide everywhere as
+    at its first step.
+    """
+    facts = case.call.facts
+    if value("packed", case):
+        state = facts["third"][0] if isinstance(facts["third"][0], (list, tuple)) else facts["third"]
+        return int(facts["second"][0] * state[1])
+    steps = prod(facts["input"][:-1])
+    return int(steps * facts["input"][-1] if value("unbatched", case) else steps)
+
+
+@quantity
+def fused(case: Case) -> int:
+    """1 in a MultiheadAttention for which torch takes its fused path on real tensors, where gradients are on.
+
+    That is so if nothing of it, and nothing before it, needs one (MultiheadAttention.forward, why_not_fast_path).
+    """
+    module = case.module
+    settings = module.settings
+    if not settings.get("batch_first") or len(module.frozen) < len(module.parameters) or case.ledger.mode != "eval":
+        return 0
+    if "in_proj_weight" not in module.parameters or "bias_k" in module.parameters or settings["add_zero_attn"]:
+        return 0
+    before = []
+    for entry in case.ledger.entries:
+        if entry.site == case.entry.site:
+            break
+        before.append(entry)
+    facts = [call.facts for entry in case.ledger.entries if entry.site == case.entry.site for call in entry.calls]
+    whole = [each for each in facts if "attends" in each]
+    alike = all(each["to_itself"] and each["frozen"] and len(each["attends"][0]) == 3 for each in whole)
+    return int(alike and settings["num_heads"] % 2 == 0 and not any(e.params > e.frozen for e in before))

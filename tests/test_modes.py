@@ -1,0 +1,423 @@
+"""Ways of running a model: what a training step costs, layer by layer, and what torch's own counter makes of it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
+
+from flopledger.counters.convention import Convention
+from flopledger.counters.libraries.torch_flop_counter import RULES
+from flopledger.reference_model.backward import run_backward
+from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.mobilenet_v2 import mobilenet_v2
+from flopledger.reference_model.running import trace
+from flopledger.reports.compare import compare
+
+
+def spent(ledger: Ledger, phase: str, quantity: str = "macs") -> int:
+    return sum(entry[quantity] for entry in ledger if entry.phase == phase)
+
+
+def run_again(ledger: Ledger) -> int:
+    """What checkpoints computed a second time."""
+    return sum(c.times * c.quantities.get("recomputed_macs", 0) for _, c in ledger.rows() if c.facts.get("recomputed"))
+
+
+def between_groups(ledger: Ledger) -> int:
+    """What torch counts of weight gradients between groups that never meet (flop_counter.py, conv_backward_flop)."""
+    calls = [(c.times * c.quantities.get("weight_gradient_macs", 0), c.facts) for _, c in ledger.rows()]
+    return sum(macs * (facts["groups"] - 1) for macs, facts in calls if macs)
+
+
+def by_torch(model: nn.Module, inputs: tuple[Any, ...], **named: Any) -> int:
+    """torch's FlopCounterMode on a step, which shares no code with the ledger."""
+    model = copy.deepcopy(model).to("meta").train()
+    inputs = tuple(torch.empty_like(x, device="meta").requires_grad_(x.requires_grad) for x in inputs)
+    with FlopCounterMode(display=False) as counter:
+        run_backward(model(*inputs, **named))
+    return int(counter.get_total_flops())
+
+
+def by_layers(model: nn.Module, inputs: tuple[Any, ...], **named: Any) -> int:
+    """MACs of the backward from each layer's sizes: once for its weight and once for its input, if they need it.
+
+    Attention costs twice its forward, if what it attends to needs a gradient.
+    """
+    model = copy.deepcopy(model).to("meta").train()
+    sums = [0]
+
+    def layer(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        x = next(iter([*args, *kwargs.values()]))
+        if isinstance(module, nn.modules.conv._ConvTransposeNd):
+            macs = x.numel() * prod(module.weight.shape[1:])
+        elif isinstance(module, nn.modules.conv._ConvNd):
+            macs = out.numel() * prod(module.weight.shape[1:])
+        elif isinstance(module, nn.MultiheadAttention):
+            rows, (batch, length, width) = x.numel() // x.shape[-1], x.shape
+            needs = x.requires_grad or module.in_proj_weight.requires_grad
+            sums[0] += 3 * rows * width**2 * (x.requires_grad + module.in_proj_weight.requires_grad)
+            sums[0] += 2 * 2 * batch * length**2 * width * needs
+            sums[0] += rows * width**2 * (needs + module.out_proj.weight.requires_grad)
+            return
+        elif type(module).__name__.endswith("Attention"):
+            batch, length, _ = x.shape
+            heads, width = model.config.num_attention_heads, module.head_dim
+            inner = [p for name, p in module.named_parameters() if "o_proj" not in name and "c_proj" not in name]
+            sums[0] += 2 * 2 * batch * heads * length**2 * width * any(t.requires_grad for t in (x, *inner))
+            return
+        else:  # Linear, and transformers' Conv1D
+            macs = x.numel() * (module.weight.numel() // x.shape[-1])
+        sums[0] += macs * (x.requires_grad + module.weight.requires_grad)
+
+    for module in model.modules():
+        known = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)
+        if isinstance(module, known) or type(module).__name__.endswith(("Attention", "Conv1D")):
+            module.register_forward_hook(layer, with_kwargs=True)
+    model(*inputs, **named)
+    return sums[0]
+
+
+def depthwise() -> nn.Module:
+    """Every second layer has as many groups as channels, some have a few; one is transposed."""
+    return nn.Sequential(
+        nn.Conv2d(3, 24, 3, padding=1), nn.BatchNorm2d(24), nn.ReLU(),
+        nn.Conv2d(24, 24, 5, padding=2, groups=24, bias=False), nn.Conv2d(24, 36, 1), nn.SiLU(),
+        nn.Conv2d(36, 72, 3, stride=2, groups=36), nn.Conv2d(72, 24, 3, groups=4), nn.Hardswish(),
+        nn.ConvTranspose2d(24, 12, 3, stride=2, groups=6), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 10),
+    )  # fmt: skip
+
+
+def torchvision(name: str) -> nn.Module:
+    models = pytest.importorskip("torchvision").models
+    with torch.device("meta"):
+        found: nn.Module = models.get_model(name, weights=None)
+    return found
+
+
+def language_model(name: str, **sizes: int) -> nn.Module:
+    transformers = pytest.importorskip("transformers")
+    config = getattr(transformers, f"{name}Config")(**sizes)
+    with torch.device("meta"):
+        found: nn.Module = getattr(transformers, f"{name}{'LMHead' if name == 'GPT2' else 'For'}Model"
+                                   if name == "GPT2" else f"{name}ForCausalLM")(config)  # fmt: skip
+    return found
+
+
+def gpt2() -> nn.Module:
+    return language_model("GPT2", use_cache=False)
+
+
+def llama() -> nn.Module:
+    return language_model(
+        "Llama", hidden_size=64, num_hidden_layers=3, num_attention_heads=8, num_key_value_heads=2,
+        intermediate_size=96, vocab_size=128, use_cache=False,
+    )  # fmt: skip
+
+
+IMAGE = (torch.empty(2, 3, 64, 64, device="meta"),)
+TOKENS = (torch.zeros(2, 16, dtype=torch.int64, device="meta"),)
+MASK = {"attention_mask": torch.zeros(1, 1, 16, 16, dtype=torch.bool, device="meta")}
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...], dict[str, Tensor]]] = {
+    "mobilenet_v2": (mobilenet_v2, IMAGE, {}),
+    "resnet50": (lambda: torchvision("resnet50"), IMAGE, {}),
+    "depthwise": (depthwise, IMAGE, {}),
+    "vit_b_16": (lambda: torchvision("vit_b_16"), (torch.empty(1, 3, 224, 224, device="meta"),), {}),
+    "gpt2": (gpt2, TOKENS, MASK),
+    "llama": (llama, TOKENS, MASK),
+}
+
+
+def whole(model: nn.Module) -> None:
+    """Everything is trained."""
+
+
+def first_half(model: nn.Module) -> None:
+    """The first half of the parameters is frozen, as when a backbone is kept."""
+    parameters = list(model.parameters())
+    for p in parameters[: len(parameters) // 2]:
+        p.requires_grad_(False)
+
+
+def head_alone(model: nn.Module) -> None:
+    """Only the last weight and bias are trained."""
+    for p in list(model.parameters())[:-2]:
+        p.requires_grad_(False)
+
+
+def matrices(model: nn.Module) -> None:
+    """Norms and biases are trained and nothing else, so every gradient passes through frozen weights."""
+    for p in model.parameters():
+        p.requires_grad_(p.dim() < 2)
+
+
+@pytest.mark.parametrize("frozen", [whole, first_half, head_alone, matrices])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_is_what_its_layers_say(name: str, frozen: Callable[[nn.Module], None]) -> None:
+    """The backward of a network is the sum of its layers' closed forms; torch differs by groups and nothing else."""
+    make, inputs, named = NETWORKS[name]
+    model = make()
+    frozen(model)
+    ledger = trace(model, inputs, named, mode="step")
+    assert ("meta", "step", []) == (ledger.device, ledger.mode, ledger.notes)
+    assert {} == ledger.unpriced()
+    assert by_layers(model, inputs, **named) == spent(ledger, "backward")
+    counted = by_torch(model, inputs, **named)
+    assert counted == 2 * (ledger.total("macs") + between_groups(ledger))
+    assert counted == sum(amount or 0 for _, amount in Convention("torch", RULES).charges(ledger))
+    assert (name in ("mobilenet_v2", "depthwise") and frozen in (whole, first_half)) <= (between_groups(ledger) > 0)
+
+
+@pytest.mark.parametrize(("steps", "layers", "both"), [(7, 1, False), (5, 3, False), (4, 2, True)])
+@pytest.mark.parametrize("needs", [False, True])
+def test_an_lstm_at_length(steps: int, layers: int, both: bool, needs: bool) -> None:
+    """Every matrix at every step: twice, but for what goes back into a first state or an input that need nothing."""
+    into, hidden, batch = 12, 20, 3
+    model = nn.LSTM(into, hidden, layers, bidirectional=both)
+    ledger = trace(model, (torch.rand(steps, batch, into).requires_grad_(needs),), mode="step")
+    sides = 1 + both
+    expected = 0
+    for layer in range(layers):
+        w_ih, w_hh = 4 * hidden * (into if layer == 0 else sides * hidden), 4 * hidden * hidden
+        expected += sides * steps * batch * w_ih * (1 + (layer > 0 or needs))
+        expected += sides * (steps * batch + (steps - 1) * batch) * w_hh
+    assert expected == spent(ledger, "backward")
+    assert by_torch(model, (torch.rand(steps, batch, into).requires_grad_(needs),)) == 2 * ledger.total("macs")
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_checkpoint_is_seen_as_what_it_is(reentrant: bool) -> None:
+    """Without what is computed twice a step costs the same; that is in the backward, and a quantity of its own."""
+    model = llama()
+    plain = trace(model, TOKENS, MASK, mode="step")
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": reentrant})
+    if reentrant:
+        model.enable_input_require_grads()
+    ledger = trace(model, TOKENS, MASK, mode="step")
+    assert plain.total("macs") == ledger.total("macs")
+    assert spent(plain, "backward") == spent(ledger, "backward")
+    assert 0 == run_again(plain)
+    tokens, width, wide, each = 2 * 16, 64, 96, 8  # sizes of `llama`; 8 heads of 8, two of them for keys and values
+    projections = tokens * width * (width + 2 * 2 * each + width)
+    attention = 2 * 2 * 8 * 16**2 * each
+    feed_forward = 3 * tokens * width * wide
+    last = tokens * width * wide  # torch stops when it has the last tensor that it wants: the input of this one
+    blocks = 3 * (projections + attention + feed_forward - (0 if reentrant else last))
+    assert blocks == run_again(ledger)
+    scores = 3 * 2 * 8 * 16**2 * each
+    assert scores == plain.total("recomputed_macs") == ledger.total("recomputed_macs") - blocks
+    assert by_torch(model, TOKENS, **MASK) == 2 * (ledger.total("macs") + blocks)
+    again = {e.site for e, c in ledger.rows() if c.facts.get("recomputed") and e.op == "linear"}
+    assert again <= {e.site for e in plain if e.op == "linear"} and "model.layers.2.self_attn.q_proj" in again
+
+
+class Checkpointed(nn.Module):
+    """A function, and not a module, under a checkpoint: its site is the module that has it."""
+
+    def __init__(self, ends_in_attention: bool = False) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+        self.ends_in_attention = ends_in_attention
+
+    def part(self, x: Tensor) -> Tensor:
+        x = self.inner(x) @ x.transpose(-1, -2) @ x
+        with torch.no_grad():
+            scale = (x @ x.transpose(-1, -2)).mean()
+        x = x * scale
+        return F.scaled_dot_product_attention(x, x, x) if self.ends_in_attention else x.sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = checkpoint(self.part, x, use_reentrant=False)
+        return out
+
+
+@pytest.mark.parametrize("ends_in_attention", [False, True])
+def test_what_runs_again_is_at_its_site(ends_in_attention: bool) -> None:
+    """Also what needed no gradient the first time, and half of a fused attention, which torch leaves half way."""
+    model = nn.Sequential(nn.Linear(8, 8), Checkpointed(ends_in_attention))
+    x = torch.rand(2, 4, 8)
+    ledger = trace(model, (x,), mode="step")
+    again = [e for e, c in ledger.rows() if c.facts.get("recomputed")]
+    assert {"1", "1.inner.0", "1.inner.1"} == {e.site for e in again}
+    assert {"backward"} == {e.phase for e in again} and all(not e["macs"] for e in again)
+    assert by_torch(model, (x,)) == 2 * (ledger.total("macs") + run_again(ledger))
+    square, row = 2 * 4 * 4 * 8, 2 * 4 * 8 * 8  # a 4×8 by 8×4 product, or back; the linear layer
+    assert row + 3 * square + ends_in_attention * square == run_again(ledger)
+
+
+class Remembers(torch.autograd.Function):
+    """Computes its forward again in its backward, by itself."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return (x @ w).relu()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x, w = (t.detach().requires_grad_() for t in ctx.saved_tensors)
+        with torch.enable_grad():
+            y = (x @ w).relu()
+        return torch.autograd.grad(y, (x, w), grads[0])
+
+
+class Own(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.rand(8, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = Remembers.apply(x, self.w)  # type: ignore[no-untyped-call]
+        return out
+
+
+def test_a_function_with_a_backward_of_its_own() -> None:
+    """Its operations are seen, at the site of its forward; what it computes again is said to be that."""
+    ledger = trace(nn.Sequential(nn.Linear(8, 8), Own()), (torch.rand(3, 8),), mode="step")
+    at = [e for e in ledger if e.site == "1" and e.phase == "backward"]
+    assert (2 * 3 * 8 * 5, 3 * 8 * 5) == (sum(e["macs"] for e in at), sum(e["recomputed_macs"] for e in at))
+
+
+# --- where a backward starts ----------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Answer:
+    first: Tensor
+    rest: dict[str, list[Tensor]]
+    loss: Tensor | None = None
+
+
+class Answers(nn.Module):
+    """Two branches; the loss is of one of them."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.a, self.b, self.kind = nn.Linear(4, 3), nn.Linear(4, 5), kind
+
+    def forward(self, x: Tensor) -> Any:
+        a, b = self.a(x), self.b(x)
+        if self.kind == "tuple":
+            return a, (b, "text", None, torch.tensor([1]))
+        if self.kind == "dict with a loss":
+            return {"loss": a.mean(), "b": b}
+        return Answer(a, {"b": [b]}, a.mean() if self.kind == "loss" else None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "branches"), [("tuple", "ab"), ("dataclass", "ab"), ("loss", "a"), ("dict with a loss", "a")]
+)
+def test_the_loss_is_the_model_s_own_or_the_sum(kind: str, branches: str) -> None:
+    """What the loss does not depend on has no gradient; a sum is not the model's and is in no ledger."""
+    ledger = trace(Answers(kind), (torch.rand(2, 4),), mode="step")
+    assert set(branches) == {e.site for e in ledger if e.phase == "backward" and e["macs"]}
+    assert spent(ledger, "backward") == sum(2 * 4 * {"a": 3, "b": 5}[b] for b in branches)
+    assert ("loss" in kind) == any(e.op == "reduction" and not e.site for e in ledger)
+
+
+def test_nothing_to_train_is_said() -> None:
+    """A step of a frozen model is a forward, and the ledger says why."""
+    ledger = trace(nn.Linear(4, 3).requires_grad_(False), (torch.rand(2, 4),), mode="step")
+    assert {"forward"} == {entry.phase for entry in ledger}
+    assert ["nothing that the model returns needs a gradient: there is no backward"] == ledger.notes
+
+
+class Looks(nn.Module):
+    """Must see its data, so it cannot run on meta."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Conv2d(4, 4, 3, groups=4)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x)
+        q = out.flatten(2)
+        out = F.scaled_dot_product_attention(q, q, q)
+        return out * 2 if float(out.detach().sum()) > 1e9 else out * 3
+
+
+def test_a_step_on_real_tensors_is_the_same_and_leaves_no_trace() -> None:
+    """Attention on a CPU is another kernel; parameters get no gradients and batch norms keep what they know."""
+    model, x = Looks(), torch.rand(2, 3, 8, 8)
+    before = copy.deepcopy(model.state_dict())
+    ledger = trace(model, (x,), mode="step")
+    assert "cpu" == ledger.device
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert (
+        all(p.grad is None for p in model.parameters()) and model.training and all(m.training for m in model.modules())
+    )
+    model.forward = lambda x: model.layers(x)  # type: ignore[method-assign]
+    meta = trace(model, (x,), mode="step")
+    assert "meta" == meta.device
+
+    def layers(ledger: Ledger) -> list[Any]:
+        return [(e.phase, e.site, e.op, e.aten, e.quantities) for e in ledger if "layers" in e.site and e.op != "view"]
+
+    assert layers(meta) == layers(ledger)
+    scores = 2 * 4 * 4 * 16
+    assert (2 * 2 * scores, scores) == (sum(e["macs"] for e in ledger if (e.phase, e.op) == ("backward", "attention")),
+                                        ledger.total("recomputed_macs"))  # fmt: skip
+
+
+# --- modes ----------------------------------------------------------------------------------------
+
+
+class Switches(nn.Module):
+    """Another forward when it is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.extra = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), nn.Linear(4, 6)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.body(x)
+        return (x, self.extra(x)) if self.training else x
+
+
+def test_a_forward_in_train_mode_is_that_of_training() -> None:
+    """Branches, batch statistics and dropout are those of training, and each module's flag comes back."""
+    model = Switches()
+    model.body.eval()
+    evaluated, trained = (trace(model, (torch.rand(2, 4),), mode=mode) for mode in ("eval", "train"))
+    assert ("eval", 32, "train", 80) == (
+        evaluated.mode, evaluated.total("macs"), trained.mode, trained.total("macs")
+    )  # fmt: skip
+    assert [False, True] == [
+        c.facts["training"] for found in (evaluated, trained) for e, c in found.rows() if e.op == "batch_norm"
+    ]
+    assert model.training and not model.body.training and not model.body[1].training
+
+
+def test_counters_in_each_mode() -> None:
+    """Who counts a forward only says so of a step, and who forces eval mode of a forward in train mode."""
+
+    def of(mode: Any) -> Any:
+        return compare(Switches(), torch.rand(2, 4), mode=mode, counters=["torch", "thop", "torchinfo"]).run
+
+    step, train, unsaid = of("step"), of("train"), of(None)
+    said = {run.model.mode: {t.name: t.status for t in run.tallies} for run in (step, train, unsaid)}
+    assert said == {
+        "step": {"torch": "counted", "thop": "unsupported", "torchinfo": "unsupported"},
+        "train": {"torch": "counted", "thop": "unsupported", "torchinfo": "counted"},
+        "eval": dict.fromkeys(("torch", "thop", "torchinfo"), "counted"),
+    }
+    assert "it counts a forward only; a step is a forward and its backward" == step.tally("thop").reason
+    assert "it puts a model in eval mode" in train.tally("thop").reason
+    assert ['counted in eval mode; it was given in train mode, which mode="train" would count'] == unsaid.ledger.notes
+    assert [] == step.ledger.notes and all(not t.unexplained for run in (step, train, unsaid) for t in run.counted())
+    with pytest.raises(ValueError, match="no mode 'training'; there is eval, train, step"):
+        of("training")
