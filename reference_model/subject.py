@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "mobilenet_v2"
 DEFAULT_INPUT = "1x3x416x416"
+IN_EVAL = "counted in eval mode; it was given in train mode"  # and one of a model that was not asked to be run so
 NOT_GIVEN = "no input was given"  # how a ledger's note begins that says where its inputs are from
 _RELATIVE = re.compile(rb"^\s*from\s*\.", re.MULTILINE)
 SAVED = (".pt2", ".pt", ".pth", ".ts", ".torchscript")  # how files of programs end
@@ -180,9 +181,13 @@ def split(model: str) -> tuple[str, str, dict[str, Any]]:
         if from_file:
             raise SpecError(f"{model!r}: name the function that makes the model, like {name}:make")
         if name not in _own():
-            known = {bare: f"torchvision:{bare}" for bare in zoo.names("torchvision")} | {own: own for own in _own()}
-            close = [name] if name in known else difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-            hint = f"did you mean {', '.join(known[n] for n in close)}?" if close else f"there is {DEFAULT_MODEL}"
+            known = {own: [own] for own in _own()}
+            for each in zoo.ZOOS:
+                for bare in zoo.names(each):
+                    known.setdefault(bare, []).append(f"{each}:{bare}")
+            close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+            meant = known.get(name) or [known[bare][0] for bare in close]
+            hint = f"did you mean {', '.join(meant)}?" if meant else f"there is {DEFAULT_MODEL}"
             raise SpecError(f"no model {name!r}; {hint}")
     if source.endswith((".py", *SAVED)) and not _is_file(source):
         raise SpecError(f"no file {source!r} (looked in {working_directory()})")

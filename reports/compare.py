@@ -16,7 +16,7 @@ from flopledger.counters.engine.job import TIMEOUT, Live
 from flopledger.counters.tally import Tally
 from flopledger.reference_model import inputs as written
 from flopledger.reference_model.ledger import MODES, Ledger, Mode
-from flopledger.reference_model.subject import Spec
+from flopledger.reference_model.subject import IN_EVAL, Spec
 from flopledger.reports.align import as_run
 from flopledger.reports.documents import run as documents
 from flopledger.reports.documents.run import Run
@@ -80,7 +80,7 @@ def compare(
         live = _on_cpu(Live(model, *_arguments(inputs, kwargs), type(model).__name__))
         spec = Spec(model=live.label, inputs=(), mode=mode or "eval")
         if mode is None and any(module.training for module in model.modules()):
-            notes.append('counted in eval mode; it was given in train mode, which mode="train" would count')
+            notes.append(f'{IN_EVAL}, which mode="train" would count')
     ledger, tallies = plan.count_all(names, spec, live=live, timeout=timeout, workers=jobs, keep=keep, on_done=on_done)
     ledger = replace(ledger, notes=[*dict.fromkeys([*notes, *ledger.notes])])
     return Report(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from packaging.version import Version
 
-from flopledger.reference_model.ledger import MODES
+from flopledger.reference_model.ledger import MODES, Mode, Phase
 from flopledger.reports.documents.run import ConventionLine
 from flopledger.reports.documents.snapshot import Pinned, Snapshot
 
@@ -32,6 +32,7 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
     difference: int
     before_because: str = ""
     after_because: str = ""
+    phase: Phase = "forward"
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +60,7 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     inputs: list[str]
     rows: list[Row]
     notes: list[str] = []
+    mode: Mode = "eval"
     unpriced: dict[str, int] = {}
     unpriced_before: dict[str, int] = {}
 
@@ -113,7 +115,7 @@ def drift(before: Snapshot, after: Snapshot) -> Drift:
         elif changed and old and new and old.adapter and new.adapter and old.adapter != new.adapter:
             row = _not_comparable(row, "our own adapter changed too; take the baseline again")
         rows.append(row)
-    return Drift(model=after.model.spec, inputs=after.model.inputs, rows=rows, notes=notes,
+    return Drift(model=after.model.spec, inputs=after.model.inputs, mode=after.model.mode, rows=rows, notes=notes,
                  unpriced=after.unpriced, unpriced_before=before.unpriced)  # fmt: skip
 
 
@@ -191,13 +193,14 @@ def _row(old: Pinned | None, new: Pinned | None) -> Row:
 def moved(before: list[ConventionLine], after: list[ConventionLine]) -> list[Moved]:
     """The operations whose amounts differ, largest change first."""
     found = []
-    for op in dict.fromkeys(line.op for line in [*before, *after]):
-        old, new = ([line for line in lines if line.op == op] for lines in (before, after))
+    for phase, op in dict.fromkeys((line.phase, line.op) for line in [*before, *after]):
+        old, new = ([line for line in lines if (line.phase, line.op) == (phase, op)] for lines in (before, after))
         amounts = sum(line.count for line in old), sum(line.count for line in new)
         if amounts[0] != amounts[1]:
             found.append(
                 Moved(
                     op=op,
+                    phase=phase,
                     before_formula=_formulas(old),
                     after_formula=_formulas(new),
                     before=amounts[0],

@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from flopledger.counters.tally import Aside, Granularity, Natural
-from flopledger.reference_model.ledger import Call, Entry
+from flopledger.reference_model.ledger import Call, Entry, Phase
 from flopledger.reports.align import Claim, Failure, failed
 
 UNIT = "one MAC is two FLOPs"
@@ -40,10 +40,11 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     left_source: str = ""
     right_source: str = ""
     failing: list[str] = []
+    phase: Phase = "forward"
 
 
 class Residue(msgspec.Struct, frozen=True, kw_only=True):
-    """An amount that no formula explains: which counter, where, reported and claimed (see `Failure`)."""
+    """An amount that no formula explains: which counter, where, reported and claimed, and why, if known (`Failure`)."""
 
     counter: str
     site: str
@@ -52,6 +53,7 @@ class Residue(msgspec.Struct, frozen=True, kw_only=True):
     claimed: int
     unexplained: int
     level: Granularity = "site"
+    known: str = ""
 
 
 class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +88,7 @@ class Side(Protocol):
     def asides(self) -> list[Aside]: ...
 
 
-Key = tuple[str, str, str]
+Key = tuple[Phase, str, str, str]
 Rows = Sequence[tuple[Entry, Call]]
 
 
@@ -95,7 +97,7 @@ def reconcile(left: Side, right: Side, rows: Rows) -> Reconciliation:
     assert left.total is not None and right.total is not None
     groups: dict[Key, list[int]] = {}
     for i, key in enumerate(keys(left, right, rows)):
-        if key[0] == "view" and not (left.rows[i][1] or right.rows[i][1]):
+        if key[1] == "view" and not (left.rows[i][1] or right.rows[i][1]):
             continue  # moves nothing and costs nothing; hundreds of lines that nobody asks about
         groups.setdefault(key, []).append(i)
     entries = [entry for entry, _ in rows]
@@ -124,10 +126,10 @@ def reconcile(left: Side, right: Side, rows: Rows) -> Reconciliation:
 
 
 def keys(left: Side, right: Side, rows: Rows) -> list[Key]:
-    """For each row the line to which it belongs: its op, and the two formulas in one unit."""
+    """For each row the line to which it belongs: its phase, its op, and the two formulas in one unit."""
     a, b = _formulas(left, right), _formulas(right, left)
     return [
-        (entry.op, a[mine], b[other])
+        (entry.phase, entry.op, a[mine], b[other])
         for (entry, _), (mine, _), (other, _) in zip(rows, left.rows, right.rows, strict=True)
     ]
 
@@ -149,9 +151,10 @@ def _line(key: Key, mine: Sequence[int], left: Side, right: Side, rows: Rows, wr
     ours = [left.claims[left.rows[i][0]] for i in mine]
     theirs = [right.claims[right.rows[i][0]] for i in mine]
     return Line(
-        op=key[0],
-        left_formula=key[1],
-        right_formula=key[2],
+        phase=key[0],
+        op=key[1],
+        left_formula=key[2],
+        right_formula=key[3],
         left=a,
         right=b,
         difference=a - b,
@@ -218,6 +221,7 @@ def _residue(side: Side) -> list[Residue]:
             claimed=f.claimed,
             unexplained=f.unexplained,
             level=f.level,
+            known=f.known,
         )
         for f in side.failures
     ]

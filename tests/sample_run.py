@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from flopledger.counters.condition import in_modules
-from flopledger.counters.convention import Convention, Rule, rule
+from flopledger.counters.condition import in_modules, in_phase
+from flopledger.counters.convention import Convention, Deviation, Rule, rule
 from flopledger.counters.tally import Part, Status, Tally
 from flopledger.reference_model.ledger import Call, Entry, Ledger
 from flopledger.reports.documents.history import Change, History
@@ -338,6 +338,36 @@ def small_run(first: Convention = CONVENTIONS[0]) -> Run:
     )
 
 
+def step_run() -> Run:
+    """One training step with a kernel of nobody's: one counter knows of the backward, three do not.
+
+    Two of those report what their rules do not give: one so that its total is another's, one by a known accident.
+    """
+    sites = ("features.0.0", "features.0.1", "classifier.1")
+    forward = [entry for entry in mobilenet_entries(64) if entry.site in sites]
+    backward = [
+        replace(entry, phase="backward", calls=calls(macs=2 * entry["macs"], outputs=entry["outputs"]))
+        for entry in forward
+    ]
+    ledger = Ledger(
+        model="small", inputs=["1x3x64x64"], params=7, mode="step", entries=[*forward, KERNEL, *backward],
+        notes=["no input was given, so it is the model's own: 1x3x64x64 (as it says)", "another note"],
+    )  # fmt: skip
+    both, once = (replace(CONVENTIONS[i], rules=CONVENTIONS[i].rules[:1]) for i in (3, 0))
+    only = Convention("only", (rule("conv linear", "macs", "a reason", "a source", in_phase("forward")),))
+    dice = replace(only, counter="dice", deviations=(Deviation(in_modules("Linear"), "it throws dice", "lib.py:1"),))
+    more = tuple(Part(entry.site, None, entry["macs"]) for entry in backward if entry["macs"])
+    return assembled(
+        ledger,
+        [
+            (tally_of(both, ledger), both),
+            (tally_of(once, ledger), once),
+            (tally_of(only, ledger, more), only),
+            (tally_of(dice, ledger, (Part("classifier.1", None, 5),)), dice),
+        ],
+    )
+
+
 def small_history() -> History:
     """Four releases: one that is first, one that moved the number, one that crashed, one that was yanked."""
     run = small_run()
@@ -368,7 +398,7 @@ def small_history() -> History:
 
 
 Document = TypeVar("Document", bound=msgspec.Struct)
-WORDS_OF_OURS = {"phase", "status", "granularity", "level", "kind"}  # others there are no document
+WORDS_OF_OURS = {"phase", "mode", "status", "granularity", "level", "kind"}  # others there are no document
 # What is a date, a version or a shape, or else the document is refused when it is read.
 OF_A_FORM = {"flopledger", "version", "release", "created", "uploaded", "listed", "inputs", "before", "after", "python",
              "torch"}  # fmt: skip

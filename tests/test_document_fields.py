@@ -42,6 +42,7 @@ STATED = {
         changes.*.reconciliation.lines changes.*.reconciliation.lines.*.elements
         changes.*.reconciliation.lines.*.left_source
         changes.*.reconciliation.lines.*.right_source
+        changes.*.reconciliation.residue.*.known
     """,
     "snapshot": """
         flopledger environment.python environment.torch environment.platform model.device source

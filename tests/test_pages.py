@@ -23,7 +23,7 @@ from browsing import logs, wait
 from cmarkgfm.cmark import Options
 from markdown_it import MarkdownIt
 from msgspec.structs import replace
-from sample_run import CONVENTIONS, everywhere, hostile_run, sample_run, small_history, small_run
+from sample_run import CONVENTIONS, everywhere, hostile_run, sample_run, small_history, small_run, step_run
 
 from flopledger.counters.tally import Part
 from flopledger.reports.documents.reading import encode
@@ -35,6 +35,7 @@ from flopledger.reports.pages.blocks import Block
 from flopledger.reports.pages.files import pages
 from flopledger.reports.pages.html import script_json
 from flopledger.reports.pages.layers import layers
+from flopledger.reports.pages.lines import of_pair
 from flopledger.reports.pages.terminal import Format, show
 
 ROOT = Path(__file__).parent.parent
@@ -162,6 +163,55 @@ def test_recommended_prefers_pure_macs(run: Run) -> None:
     said = words.recommended(run)
     assert said is not None
     assert "1,034,229,632 MACs" in said and "torch_flop_counter reports exactly twice it" in said
+
+
+def test_a_step_is_called_a_step_and_its_phases_are_told_apart() -> None:
+    """A backward costs twice a forward: who reads `one forward pass` above the sum of both is misled threefold."""
+    run = step_run()
+    files = pages(run)
+    assert "one forward pass" not in files["report.md"] + re.sub(r"<(script|style).*?</\1>", "", files["report.html"])
+    assert "small at 1×3×64×64 (one training step, forward and backward)" in words.headline(run)
+    assert "for one training step, forward and backward on an input" in words.paper_sentence(run, None)
+    table = of_pair(run.between("torch_flop_counter", "only"))
+    assert {"convolution (backward)", "linear layer (backward)", "one MAC is two FLOPs", "residual", "sum"} <= {
+        row[0] for row in table.rows
+    }
+    assert "convolution (backward)" in " ".join(words.sentences(run.between("torch_flop_counter", "only")))
+    assert {"forward", "backward"} == {line.phase for line in snapshot(run).tallies[0].lines}
+
+
+def test_an_input_that_nobody_gave_is_in_the_first_paragraph() -> None:
+    """resnet50 at 416 by 416 was a number that nobody had asked for, and nobody saw."""
+    run = step_run()
+    said = "No input was given, so it is the model's own: 1x3x64x64 (as it says)."
+    assert words.by_default(run) == said
+    for text in (pages(run)["report.md"].split("\n\n")[1], Elements(pages(run)["report.html"]).text):
+        assert said in text.replace("\\", "")
+
+
+def test_totals_that_agree_against_their_formulas_are_no_agreement() -> None:
+    """A difference of 0 beside a residual of −524,288 looked like a sum that does not add up; each side has its own."""
+    run = step_run()
+    pair = next(pair for pair in words.pairs(run) if {pair.left, pair.right} == {"thop", "only"})
+    assert (0, True) == (pair.difference, pair.residual != 0)
+    assert pair.explained + pair.residual == pair.difference and (0, -pair.residual) == pair.off
+    row = next(row for row in rows_under(pages(run)["report.md"], "Is anything left over?") if row[0] == "thop − only")
+    amounts = [pair.difference, pair.explained, *pair.off, pair.residual]
+    assert amounts == [integer(cell.lstrip("+")) for cell in row[1:]]
+    said = words.leftover(run.between("thop", "only"))
+    assert f"the totals differ by 0, by their formulas it would be {words.signed(pair.explained)}" in said
+    assert "residual" in words.anything_left(run)
+
+
+def test_a_known_deviation_is_named_wherever_its_failure_is() -> None:
+    """What is known still fails: the residual stays, and a reader sees that it is no new fault."""
+    run = step_run()
+    assert "dice at 1 of 4 sites (+5; known: it throws dice)" in words.anything_left(run)
+    said = words.leftover(run.between("thop", "dice"))
+    assert "(known: it throws dice)" in said and "LEFT OVER" in said
+    for page in pages(run).values():
+        assert page.startswith("<svg") or page.count("it throws dice") > 1
+    assert "it throws dice" in encode(run).decode()
 
 
 # --- Markdown
@@ -531,14 +581,12 @@ def test_exchanging_the_pair_turns_every_sign(browser: Any, run: Run, tmp_path: 
 UNEXPLAINED = {"thop": (LEFT_OVER,), "torchinfo": (Part("features.18.0", None, 5), Part("nowhere", None, 7))}
 
 
-@pytest.mark.parametrize("which", ["plain", "hostile", "unexplained"])
+@pytest.mark.parametrize("which", ["plain", "hostile", "unexplained", "step"])
 def test_the_page_says_of_every_pair_what_the_terminal_says(
     browser: Any, run: Run, hostile: Run, tmp_path: Path, which: str
 ) -> None:
     """The page computes its pairs itself; two reconcilers that drift apart would be worse than none."""
-    from flopledger.reports.pages.lines import of_pair
-
-    chosen = {"plain": run, "hostile": hostile, "unexplained": sample_run(extra=UNEXPLAINED)}[which]
+    chosen = {"plain": run, "hostile": hostile, "unexplained": sample_run(extra=UNEXPLAINED), "step": step_run()}[which]
     page = opened(browser, chosen, tmp_path)
     counted = chosen.counted()
     script = """
@@ -554,7 +602,7 @@ def test_the_page_says_of_every_pair_what_the_terminal_says(
         table = of_pair(found)
         assert [column.heading for column in table.columns] + [c for row in table.rows for c in row] == cells
         reasons = words.sentences(found) or ["No line contributes: the two totals are made of the same amounts."]
-        assert [words.leftover(found), words.neither(found, chosen), *reasons] == said
+        assert [words.leftover(found, chosen), words.neither(found, chosen), *reasons] == said
 
 
 def column(browser: Any, field: str) -> list[str]:

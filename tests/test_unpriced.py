@@ -296,7 +296,7 @@ def test_its_name_is_somebodys_text() -> None:
 
 def test_every_sentence_beside_the_macs_is_of_a_quantity() -> None:
     """A renamed quantity would leave its sentence for ever unsaid."""
-    assert words.BESIDE.keys() & MEANING.keys()
+    assert words.BESIDE.keys() <= MEANING.keys()
     for name, text in words.BESIDE.items():
         run = replace(MIXED, ledger=replace(MIXED.ledger, totals={**MIXED.ledger.totals, name: 1234}))
         assert [f"{text.format('1,234')}."] == words.beside(run)

@@ -96,7 +96,7 @@ def test_a_drift_with_nothing_to_compare_is_wrong() -> None:
 
 def test_a_history_says_how_little_it_checked() -> None:
     """`Every step is explained (0 checked)` is true of nothing at all, and sounds like success."""
-    found = a_history()
+    found = replace(a_history(), unpriced={})
     none = replace(found, changes=[], rows=[row for row in found.rows if row.total is None])
     one = replace(found, changes=[], rows=found.rows[:2])
     unchecked = replace(one, rows=[replace(row, sites=0, agree=0) for row in one.rows])

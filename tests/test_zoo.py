@@ -18,6 +18,7 @@ from flopledger.reference_model import zoo
 from flopledger.reference_model.names import SpecError
 from flopledger.reference_model.subject import Spec, is_ours, split
 from flopledger.reference_model.zoo.known_sizes import KNOWN
+from flopledger.reports.command.options import _models
 
 
 @pytest.fixture(autouse=True)
@@ -267,3 +268,26 @@ def test_the_networks_of_diffusers() -> None:
         "diffusers:UNet2DModel?in_chanels=3"
     )
     assert "give the config.json of its network" in refused("diffusers:runwayml/stable-diffusion-v1-5")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("resnet50", "did you mean torchvision:resnet50, timm:resnet50?"),
+        ("bert-base-uncased", "did you mean transformers:bert-base-uncased?"),
+        ("UNet2DConditionModel", "did you mean diffusers:UNet2DConditionModel?"),
+        ("vit_tiny_patch16_225", "did you mean timm:vit_tiny_patch16_224, "),
+    ],
+)
+def test_a_name_without_its_zoo_is_suggested_with_it(name: str, hint: str) -> None:
+    """The bare name is the likeliest of all wrong specs."""
+    with pytest.raises(SpecError) as caught:
+        split(name)
+    assert hint in str(caught.value)
+
+
+def test_the_shell_completes_models() -> None:
+    """Nobody types vit_large_patch14_clip_quickgelu_224 twice."""
+    assert "timm:" in _models("ti")
+    assert ["timm:vit_tiny_patch16_224"] == _models("timm:vit_tiny_patch16_2")
+    assert [] == _models("mylib:")

@@ -87,8 +87,13 @@ _IN_PRODUCTS = any_of(
             "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
     called_as("torch.Tensor.__rmatmul__"),
 )  # fmt: skip
+_WHOLE = as_aten("scaled_dot_product_attention", "lstm")
 _PRODUCTS = "2·m·n·k for every product; fused kernels come apart into products on the meta device"
 RULES = (
+    rule("linear matmul attention", "0", "a side is a vector, so it is an mv or a dot, which have no formula",
+         f"{SOURCE}:822 flop_registry", has("by_vector")),
+    rule("attention recurrent", "0", "one kernel on a CPU, which has no formula",
+         f"{SOURCE}:822 flop_registry", both(on_real_tensors, _WHOLE, has("in_one_kernel"))),
     rule("conv conv_transpose", "2·recomputed_macs", "run again by a checkpoint: as in the forward",
          f"{SOURCE}:215 conv_flop_count", both(given("recomputed", True), _CONVOLUTION)),
     rule("linear matmul attention recurrent", "2·recomputed_macs", "run again by a checkpoint: as in the forward",
@@ -103,12 +108,8 @@ RULES = (
     rule("*", "0", "no formula is registered for this operation", f"{SOURCE}:822 flop_registry", _BACKWARD),
     rule("conv conv_transpose", "2·macs", "a multiplication and an addition per tap, bias left out",
          f"{SOURCE}:215 conv_flop_count", _CONVOLUTION),
-    rule("linear matmul attention", "0", "a side is a vector, so it is an mv or a dot, which have no formula",
-         f"{SOURCE}:822 flop_registry", has("by_vector")),
     rule("linear attention", "0", "frozen, so that a CPU takes torch's fused path, which has no formula",
          f"{SOURCE}:822 flop_registry", both(on_real_tensors, in_modules("MultiheadAttention"), has("fused"))),
-    rule("attention recurrent", "0", "one kernel on a CPU, which has no formula",
-         f"{SOURCE}:822 flop_registry", both(on_real_tensors, has("in_one_kernel"))),
     rule("linear matmul attention recurrent", "2·macs", _PRODUCTS, f"{SOURCE}:160 mm_flop", _IN_PRODUCTS),
     rule("*", "0", "no formula is registered for this operation", f"{SOURCE}:822 flop_registry"),
 )  # fmt: skip

@@ -11,7 +11,16 @@ from typing import Any
 
 from torch import Tensor
 
-from flopledger.reference_model.quantities.registry import Priced, aten, gradient, parameters_of
+from flopledger.reference_model.quantities import attention as kernels
+from flopledger.reference_model.quantities.registry import (
+    Priced,
+    Pricer,
+    arranged,
+    aten,
+    gradient,
+    parameters_of,
+    real_macs,
+)
 
 
 @aten("convolution_backward", "convolution_backward_overrideable")
@@ -40,9 +49,10 @@ def convolution(
     inner = input if transposed else grad_output
     each = prod(inner.shape[: inner.dim() - spatial - 1]) * prod(inner.shape[inner.dim() - spatial :]) * weight.numel()
     of_input, of_weight, of_bias = output_mask
+    weights = of_weight * real_macs(each, grad_output, input)
     return ("conv_transpose" if transposed else "conv"), {
-        "macs": each * (of_input + of_weight),
-        "weight_gradient_macs": each * of_weight,
+        "macs": of_input * real_macs(each, grad_output, weight) + weights,
+        "weight_gradient_macs": weights,
         "inputs": grad_output.numel(),
         "outputs": input.numel() * of_input,
         "bias_adds": grad_output.numel() * of_bias,
@@ -77,16 +87,21 @@ def matmul(grad: Tensor, self: Tensor, other: Tensor, mask: Sequence[bool], *, o
     return "matmul", {"macs": each * sum(mask), "inputs": grad.numel(), "outputs": self.numel() * mask[0]}
 
 
-def _attention(scores: int, width: int, values: int, q: bool, k: bool, v: bool, mask: bool = False) -> dict[str, int]:
+def _attention(forward: Priced, query: Tensor, value: Tensor, q: bool, k: bool, v: bool, mask: bool = False) -> Priced:
     """`dV = Pᵀ·g` and `dP = g·Vᵀ`, scores·values each; `dQ = dS·K` and `dK = dSᵀ·Q`, scores·width each.
 
     Twice the forward, where all are needed. A kernel that keeps no scores computes `Q·Kᵀ` again (T. Dao et al.,
     FlashAttention, 2022, algorithm 4): `recomputed_macs`. dS is of elements.
     """
-    return {
-        "macs": scores * (values * (v + (q or k or mask)) + width * (q + k)),
-        "recomputed_macs": scores * width,
-        "scores": scores,
+    counts, width, values = forward[1], query.shape[-1], value.shape[-1]
+    each = values * (v + (q or k or mask)) + width * (q + k)
+    return "attention", {
+        "macs": counts["scores"] * each,
+        "masked_macs": counts["masked_macs"] // (width + values) * each,
+        "recomputed_macs": counts["scores"] * width,
+        "scores": counts["scores"],
+        "inputs": counts["outputs"],
+        "outputs": counts["inputs"],
     }
 
 
@@ -96,33 +111,44 @@ def attention(
     key: Tensor,
     value: Tensor,
     attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
     *_: Any,
     out: Tensor,
     **__: Any,
 ) -> Priced:
     """The gradients that are needed, whichever kernel a device has; the plain one alone keeps its scores."""
-    scores = prod(query.shape[:-1]) * key.shape[-2]
+    forward = kernels.attention(query, key, value, attn_mask, dropout_p, is_causal, out=out)
     masked = attn_mask is not None and attn_mask.requires_grad
-    needed = query.requires_grad, key.requires_grad, value.requires_grad, masked
-    counts = _attention(scores, query.shape[-1], value.shape[-1], *needed)
-    return "attention", {**counts, "inputs": out.numel(), "outputs": query.numel()}
+    return _attention(forward, query, value, query.requires_grad, key.requires_grad, value.requires_grad, masked)
 
 
-@aten(
-    "_scaled_dot_product_flash_attention_backward",
-    "_scaled_dot_product_flash_attention_for_cpu_backward",
-    "_scaled_dot_product_efficient_attention_backward",
-    "_scaled_dot_product_cudnn_attention_backward",
-    "_scaled_dot_product_fused_attention_overrideable_backward",
-    "_cudnn_attention_backward",
-)
-def fused_attention(
-    grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, out: Any, **__: Any
-) -> Priced:
-    """A kernel by itself, …×heads×length×width; it has all three gradients, needed or not."""
-    scores = prod(query.shape[:-1]) * key.shape[-2]
-    counts = _attention(scores, query.shape[-1], value.shape[-1], True, True, True)
-    return "attention", {**counts, "inputs": grad_out.numel(), "outputs": query.numel()}
+def _of_kernel(forward: Pricer) -> Pricer:
+    def priced(query: Tensor, key: Tensor, value: Tensor, *args: Any, grad: Tensor, out: Any, **kwargs: Any) -> Priced:
+        """A kernel by itself: it has all three gradients, needed or not."""
+        return _attention(forward(query, key, value, *args, out=grad, **kwargs), query, value, True, True, True)
+
+    return priced
+
+
+_VARLEN = "cum_seq_q cum_seq_k max_q max_k dropout_p is_causal"
+_EFFICIENT = "cu_seqlens_q cu_seqlens_k max_seqlen_q max_seqlen_k logsumexp dropout_p seed offset custom_mask_type"
+for _name, _forward, _order in (
+    ("_scaled_dot_product_flash_attention_backward", kernels.attention, f"result logsumexp {_VARLEN}"),
+    ("_scaled_dot_product_flash_attention_for_cpu_backward", kernels.attention, "result logsumexp dropout_p is_causal"),
+    ("_scaled_dot_product_efficient_attention_backward", kernels.attention,
+     "attn_mask result logsumexp seed offset dropout_p needed is_causal"),
+    ("_scaled_dot_product_cudnn_attention_backward", kernels.attention,
+     f"result logsumexp seed offset attn_mask {_VARLEN}"),
+    ("_scaled_dot_product_fused_attention_overrideable_backward", kernels.attention,
+     f"attn_mask needed result logsumexp {_VARLEN}"),
+    ("_flash_attention_backward", kernels.flash_attention, f"result logsumexp {_VARLEN}"),
+    ("_efficient_attention_backward", kernels.efficient_attention, f"bias result {_EFFICIENT}"),
+    ("_cudnn_attention_backward", kernels.cudnn_attention, f"result logsumexp seed offset attn_bias {_VARLEN}"),
+    ("torch_attn._varlen_attn_backward", kernels.varlen_attention,
+     "result logsumexp cu_seq_q cu_seq_k max_q max_k is_causal state scale window_size"),
+):  # fmt: skip
+    aten(_name)(arranged(_of_kernel(_forward), f"grad query key value {_order}"))
 
 
 @aten("mkldnn_rnn_layer_backward")
@@ -130,6 +156,14 @@ def recurrent_layer(input: Tensor, weight1: Tensor, weight2: Tensor, *_: Any, ou
     """One layer in one direction by oneDNN: for each matrix its gradient and that of what it met, all steps."""
     steps = input.numel() // max(1, input.shape[-1])
     return "recurrent", {"macs": 2 * steps * (weight1.numel() + weight2.numel()), "steps": steps}
+
+
+@aten("_cudnn_rnn_backward", "miopen_rnn_backward")
+def recurrent_layers(input: Tensor, weight: Sequence[Tensor], *args: Any, out: Any, **__: Any) -> Priced:
+    """All layers: what each matrix met at all steps, whatever is needed, and the matrices as `output_mask` says."""
+    matrices = sum(each.numel() for each in weight if each.dim() == 2)
+    steps = input.numel() // max(1, input.shape[-1])
+    return "recurrent", {"macs": steps * matrices * (1 + args[-1][3]), "steps": steps}
 
 
 @aten("_embedding_bag_per_sample_weights_backward")

@@ -78,7 +78,7 @@ def product(a: Tensor, b: Tensor, *_: Any, out: Any, **__: Any) -> Priced:
     return matmul(a, b, out=out if isinstance(out, Tensor) else out[0])
 
 
-@aten("addmm", "baddbmm", "addmv", "addbmm", "_addmm_activation", "_sparse_addmm", "sspaddmm")
+@aten("addmm", "baddbmm", "addmv", "addbmm", "_addmm_activation", "sspaddmm")
 def added_product(bias: Tensor, a: Tensor, b: Tensor, *_: Any, out: Tensor, **__: Any) -> Priced:
     """`bias + a·b`: the product's MACs, and one addition per output (`addbmm` also sums over its batch)."""
     columns = b.shape[-1] if b.dim() > 1 else 1
@@ -90,6 +90,13 @@ def added_product(bias: Tensor, a: Tensor, b: Tensor, *_: Any, out: Tensor, **__
         "bias_adds": out.numel(),
         "biases": bias.numel(),
     }
+
+
+@aten("_sparse_addmm")
+def added_sparse_product(bias: Tensor, a: Tensor, b: Tensor, *_: Any, beta: Any = 1, out: Tensor, **__: Any) -> Priced:
+    """The same of a sparse `a`. torch.sparse.mm is this with a `beta` of 0, and adds nothing."""
+    op, quantities = added_product(bias, a, b, out=out)
+    return op, quantities if beta else {**quantities, "bias_adds": 0, "biases": 0}
 
 
 @aten("sparse_sampled_addmm")
@@ -134,7 +141,7 @@ def cross(input: Tensor, other: Tensor, *_: Any, out: Tensor, **__: Any) -> Pric
     return "matmul", {"macs": real_macs(2 * out.numel(), input, other), "inputs": input.numel(), "outputs": out.numel()}
 
 
-@function("torch.cdist", "torch.functional.cdist")
+@function("torch.functional.cdist")
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, *_: Any, out: Tensor, **__: Any) -> Priced:
     """Distances of each row to each: …×P×M, …×R×M to …×P×R.
 

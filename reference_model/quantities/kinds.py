@@ -225,8 +225,7 @@ BY_ELEMENTS = (
 WITHOUT = (
     Group(UNPRICED, "the backward of a product, of an attention or of a recurrent layer", """
         _pdist_backward _slow_conv2d_backward mps_convolution_backward mps_convolution_transpose_backward
-        mkldnn_linear_backward_input mkldnn_linear_backward_weights _efficient_attention_backward
-        _flash_attention_backward _cudnn_rnn_backward lstm_mps_backward miopen_rnn_backward
+        mkldnn_linear_backward_input mkldnn_linear_backward_weights lstm_mps_backward
         _sparse_mm_reduce_impl_backward"""),
     Group(UNPRICED, "its cost depends on data, on what is packed, or on a kernel nobody describes", """
         qlinear qlinear_relu qlinear_dynamic qlinear_relu_dynamic conv2d_run _wrapped_quantized_linear_prepacked

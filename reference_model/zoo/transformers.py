@@ -6,6 +6,8 @@ transformers:gpt2?task=CausalLM                  a model of the hub (`known_size
 transformers:path/to/config.json?dtype=bfloat16  the model that a file describes, in its own architecture
 transformers:llama?attn_implementation=eager     sdpa, eager, flex_attention …; experts_implementation likewise
 
+transformers:gpt2?task=CausalLM&past=1000        the next token, with a thousand before it in the cache
+
 Options are attributes of the configuration; one that it has not got is refused, which transformers itself does not do.
 No cache of keys and values is made (`use_cache=False`) unless it is asked for: it is for the next token.
 """
@@ -24,6 +26,7 @@ from flopledger.reference_model.zoo.defaults import Defaults
 from flopledger.reference_model.zoo.known_sizes import KNOWN, known
 from flopledger.reference_model.zoo.source_text import found_in
 from flopledger.reference_model.zoo.transformers_inputs import inputs_of
+from flopledger.reference_model.zoo.transformers_past import checked, decoding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -45,13 +48,15 @@ def names() -> list[str]:
 def factory(name: str, options: dict[str, Any]) -> Callable[[], Any]:
     """The class's `_from_config`, as AutoModel calls it, on the configuration of this name."""
     made, config, built = _described(name, options)
-    return functools.partial(made._from_config, config, **built)
+    make = functools.partial(made._from_config, config, **built)
+    return functools.partial(decoding, make, checked(options["past"])) if "past" in options else make
 
 
 def default_inputs(name: str, options: dict[str, Any]) -> Defaults | None:
     """What the class's forward takes, in the sizes of the configuration; see `transformers_inputs`."""
     made, config, built = _described(name, options)
-    return inputs_of(made, config, str(built.get("dtype", config.dtype or "float32")).removeprefix("torch."))
+    alone = {"most": 1} if "past" in options else {}
+    return inputs_of(made, config, str(built.get("dtype", config.dtype or "float32")).removeprefix("torch."), **alone)
 
 
 def _described(name: str, options: dict[str, Any]) -> tuple[type[PreTrainedModel], PreTrainedConfig, dict[str, Any]]:
@@ -63,7 +68,7 @@ def _described(name: str, options: dict[str, Any]) -> tuple[type[PreTrainedModel
     transformers.logging.set_verbosity_error()
     if asked := [key for key in _NEVER if key in options]:
         raise SpecError(f"models are built from the installed package with random weights; leave out {asked[0]}")
-    sizes = {key: value for key, value in options.items() if key not in (*_BUILT, "task")}
+    sizes = {key: value for key, value in options.items() if key not in (*_BUILT, "task", "past")}
     built = {key: options[key] for key in _BUILT if options.get(key) is not None}
     for key, value in built.items():
         if not (isinstance(value, str) and _IMPLEMENTATION.fullmatch(value)):

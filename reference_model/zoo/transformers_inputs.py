@@ -28,8 +28,10 @@ class Unknown(LookupError):
     """Nothing in the configuration says how large an argument is."""
 
 
-def inputs_of(model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str = "float32") -> Defaults | None:
-    """The inputs of a model whose weights are of this dtype, and why they are so.
+def inputs_of(
+    model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str = "float32", most: int = _TOKENS
+) -> Defaults | None:
+    """The inputs of a model whose weights are of this dtype, with as many tokens as `most`, and why they are so.
 
     None where the configuration does not say how large one of them is.
     """
@@ -37,7 +39,7 @@ def inputs_of(model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str
     names = [name for name, found in signature.items() if found.kind not in (found.VAR_KEYWORD, found.VAR_POSITIONAL)]
     required = [name for name in names[1:] if signature[name].default is inspect.Parameter.empty]
     asked = dict.fromkeys([*_mains(model, config, names), *required, *_besides(config, names)])
-    about = _About(model, config, dtype)
+    about = _About(model, config, dtype, most)
     try:
         texts = [f"{name}={_ARGUMENTS[name](about)}" for name in names if name in asked]
     except (Unknown, KeyError):
@@ -79,16 +81,16 @@ def _besides(config: PreTrainedConfig, names: list[str]) -> list[str]:
 class _About:
     """A configuration, asked for sizes, and what it was asked."""
 
-    def __init__(self, model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str):
+    def __init__(self, model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str, most: int):
         self.model, self.config, self.dtype, self.reasons = model, config, dtype, list[str]()
+        self.most = most  # tokens
 
-    def first(self, *names: str, of: str = "") -> Any:
-        """The first of these attributes that there is, in the part `of` (`vision_config`) or the whole."""
-        for part in filter(None, (getattr(self.config, of, None) if of else None, self.config)):
-            for name in names:
-                value = part.get(name) if isinstance(part, dict) else getattr(part, name, None)
-                if value is not None:
-                    return value
+    def first(self, *names: str) -> Any:
+        """The first of these attributes that the configuration has, or one of its parts. Raises Unknown."""
+        parts = [self.config, *(getattr(self.config, name, None) for name in self.config.sub_configs)]
+        for part in parts:
+            if (value := _any(part, *names)) is not None:
+                return value
         raise Unknown(names[0])
 
     def floating(self, *sizes: Any) -> str:
@@ -97,14 +99,17 @@ class _About:
 
     def tokens(self, decoder: bool = False) -> str:
         """`1x128:int64[0:30522]`, in the range without tokens that stand for images."""
-        part = self.config.get_text_config(decoder=True) if decoder else self.config.get_text_config()
+        try:
+            part = self.config.get_text_config(decoder=True) if decoder else self.config.get_text_config()
+        except ValueError as error:  # a configuration with several of them
+            raise Unknown("vocab_size") from error
         vocabulary = int(_any(part, "vocab_size", "text_vocab_size") or self.first("vocab_size"))
         longest = [n for name in _POSITIONS if isinstance(n := getattr(part, name, None), int) and n > 0]
-        length = min([_TOKENS, *longest])
-        if longest and length == min(longest) < _TOKENS:
+        length = min([self.most, *longest])
+        if longest and length == min(longest) < self.most:
             self.reasons.append(f"{length} tokens, its positions, of a vocabulary of {vocabulary}, no mask")
         else:
-            self.reasons.append(f"{length} tokens of a vocabulary of {vocabulary}, no mask")
+            self.reasons.append(f"{length} token{'s' * (length > 1)} of a vocabulary of {vocabulary}, no mask")
         marks = {value for key, value in {**self.config.to_dict(), **part.to_dict()}.items()
                  if key.endswith(("token_id", "token_index")) and key.startswith(_PLACEHOLDERS)
                  and isinstance(value, int) and 0 <= value < vocabulary}  # fmt: skip
@@ -146,9 +151,9 @@ class _About:
 
     def features(self) -> str:
         """The spectrogram of some sound: Whisper's is mel bins by frames, of one length; most are frames by bins."""
-        bins = self.first("num_mel_bins", "n_mels", of="audio_config")
+        bins = self.first("num_mel_bins", "n_mels")
         try:
-            frames = 2 * int(self.first("max_source_positions", of="audio_config"))
+            frames = 2 * int(self.first("max_source_positions"))
         except Unknown:
             frames = 0
         if frames and self.model.main_input_name == "input_features" and self.config.model_type in _MEL_FIRST:

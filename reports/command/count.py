@@ -14,6 +14,7 @@ from flopledger.reports.command.options import (
     ModelArgument,
     ModeOption,
     NoCache,
+    Past,
     Quiet,
     Timeout,
     about,
@@ -32,6 +33,7 @@ def count(
     counters: Counters = None,
     form: Form = Format.table,
     mode: ModeOption = Mode.eval,
+    past: Past = None,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
@@ -42,7 +44,7 @@ def count(
     from flopledger.reports.pages import words
     from flopledger.reports.verdict import wrong
 
-    run = compared(model, inputs, counters, timeout, jobs, quiet, no_cache, mode).run
+    run = compared(model, inputs, counters, timeout, jobs, quiet, no_cache, mode, past).run
     seen = {tally.name: coverage(tally, run.rows).total for tally in run.counted()}
     if form is Format.json:
         fields = ("counter", "release", "version", "status", "unit", "total", "params", "seconds", "reason")
@@ -66,7 +68,7 @@ def count(
         ]
         for t in run.tallies
     ]
-    show_text(f"{words.visible(run.model.spec)} at {words.shapes(run)}", form)
+    show_text(words.at(run), form)
     show_table(
         [Column("counter"), Column("version"), Column("total", True), Column("unit"), Column("MACs seen", True),
          Column("params", True), Column("status")], rows, form,

@@ -15,6 +15,7 @@ from flopledger.reports.command.options import (
     ModelArgument,
     ModeOption,
     NoCache,
+    Past,
     Quiet,
     Right,
     Timeout,
@@ -36,6 +37,7 @@ def explain(
     inputs: Inputs = None,
     form: Form = Format.table,
     mode: ModeOption = Mode.eval,
+    past: Past = None,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
@@ -54,7 +56,7 @@ def explain(
     if len(names) == 1:
         fail(f"{left} and {right} are one counter; name two")
     left, right = names
-    run = compared(model, inputs, [left, right], timeout, jobs, quiet, no_cache, mode).run
+    run = compared(model, inputs, [left, right], timeout, jobs, quiet, no_cache, mode, past).run
     for name in (left, right):
         tally = run.tally(name)
         if tally.status != "counted":
@@ -65,7 +67,7 @@ def explain(
         show_json({**about(run), **msgspec.to_builtins(found)})
         raise typer.Exit(int(wrong(run)))
     a, b = run.tally(left), run.tally(right)
-    show_text(f"{run.model.spec} at {words.shapes(run)}, {words.number(run.model.params)} parameters", form)
+    show_text(f"{words.at(run)}, {words.number(run.model.params)} parameters", form)
     rows = [[t.name, t.version or "", words.number(t.total or 0), t.unit] for t in (a, b)]
     show_table([Column("counter"), Column("version"), Column("total", True), Column("unit")],
                [*rows, ["difference", "", words.signed(found.difference), ""]], form)  # fmt: skip

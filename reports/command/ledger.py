@@ -13,6 +13,7 @@ from flopledger.reports.command.options import (
     ModelArgument,
     ModeOption,
     NoCache,
+    Past,
     Quiet,
     Timeout,
     app,
@@ -28,6 +29,7 @@ def ledger(
     inputs: Inputs = None,
     form: Form = Format.table,
     mode: ModeOption = Mode.eval,
+    past: Past = None,
     timeout: Timeout = 300.0,
     no_cache: NoCache = False,
     quiet: Quiet = False,
@@ -36,7 +38,7 @@ def ledger(
     from flopledger.reference_model.ledger import Ledger
     from flopledger.reports.pages import words
 
-    run = compared(model, inputs, [], timeout, None, quiet, no_cache, mode).run
+    run = compared(model, inputs, [], timeout, None, quiet, no_cache, mode, past).run
     found = Ledger(
         model=run.model.spec,
         inputs=run.model.inputs,
@@ -51,23 +53,22 @@ def ledger(
         raise typer.Exit(int(bool(run.ledger.unpriced)))
     quantities = ["sites", "calls", "macs", "bias_adds", "inputs", "outputs", "weights", "biases"]
     unknown = ("macs", "bias_adds", "weights", "biases")  # of what has no formula
-    rows = [
-        [
-            words.op_word(op),
-            *("unknown" if op == "unpriced" and q in unknown else words.number(values.get(q, 0)) for q in quantities),
+    rows = []
+    for phase in ("forward", "backward"):
+        part = msgspec.structs.replace(found, entries=[entry for entry in found.entries if entry.phase == phase])
+        rows += [
+            [
+                words.op_word(op) + (" (backward)" if phase == "backward" else ""),
+                *("unknown" if op == "unpriced" and q in unknown else words.number(n.get(q, 0)) for q in quantities),
+            ]
+            for op, n in part.by_op().items()
         ]
-        for op, values in found.by_op().items()
-    ]
     total = {q: words.number(value) for q, value in found.totals().items()}
     rows.append(["sum", "", *(total.get(q, "0") for q in quantities[1:])])
     if run.ledger.unpriced:
         rows[-1][2:] = [f"at least {text}" if q in unknown else text
                         for q, text in zip(quantities[1:], rows[-1][2:], strict=True)]  # fmt: skip
-    show_text(
-        f"{words.visible(found.model)} at {words.shapes(run)}, {words.number(found.params)} parameters, "
-        f"traced on {found.device}",
-        form,
-    )
+    show_text(f"{words.at(run)}, {words.number(found.params)} parameters, traced on {found.device}", form)
     show_table([Column("operation"), *(Column(q.replace("_", " "), True) for q in quantities)], rows, form)
     if run.ledger.unpriced:
         show_text(words.unpriced(run), form)

@@ -32,7 +32,13 @@ def complete_counters(incomplete: str) -> list[str]:
 
 
 def _models(incomplete: str) -> list[str]:
-    known = ["mobilenet_v2", "mobilenet_v2?pooling=mean", "mobilenet_v2?width_mult=0.35", "torchvision:resnet50"]
+    from flopledger.reference_model import zoo
+
+    source, colon, _ = incomplete.partition(":")
+    if colon:
+        known = [f"{source}:{name}" for name in zoo.names(source)] if source in zoo.ZOOS else []
+    else:
+        known = ["mobilenet_v2", "mobilenet_v2?pooling=mean", *(f"{each}:" for each in zoo.ZOOS)]
     return [name for name in known if name.startswith(incomplete)]
 
 
@@ -77,6 +83,11 @@ ModeOption = Annotated[
     typer.Option("--mode", case_sensitive=False, help="eval; train: a forward in train mode; step: that and the "
                  "backward of the model's loss, or of the sum of its outputs."),
 ]  # fmt: skip
+Past = Annotated[
+    int | None,
+    typer.Option("--past", metavar="TOKENS", min=1, help="For transformers: one new token, with so many before it in "
+                 "the cache of keys and values; as ?past=TOKENS in MODEL."),
+]  # fmt: skip
 Form = Annotated[Format, typer.Option("--format", help="How to print.", case_sensitive=False)]
 Timeout = Annotated[
     float,
@@ -104,6 +115,7 @@ def compared(
     quiet: bool,
     no_cache: bool = False,
     mode: Any = Mode.eval,
+    past: int | None = None,
 ) -> Any:
     """The report of a run, with a bar where somebody can see it; a usage error where it cannot be had."""
     from flopledger.counters.engine import adapters
@@ -113,6 +125,8 @@ def compared(
     try:
         total = len(adapters.usual() if names is None else dict.fromkeys(names)) + 1
         with progress(total, quiet) as (_, advance):
+            if past is not None:
+                model = after(model, past)
             options: dict[str, Any] = {"mode": str(mode), "timeout": timeout, "jobs": jobs, "keep": not no_cache}
             found = compare(model, inputs, counters=names, on_done=advance, **options)
     except ValueError as error:
@@ -133,6 +147,13 @@ def about(run: Any) -> dict[str, Any]:
     """
     unpriced, macs = run.ledger.unpriced, run.ledger.totals.get("macs", 0)
     return {"model": run.model, "ledger": {"macs_at_least" if unpriced else "macs": macs, "unpriced": unpriced}}
+
+
+def after(model: str, past: int) -> str:
+    """The spec of a model with so many tokens in its cache. Raises ValueError."""
+    if not model.startswith("transformers:"):
+        raise ValueError(f"--past is for models of transformers, like transformers:gpt2, and not {model!r}")
+    return f"{model}{'&' if '?' in model else '?'}past={past}"
 
 
 def _cannot_work(error: OSError) -> str:

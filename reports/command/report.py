@@ -16,6 +16,7 @@ from flopledger.reports.command.options import (
     ModeOption,
     NoCache,
     Out,
+    Past,
     Quiet,
     Timeout,
     app,
@@ -33,6 +34,7 @@ def report(
     counters: Counters = None,
     out: Out = Path(),
     mode: ModeOption = Mode.eval,
+    past: Past = None,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
@@ -45,7 +47,7 @@ def report(
 
     with writing_to(out):
         check_writable(out)
-    found = compared(model, inputs, counters, timeout, jobs, quiet, no_cache, mode)
+    found = compared(model, inputs, counters, timeout, jobs, quiet, no_cache, mode, past)
     with writing_to(out):
         written = found.save(out)
     if not quiet:

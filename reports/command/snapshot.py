@@ -16,6 +16,7 @@ from flopledger.reports.command.options import (
     ModelArgument,
     ModeOption,
     NoCache,
+    Past,
     Quiet,
     Timeout,
     app,
@@ -36,6 +37,7 @@ def snapshot(
     counters: Counters = None,
     out: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where the baseline goes.")] = BASELINE,
     mode: ModeOption = Mode.eval,
+    past: Past = None,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
@@ -55,7 +57,7 @@ def snapshot(
     with writing_to(out):
         check_file(out)
         shown = through(out)  # a summary would be in the way of what reads it
-    run = compared(model, inputs, counters, timeout, jobs, quiet, no_cache, mode).run
+    run = compared(model, inputs, counters, timeout, jobs, quiet, no_cache, mode, past).run
     if not run.counted():
         note(f"{words.totals(run)} Nothing is written to {out}.")
         raise typer.Exit(1)

@@ -136,7 +136,7 @@ def _check_sums(r: Reconciliation, after: Row, before: Row, calls: int) -> None:
     check_unlike([str((x.counter, x.site, x.op, x.level)) for x in r.residue], "residues")
     if any(residue.reported - residue.claimed != residue.unexplained for residue in r.residue):
         raise RunError(f"what is left over of {step} is not what was reported and not claimed")
-    check_unlike([str((line.op, line.left_formula, line.right_formula)) for line in r.lines], "lines")
+    check_unlike([str((line.phase, line.op, line.left_formula, line.right_formula)) for line in r.lines], "lines")
     for line in r.lines:
         _check_line(line, step)
     for name, row, side in ((r.left, after, [line.left for line in r.lines]),

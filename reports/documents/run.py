@@ -19,7 +19,7 @@ from flopledger.counters.convention import Convention
 from flopledger.counters.formula import Case, Formula
 from flopledger.counters.tally import Aside, Granularity, Natural, Part, Status, Tally, believed
 from flopledger.reference_model import inputs, subject
-from flopledger.reference_model.ledger import MEANING, Entry, Ledger, Mode, Unpriced, unpriced
+from flopledger.reference_model.ledger import MEANING, Entry, Ledger, Mode, Phase, Unpriced, unpriced
 from flopledger.reference_model.names import SpecError
 from flopledger.reports.align import Claim, Failure, align, compared, halved, in_order, rows_at, told
 from flopledger.reports.documents.reading import (
@@ -87,6 +87,7 @@ class ConventionLine(msgspec.Struct, frozen=True, kw_only=True):
     when: str = ""
     count: int = 0
     sites: Natural = 0
+    phase: Phase = "forward"
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,10 +188,10 @@ def convention_lines(tally: TallyRecord, rows: Rows) -> list[ConventionLine]:
     """What a tally's rules charged, op by op; rules of views that charge nothing are left out."""
     if tally.total is None:
         return []
-    used: dict[tuple[str, int], list[int]] = {}
+    used: dict[tuple[Phase, str, int], list[int]] = {}
     for i, ((entry, _), (claim, amount)) in enumerate(zip(rows, tally.rows, strict=True)):
         if entry.op != "view" or amount:
-            used.setdefault((entry.op, claim), []).append(i)
+            used.setdefault((entry.phase, entry.op, claim), []).append(i)
     lines = [
         ConventionLine(
             op=op,
@@ -200,8 +201,9 @@ def convention_lines(tally: TallyRecord, rows: Rows) -> list[ConventionLine]:
             when=tally.claims[claim].when,
             count=sum(tally.rows[i][1] for i in where),
             sites=len({rows[i][0].site for i in where}),
+            phase=phase,
         )
-        for (op, claim), where in used.items()
+        for (phase, op, claim), where in used.items()
     ]
     asides = [
         ConventionLine(op=aside.name, formula=aside.name, because=aside.because, source="", count=aside.amount)

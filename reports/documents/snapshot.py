@@ -149,7 +149,11 @@ def _check_pinned(tally: Pinned, calls: int) -> None:
     if wrong < 0 or (tally.unexplained and not wrong):
         raise RunError(f"{name} agrees at {tally.verified.agree} of {tally.verified.sites} places, and "
                        f"{tally.unexplained:,} of it is unexplained")  # fmt: skip
-    rules = [str((line.op, line.formula, line.because, line.source, line.when)) for line in tally.lines if line.sites]
+    rules = [
+        str((line.phase, line.op, line.formula, line.because, line.source, line.when))
+        for line in tally.lines
+        if line.sites
+    ]
     check_unlike(rules, "lines")
     if any(line.count == 0 or line.formula == "0" or line.sites > calls for line in tally.lines):
         raise RunError(f"a line of {name} charges nothing, or at more sites than the model has calls")

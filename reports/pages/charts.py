@@ -17,7 +17,7 @@ from flopledger.counters.engine import overlays as releases
 from flopledger.reports.documents.history import History
 from flopledger.reports.documents.run import Run, calls_without_formula
 from flopledger.reports.documents.writing import write_whole
-from flopledger.reports.pages.words import amount, giga, number, op_word, plural, signed, units, visible
+from flopledger.reports.pages.words import amount, giga, number, op_word, operation, plural, signed, units, visible
 from flopledger.reports.reconcile import Line, Reconciliation
 
 Spec = dict[str, Any]
@@ -165,9 +165,9 @@ def waterfall_steps(reconciliation: Reconciliation) -> list[dict[str, Any]]:
 
 
 def _label(line: Line, lines: list[Line]) -> str:
-    if sum(other.op == line.op for other in lines) == 1:
-        return op_word(line.op)
-    return f"{op_word(line.op)} ({visible(line.left_formula)} → {visible(line.right_formula)})"
+    if sum(operation(other) == operation(line) for other in lines) == 1:
+        return operation(line)
+    return f"{operation(line)} ({visible(line.left_formula)} → {visible(line.right_formula)})"
 
 
 def waterfall_rows(reconciliation: Reconciliation, left_total: int) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from flopledger.reports.drift import Drift, Row
 from flopledger.reports.pages import words
 from flopledger.reports.pages.blocks import Block, Column, Point, Table
 from flopledger.reports.pages.lines import of_drift
-from flopledger.reports.pages.words import few, op_word, signed, visible, without_formula
+from flopledger.reports.pages.words import few, signed, visible, without_formula
 
 
 def blocks(found: Drift) -> list[Block]:
@@ -22,7 +22,8 @@ def blocks(found: Drift) -> list[Block]:
         ],
     )  # fmt: skip
     shapes = ", ".join(visible(text).replace("x", "×") for text in found.inputs)
-    said: list[Block] = [f"{visible(found.model)} at {shapes}", counters]
+    how = "" if found.mode == "eval" else f" ({words.PASSES[found.mode]})"
+    said: list[Block] = [f"{visible(found.model)} at {shapes}{how}", counters]
     for row in found.rows:
         said += _row(row)
     said += [f"note: {visible(text)}" for text in found.notes]
@@ -62,7 +63,7 @@ def _row(row: Row) -> list[Block]:
     for x in row.lines:
         then, now = (visible(because) or "not charged" for because in (x.before_because, x.after_because))
         if then != now:
-            said.append(Point(f"{op_word(x.op)}, then: {then}; now: {now}"))
+            said.append(Point(f"{words.operation(x)}, then: {then}; now: {now}"))
     return said
 
 

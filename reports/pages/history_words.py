@@ -34,7 +34,8 @@ def blocks(found: History) -> list[Block]:
 
 def headline(found: History) -> str:
     """How many releases, how many of them count, and how often the number moved."""
-    counted, where = found.counted, f"{visible(found.model.spec)} at {shapes(found)}"
+    how = "" if found.model.mode == "eval" else f" ({words.PASSES[found.model.mode]})"
+    counted, where = found.counted, f"{visible(found.model.spec)} at {shapes(found)}{how}"
     text = f"{visible(found.counter)}: {len(counted)} of {plural(len(found.rows), 'release')} count {where}"
     if not counted:
         return f"{text}."
@@ -112,7 +113,7 @@ def reasons(change: Change) -> list[str]:
     lines = words.contributing(change.reconciliation)
     groups: dict[tuple[str, ...], list[Line]] = {}
     for line in lines:
-        rules = (line.op, line.right_because, line.right_source, line.left_because, line.left_source)
+        rules = (line.phase, line.op, line.right_because, line.right_source, line.left_because, line.left_source)
         groups.setdefault(rules, []).append(line)
     said = [_sum(lines)] if len(lines) > len(groups) else []
     said += [_reason(mine) for mine in groups.values()]
@@ -137,7 +138,7 @@ def _reason(lines: list[Line]) -> str:
     before, after = (list(dict.fromkeys(formulas)) for formulas in (
         (line.right_formula for line in lines), (line.left_formula for line in lines)))  # fmt: skip
     return (
-        f"{op_word(first.op)}{where}, {signed(sum(line.difference for line in lines))}: "
+        f"{words.operation(first)}{where}, {signed(sum(line.difference for line in lines))}: "
         f"{_rule(before, first.right_because, first.right_source)} before, "
         f"{_rule(after, first.left_because, first.left_source)} after"
     )

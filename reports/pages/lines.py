@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from flopledger.reports.drift import Row
 from flopledger.reports.pages.blocks import Column, Kind, Table
-from flopledger.reports.pages.words import contributing, equal, number, op_word, signed, verified, visible
+from flopledger.reports.pages.words import contributing, equal, number, operation, signed, verified, visible
 from flopledger.reports.reconcile import Reconciliation
 
 
@@ -31,8 +31,8 @@ def of_pair(r: Reconciliation) -> Table:
     """Left minus right. Lines on which both charge the same come after those that make up the difference."""
     left, right = visible(r.left), visible(r.right)
     shown = [
-        Shown(line.op, line.left_formula, line.right_formula, line.left, line.right, line.difference, verified(line),
-              "on" if line.difference else "same")
+        Shown(operation(line), line.left_formula, line.right_formula, line.left, line.right, line.difference,
+              verified(line), "on" if line.difference else "same")
         for line in [*contributing(r), *equal(r)]
     ]  # fmt: skip
     rest = r.unexplained(r.left), r.unexplained(r.right), r.residual
@@ -42,7 +42,15 @@ def of_pair(r: Reconciliation) -> Table:
 def of_step(r: Reconciliation) -> Table:
     """A later release (left) after an earlier one (right): what changed."""
     shown = [
-        Shown(line.op, line.right_formula, line.left_formula, line.right, line.left, line.difference, verified(line))
+        Shown(
+            operation(line),
+            line.right_formula,
+            line.left_formula,
+            line.right,
+            line.left,
+            line.difference,
+            verified(line),
+        )
         for line in contributing(r)
     ]
     rest = r.unexplained(r.right), r.unexplained(r.left), r.residual
@@ -52,7 +60,7 @@ def of_step(r: Reconciliation) -> Table:
 def of_drift(row: Row) -> Table:
     """What has moved since a baseline."""
     shown = [
-        Shown(line.op, line.before_formula, line.after_formula, line.before, line.after, line.difference)
+        Shown(operation(line), line.before_formula, line.after_formula, line.before, line.after, line.difference)
         for line in row.lines
     ]
     return _table(("charged then", "charged now", "then", "now", "change"), shown, (0, row.residual, row.residual))
@@ -64,7 +72,7 @@ def _table(heads: Sequence[str], shown: Sequence[Shown], rest: tuple[int, int, i
     every = [*shown, residual]
     sums = [sum(amounts) for amounts in zip(*((x.first, x.second, x.difference) for x in every), strict=True)]
     rows = [
-        [op_word(x.operation), visible(x.first_formula), visible(x.second_formula), number(x.first), number(x.second),
+        [x.operation, visible(x.first_formula), visible(x.second_formula), number(x.first), number(x.second),
          signed(x.difference), x.verified]
         for x in every
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from flopledger.reports.pages.words import number, op_word, place, signed
 from flopledger.reports.reconcile import Reconciliation
 from flopledger.reports.verdict import wrong
 
+PAIR = ["pair", "difference", "by the formulas", "unexplained of the first", "of the second", "residual"]
 ROWS = 500  # layers that the page lists; `run.json` and the HTML have them all
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "$": "&#36;", "@": "&#64;"}
@@ -82,10 +83,12 @@ def render(run: Run) -> str:
 
 def _opening(run: Run) -> str:
     alarm = f"**{escape(words.anything_left(run))}** " if wrong(run) else ""
+    chosen = words.by_default(run)
     return (
         f"# {escape(run.model.spec)}: what each FLOP counter says, and why\n\n"
         f"{alarm}{escape(words.headline(run))} "
-        f"The ledger holds {words.macs_said(run)} and {number(run.model.params)} parameters.\n"
+        f"The ledger holds {words.macs_said(run)} and {number(run.model.params)} parameters."
+        f"{chosen and f' {escape(chosen)}'}\n"
     )
 
 
@@ -133,11 +136,15 @@ def _difference(run: Run, pair: Reconciliation | None) -> str:
 
 def _left(run: Run) -> str:
     rows = [
-        [f"{escape(pair.left)} − {escape(pair.right)}", signed(pair.difference), signed(pair.residual)]
+        [
+            f"{escape(pair.left)} − {escape(pair.right)}",
+            *map(signed, (pair.difference, pair.explained, *pair.off)),
+            signed(pair.residual),
+        ]
         for pair in words.listed_pairs(run)
     ]
     every = f"\n{words.which_pairs(run)}.\n" if words.pairs(run) else ""
-    every += f"\n{table(['pair', 'difference', 'residual'], rows, 2)}" if rows else ""
+    every += f"\n{table(PAIR, rows, 5)}" if rows else ""
     return f"## Is anything left over?\n\n**{escape(words.anything_left(run))}**\n{every}"
 
 
@@ -187,7 +194,7 @@ def _convention(run: Run, tally: TallyRecord) -> str:
     if tally.status == "counted":
         rows = [
             [
-                escape(op_word(line.op)) + (f" ({escape(line.when)})" if line.when else ""),
+                escape(words.operation(line)) + (f" ({escape(line.when)})" if line.when else ""),
                 escape(words.charge(line)[0]),
                 escape(line.because),
                 escape(line.source),
@@ -198,7 +205,7 @@ def _convention(run: Run, tally: TallyRecord) -> str:
         ]
         blocks.append(table(["operation", "formula", "because", "source", "sites", "count"], rows, 2))
     for f in tally.failures:
-        says = f"it reports {number(f.reported)}, they give {number(f.claimed)}"
+        says = f"it reports {number(f.reported)}, they give {number(f.claimed)}{escape(words.known(f))}"
         blocks.append(f"- Its formulas fail at {escape(words.whereabouts(f))}: {says}.\n")
     if tally.uncounted:
         names = ", ".join(f"{escape(name)} ({number(calls)})" for name, calls in tally.uncounted.items())
@@ -220,5 +227,8 @@ def _ledger(run: Run) -> str:
         f"flopledger {escape(run.flopledger)}, {escape(run.created)}, Python {escape(made.python)}, "
         f"torch {escape(made.torch or 'none')}, {escape(made.platform)}."
     )
-    traced = f"Traced on the {escape(run.model.device)} device, without asking any counter.\n"
+    traced = (
+        f"Every operation of {words.PASSES[run.model.mode]}, traced on the {escape(run.model.device)} device, without "
+        "asking any counter.\n"
+    )
     return f"## The ledger\n\n{traced}{notes}\n{table(['quantity', 'meaning', 'total'], rows, 1)}\n{environment}\n"

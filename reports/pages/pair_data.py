@@ -45,6 +45,7 @@ def pair_data(run: Run) -> dict[str, Any]:
         "unpriced": _unpriced(run, text),
         "rows": {
             "op": [ops[entry.op] for entry, _ in run.rows],
+            "phase": [int(entry.phase == "backward") for entry, _ in run.rows],
             "site": [sites[entry.site] for entry, _ in run.rows],
             "kind": [text(words.kind(entry)) for entry, _ in run.rows],
             "elements": [integer(elements(call)) for _, call in run.rows],
@@ -88,6 +89,7 @@ def _side(tally: TallyRecord, ops: dict[str, int], sites: dict[str, int], text: 
                 "where": text(words.whereabouts(f)),
                 "reported": integer(f.reported),
                 "claimed": integer(f.claimed),
+                "known": text(words.known(f)),
             }
             for f in tally.failures
         ],

@@ -13,11 +13,13 @@ from fractions import Fraction
 from itertools import combinations
 from typing import NamedTuple
 
-from flopledger.reference_model.ledger import Entry, Unpriced
+from flopledger.reference_model.ledger import Entry, Mode, Unpriced
+from flopledger.reference_model.subject import IN_EVAL, NOT_GIVEN
 from flopledger.reports import verdict
 from flopledger.reports.align import Failure, failed
 from flopledger.reports.coverage import coverage
 from flopledger.reports.documents.run import ConventionLine, Run, TallyRecord, calls_without_formula
+from flopledger.reports.drift import Moved
 from flopledger.reports.reconcile import UNIT, Line, Reconciliation, Residue, elements, keys
 
 NOT_AN_OPERATION = frozenset({"view", "fill"})  # they move or make elements; no counter could charge for them
@@ -113,6 +115,11 @@ def op_word(op: str) -> str:
     return OP_WORDS.get(op) or visible(op).replace("_", " ").strip() or "(unnamed)"
 
 
+def operation(line: Line | ConventionLine | Moved) -> str:
+    """The op of a line, with the phase where it is not the forward."""
+    return op_word(line.op) + (" (backward)" if line.phase == "backward" else "")
+
+
 def place(site: str) -> str:
     """A site's name, `(root)` for the model itself."""
     return visible(site) or "(root)"
@@ -140,8 +147,27 @@ def shapes(run: Run) -> str:
 
 def batch(run: Run) -> int | None:
     """The first dimension of the first input; None where it has none."""
-    first = re.match(r"\d+", run.model.inputs[0]) if run.model.inputs else None
-    return int(first[0]) if first else None
+    first = re.match(r"(?:[A-Za-z_]\w*=)?(\d+)(?![\d.])", run.model.inputs[0]) if run.model.inputs else None
+    return int(first[1]) if first else None
+
+
+PASSES: dict[Mode, str] = {
+    "eval": "one forward pass",
+    "train": "one forward pass in train mode",
+    "step": "one training step, forward and backward",
+}
+
+
+def at(run: Run) -> str:
+    """What was counted: `resnet50 at 1×3×224×224`, and how it was run where that is not a forward in eval mode."""
+    how = "" if run.model.mode == "eval" else f" ({PASSES[run.model.mode]})"
+    return f"{visible(run.model.spec)} at {shapes(run)}{how}"
+
+
+def by_default(run: Run) -> str:
+    """What was chosen for want of a word about it: inputs, and that a model in train mode was counted in eval mode."""
+    notes = [visible(note) for note in run.ledger.notes if note.startswith((NOT_GIVEN, IN_EVAL))]
+    return " ".join(f"{note[0].upper()}{note[1:]}." for note in notes)
 
 
 def macs(run: Run) -> int:
@@ -247,18 +273,30 @@ def beside(run: Run) -> list[str]:
 
 
 class Pair(NamedTuple):
-    """Two counters, and how far apart they are, without the lines that say why."""
+    """Two counters, and how far apart they are, without the lines that say why.
+
+    `off` is what no formula explains of each of the two totals; the residual is what that comes to.
+    """
 
     left: str
     right: str
     difference: int
-    residual: int
+    off: tuple[int, int]
+
+    @property
+    def residual(self) -> int:
+        return self.off[0] - self.off[1]
+
+    @property
+    def explained(self) -> int:
+        """What the formulas make of the difference."""
+        return self.difference - self.residual
 
 
 def pairs(run: Run) -> list[Pair]:
     """Every pair of counters that counted."""
     return [
-        Pair(a.name, b.name, (a.total or 0) - (b.total or 0), a.unexplained - b.unexplained)
+        Pair(a.name, b.name, (a.total or 0) - (b.total or 0), (a.unexplained, b.unexplained))
         for a, b in combinations(run.counted(), 2)
     ]
 
@@ -290,7 +328,7 @@ def most_different(run: Run) -> Reconciliation | None:
 def headline(run: Run) -> str:
     """What the run found, in a sentence or two."""
     counted = run.counted()
-    model = f"{visible(run.model.spec)} at {shapes(run)}"
+    model = at(run)
     if not counted:
         return f"No counter has a number for {model}."
     totals = sorted({tally.total or 0 for tally in counted})
@@ -319,10 +357,14 @@ def anything_left(run: Run) -> str:
         said.append(
             f"NOT EVERYTHING IS EXPLAINED: {plural(len(residuals), 'pair')} of {len(every)} "
             f"{'leave' if len(residuals) > 1 else 'leaves'} a residual, the largest {signed(worst.residual)} "
-            f"between {visible(worst.left)} and {visible(worst.right)}."
+            f"between {visible(worst.left)} and {visible(worst.right)}"
+            + (", whose totals are equal and should not be, by their formulas." if not worst.difference else ".")
         )
     if odd:
-        who = [f"{visible(tally.name)} at {_disagreement(tally)} ({signed(tally.unexplained)})" for tally in odd]
+        who = [
+            f"{visible(tally.name)} at {_disagreement(tally)} ({signed(tally.unexplained)}{_known(tally)})"
+            for tally in odd
+        ]
         said.append(f"The stated formulas fail for {listed(who)}.")
     if missing:
         said.append(f"NO NUMBER from {listed([visible(tally.name) for tally in missing])}, which was asked for.")
@@ -349,6 +391,12 @@ def _disagreement(tally: TallyRecord) -> str:
     """`2 of 151 sites`: where the formulas fail."""
     wrong = number(tally.verified.sites - tally.verified.agree)
     return f"{wrong} of {plural(tally.verified.sites, NOUNS.get(tally.granularity, 'site'))}"
+
+
+def _known(tally: TallyRecord) -> str:
+    """Why the formulas fail, where that is known of all the places."""
+    reasons = list(dict.fromkeys(visible(failure.known) for failure in tally.failures))
+    return f"; known: {'; '.join(reasons)}" if reasons and all(reasons) and len(reasons) <= 2 else ""
 
 
 def agreement(tally: TallyRecord) -> str:
@@ -389,8 +437,11 @@ def leftover(reconciliation: Reconciliation, run: Run | None = None) -> str:
         return f"Nothing is left over: residual 0, {checked}."
     where = "; ".join(_residues(reconciliation.residue)) or "at sites that the document does not name"
     if reconciliation.residual:
-        amount_left = signed(reconciliation.residual)
-        return f"LEFT OVER: residual {amount_left}, which no formula explains. {where}. {checked}."
+        explained = signed(reconciliation.difference - reconciliation.residual)
+        return (
+            f"LEFT OVER: residual {signed(reconciliation.residual)}, which no formula explains: the totals differ by "
+            f"{signed(reconciliation.difference)}, by their formulas it would be {explained}. {where}. {checked}."
+        )
     return f"The residual is 0, but formulas fail and their errors cancel: {where}. {checked}."
 
 
@@ -401,7 +452,7 @@ def _residues(residues: Iterable[Residue]) -> list[str]:
     texts = []
     for counter, mine in by_counter.items():
         named = [
-            f"{whereabouts(r)} reports {number(r.reported)} where its formulas give {number(r.claimed)}"
+            f"{whereabouts(r)} reports {number(r.reported)} where its formulas give {number(r.claimed)}{known(r)}"
             for r in mine[:LISTED]
         ]
         more = [f"{number(len(mine) - LISTED)} more"] if len(mine) > LISTED else []
@@ -411,6 +462,11 @@ def _residues(residues: Iterable[Residue]) -> list[str]:
             f"{', '.join(named + more)}"
         )
     return texts
+
+
+def known(found: Residue | Failure) -> str:
+    """Why formulas fail at a place, where that is known: ` (known: it throws dice)`."""
+    return f" (known: {visible(found.known)})" if found.known else ""
 
 
 def contributing(reconciliation: Reconciliation) -> list[Line]:
@@ -465,7 +521,9 @@ def _sites(lines: list[Line]) -> str:
 
 def _modules(op: str, reconciliation: Reconciliation, run: Run) -> Counter[str]:
     """The elements of an op for which neither charges, by module class."""
-    lines = {(line.op, line.left_formula, line.right_formula) for line in uncharged(reconciliation).get(op, [])}
+    lines = {
+        (line.phase, line.op, line.left_formula, line.right_formula) for line in uncharged(reconciliation).get(op, [])
+    }
     sides = run.tally(reconciliation.left), run.tally(reconciliation.right)
     found: Counter[str] = Counter()
     for key, (entry, call) in zip(keys(*sides, run.rows), run.rows, strict=True):
@@ -490,7 +548,7 @@ def sentences(reconciliation: Reconciliation) -> list[str]:
         says: Callable[[str, int, str], str]
         if line.sites:
             checked = "verified at each" if line.verified_sites == line.sites else _failing(line)
-            head, says = f" from {op_word(line.op)} at {plural(line.sites, 'site')} ({checked})", _charges
+            head, says = f" from {operation(line)} at {plural(line.sites, 'site')} ({checked})", _charges
         else:
             head, says = f", {op_word(line.op)}", _has
         texts.append(
@@ -512,8 +570,8 @@ def difference(reconciliation: Reconciliation) -> str:
     head = f"{left} − {right} = {signed(reconciliation.difference)}"
     by_op: dict[str, int] = {}
     for line in contributing(reconciliation):
-        by_op[line.op] = by_op.get(line.op, 0) + line.difference
-    terms = [f"{op_word(op)} {signed(amount)}" for op, amount in by_op.items() if amount]
+        by_op[operation(line)] = by_op.get(operation(line), 0) + line.difference
+    terms = [f"{op} {signed(amount)}" for op, amount in by_op.items() if amount]
     if len(terms) > LISTED:
         terms = [*terms[:LISTED], f"{len(terms) - LISTED} more operations"]
     if reconciliation.residual:
@@ -614,7 +672,9 @@ def includes(run: Run, tally: TallyRecord) -> list[str]:
 
 def _per_pass(run: Run) -> str:
     size = batch(run)
-    return f"one forward pass on an input of {shapes(run)}" + (f" (batch size {size})" if size is not None else "")
+    return f"{PASSES[run.model.mode]} on an input of {shapes(run)}" + (
+        f" (batch size {size})" if size is not None else ""
+    )
 
 
 def paper_sentence(run: Run, tally: TallyRecord | None) -> str:
@@ -690,7 +750,7 @@ def recommended(run: Run) -> str | None:
         return (
             f"None of these as it stands: what {unpriced_names(run)} {'takes' if len(names) == 1 else 'take'} is "
             f"unknown, so the ledger has {macs_said(run)}. Give {'it' if len(names) == 1 else 'them'} a price "
-            '(`flopledger.price`) and count again, or say "at least" and what is left out.'
+            '(flopledger.price) and count again, or say "at least" and what is left out.'
         )
     if not macs(run):
         return None

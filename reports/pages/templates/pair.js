@@ -11,6 +11,7 @@ const listed = (items) => (items.length > 1 ? `${items.slice(0, -1).join(", ")} 
 const total = (values) => values.reduce((sum, value) => sum + BigInt(value), 0n);
 const size = (n) => (n < 0n ? -n : n);
 const word = (op) => said(pairs.ops[op][0]);
+const operation = (line) => word(line.op) + (line.phase ? " (backward)" : "");
 const joined = (indices) => [...indices].map(said).filter(Boolean).join("; ");
 const by = (...keys) => (a, b) => {
   for (const key of keys) if (key(a) !== key(b)) return key(a) < key(b) ? -1 : 1;
@@ -27,7 +28,7 @@ const unexplained = (failures) => total(failures.map((f) => BigInt(f.reported) -
 const halves = (side, other) => said(side.unit) === "FLOP" && said(other.unit) !== "FLOP";
 
 function reconcile(left, right) {
-  const { op, site, elements, kind } = pairs.rows;
+  const { op, phase, site, elements, kind } = pairs.rows;
   const [halfLeft, halfRight] = [halves(left, right), halves(right, left)];
   const wrong = [failed(left), failed(right)];
   const groups = new Map();
@@ -36,10 +37,10 @@ function reconcile(left, right) {
     if (pairs.ops[op[i]][3] && !a && !b) continue; // views that nobody charges for
     const [ours, theirs] = [left.claims[left.rules[i]], right.claims[right.rules[i]]];
     const formulas = [ours[halfLeft ? 1 : 0], theirs[halfRight ? 1 : 0]];
-    const key = `${op[i]} ${formulas}`;
+    const key = `${phase[i]} ${op[i]} ${formulas}`;
     if (!groups.has(key)) {
       groups.set(key, {
-        op: op[i], formulas: formulas.map(said), amounts: [0n, 0n], sites: new Set(), failing: new Set(), elements: 0n,
+        op: op[i], phase: phase[i], formulas: formulas.map(said), amounts: [0n, 0n], sites: new Set(), failing: new Set(), elements: 0n,
         because: [new Set(), new Set()], kinds: new Map(),
       });
     }
@@ -92,7 +93,7 @@ function tabled(r) {
   const [left, right] = r.names;
   const row = (line) => [
     line.difference ? "on" : "same",
-    [word(line.op), ...line.formulas, ...line.amounts.map(number), signed(line.difference), verified(line)],
+    [operation(line), ...line.formulas, ...line.amounts.map(number), signed(line.difference), verified(line)],
   ];
   const rest = ["residual", "", "", ...r.rest.map(number), signed(r.residual), ""];
   const lines = [...r.contributing, ...r.equal];
@@ -112,7 +113,8 @@ function leftover(r) {
   if (!r.residual && !wrong && !failing) return `Nothing is left over: residual 0, ${checked}.`;
   const where = r.sides.flatMap((side, i) => (side.failures.length ? [residue(side.failures, r.names[i])] : [])).join("; ")
     || "at sites that the document does not name";
-  if (r.residual) return `LEFT OVER: residual ${signed(r.residual)}, which no formula explains. ${where}. ${checked}.`;
+  const explained = `the totals differ by ${signed(r.difference)}, by their formulas it would be ${signed(r.difference - r.residual)}`;
+  if (r.residual) return `LEFT OVER: residual ${signed(r.residual)}, which no formula explains: ${explained}. ${where}. ${checked}.`;
   return `The residual is 0, but formulas fail and their errors cancel: ${where}. ${checked}.`;
 }
 function leftOut(r) {
@@ -124,7 +126,7 @@ function leftOut(r) {
 }
 function residue(failures, name) {
   const named = failures.slice(0, LISTED).map((f) => (
-    `${said(f.where)} reports ${number(f.reported)} where its formulas give ${number(f.claimed)}`));
+    `${said(f.where)} reports ${number(f.reported)} where its formulas give ${number(f.claimed)}${said(f.known)}`));
   if (failures.length > LISTED) named.push(`${number(failures.length - LISTED)} more`);
   const places = new Set(failures.map((f) => f.where)).size;
   return `${name} is off by ${signed(unexplained(failures))} at ${plural(places, "place")}: ${named.join(", ")}`;
@@ -170,7 +172,7 @@ function sentences(r) {
   return r.contributing.map((line) => {
     const checked = line.failing.size ? notVerified(line) : "verified at each";
     const [head, says] = line.sites.size
-      ? [` from ${word(line.op)} at ${plural(line.sites.size, "site")} (${checked})`, charges]
+      ? [` from ${operation(line)} at ${plural(line.sites.size, "site")} (${checked})`, charges]
       : [`, ${word(line.op)}`, has];
     return `${signed(line.difference)}${head}: ${r.names[0]} ${says(line, 0)}; ${r.names[1]} ${says(line, 1)}.`;
   });
@@ -185,8 +187,8 @@ function notVerified(line) {
 function waterfall(r) {
   const lines = r.contributing;
   const few = lines.length <= STEPS ? lines : lines.slice(0, STEPS - 1);
-  const named = (line) => (lines.filter((other) => other.op === line.op).length === 1
-    ? word(line.op) : `${word(line.op)} (${line.formulas.join(" → ")})`);
+  const named = (line) => (lines.filter((other) => operation(other) === operation(line)).length === 1
+    ? operation(line) : `${operation(line)} (${line.formulas.join(" → ")})`);
   const steps = few.map((line) => [named(line), -line.difference, line.difference < 0n ? "more" : "less"]);
   if (few.length < lines.length) {
     const tail = -total(lines.slice(few.length).map((line) => line.difference));
