@@ -230,7 +230,7 @@ def _holds_tensors(name: str, value: Any) -> bool:
 def in_mode(model: nn.Module, mode: Mode) -> Iterator[None]:
     """Every module in eval or train mode, and each one's own flag back afterwards."""
     before = {module: module.training for module in model.modules() if hasattr(module, "training")}
-    if any(training != (mode != "eval") for training in before.values()):
+    if mode != "eval" or any(before.values()):
         try:
             model.train(mode != "eval")
         except NotImplementedError:  # of an exported program

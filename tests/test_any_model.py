@@ -238,7 +238,6 @@ KINDS: dict[str, tuple[Callable[[], Any], Any, int]] = {
     "scripted": (lambda: torch.jit.script(nn.Sequential(linear(), nn.ReLU())), (ROWS,), 24),
     "scripted within": (lambda: nn.Sequential(torch.jit.script(linear()), nn.ReLU()), (ROWS,), 24),
     "traced by jit": (lambda: torch.jit.trace(nn.Sequential(linear(), nn.ReLU()), (ROWS,)), (ROWS,), 24),
-    "exported": (lambda: torch.export.export(nn.Sequential(linear()), (ROWS,)), (ROWS,), 24),
     "hooks": (hooked, (ROWS,), 24 + 2 * 6),
     "functional_call": (lambda: Forward(calls_functionally), (ROWS,), 24),
     "on meta": (lambda: linear(device="meta"), (ROWS,), 24),
@@ -249,7 +248,7 @@ KINDS: dict[str, tuple[Callable[[], Any], Any, int]] = {
     "tensors in lists": (holds, (ROWS,), 24),
     "groups": (lambda: Forward(groups), (ROWS,), 2 * 32),
 }  # fmt: skip
-WRAPPED = {"DataParallel": "Sequential", "compiled": "Sequential", "exported": "GraphModule"}
+WRAPPED = {"DataParallel": "Sequential", "compiled": "Sequential"}
 
 
 def made(kind: str) -> tuple[Any, tuple[Any, ...], dict[str, Any], int]:
@@ -311,6 +310,31 @@ def test_a_model_that_rejects_its_inputs_says_so_in_one_line() -> None:
         trace(linear(), ())
 
 
+EXPORTED = """
+import torch
+from flopledger import trace
+x = torch.rand(2, 4)
+program = torch.export.export(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()), (x,))
+for model in (program, program.module()):
+    ledger = trace(model, (x,))
+    print(ledger.total("macs"), ledger.device, ledger.params, *ledger.notes)
+try:
+    trace(program, (x,), mode="train")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_an_exported_program() -> None:
+    """It has one mode, and no modules. In a process of its own: after an export torch cannot fork and train."""
+    done = subprocess.run([sys.executable, "-c", EXPORTED], capture_output=True, text=True, check=True)
+    assert [
+        "24 meta 15 ExportedProgram is a wrapper: counted is the GraphModule in it",
+        "24 meta 15",
+        "an exported program runs in the mode in which it was exported",
+    ] == done.stdout.splitlines()
+
+
 SEVENTY = """
 import sys, torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -320,7 +344,7 @@ sizes = dict(hidden_size=8192, num_hidden_layers=80, num_attention_heads=64, num
 with knowing():
     model = LlamaForCausalLM(LlamaConfig(**sizes, intermediate_size=28672, vocab_size=128256))
 ledger = trace(model, (torch.zeros(1, 128, dtype=torch.int64),), mode=sys.argv[1])
-print(ledger.device, ledger.total("macs"), ledger.unpriced())
+print(ledger.device, ledger.total("macs"), len(ledger.unpriced()))
 """
 
 
@@ -338,8 +362,7 @@ def test_seventy_billion_parameters(mode: str, seconds: int, gigabytes: int) -> 
     layer = 128 * (2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * 8192 * 28672)
     attention = 2 * 128 * 128 * 8192
     forward = 80 * (layer + attention) + 128 * 8192 * 128256
-    rotary = 64 * 128
     backward = 0 if mode == "eval" else 2 * forward
-    assert ("meta", "{}", forward + rotary + backward) == (device, unpriced, int(macs))
+    assert ("meta", "0", forward + backward) == (device, unpriced, int(macs))
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < seconds
     assert after.ru_maxrss * 1024 < gigabytes * 10**9
