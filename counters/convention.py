@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from packaging.version import Version
 
-from flopledger.counters.condition import AllOf, Condition
+from flopledger.counters.condition import AllOf, Condition, given
 from flopledger.counters.formula import Case, Formula
 from flopledger.reference_model.ledger import OPS, Call, Ledger
 from flopledger.reference_model.names import nearest
@@ -64,6 +64,34 @@ def times(factor: str, each: Rule, when: Condition, because: str, where: str = "
     )
     both = when if each.when is None else AllOf((when, each.when))
     return msgspec.structs.replace(each, formula=Formula(terms), because=each.because + because, when=both)
+
+
+_MULTIPLIED = {"conv", "conv_transpose", "linear", "matmul"}  # what torch does with complex numbers
+
+
+def of_complex(rules: Sequence[Rule], convolutions: Fraction = Fraction(1, 4)) -> tuple[Rule, ...]:
+    """The rules of a counter that takes a product of complex numbers for one, before each the one for such calls.
+
+    The ledger's `macs` are of real numbers, four for each. To a counter that sees torch take a convolution apart into
+    three real ones, `convolutions` are three quarters.
+    """
+    found: list[Rule] = []
+    for each in rules:
+        for ops in ({"conv", "conv_transpose"}, {"linear", "matmul"}):
+            spoken = tuple(sorted(ops & (set(each.ops) or _MULTIPLIED)))
+            if spoken and each.formula.names & {"macs", "macs_at_output"}:
+                share = convolutions if "conv" in ops else Fraction(1, 4)
+                terms = tuple(
+                    msgspec.structs.replace(term, coefficient=term.coefficient * share)
+                    if {"macs", "macs_at_output"} & set(term.over)
+                    else term
+                    for term in each.formula.terms
+                )
+                when = given("complex", True) if each.when is None else AllOf((each.when, given("complex", True)))
+                because = f"{each.because}; complex numbers are taken for real ones"
+                found.append(Rule(spoken, Formula(terms), because, each.source, when))
+        found.append(each)
+    return tuple(found)
 
 
 UNKNOWN = Rule((), Formula(), "no rule of this convention speaks of it", "")

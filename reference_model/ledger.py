@@ -38,7 +38,7 @@ MEANING = {
     "outputs": "elements of the first tensor out",
     "samples": "the first dimension of the output",
     "macs": "multiply-accumulates of real numbers in the contraction, without the bias; a complex one is four of them",
-    "masked_macs": "attention: those of `macs` that the kernel's own mask (causal, a window) makes needless",
+    "masked_macs": "attention: those of `macs` that the kernel's own mask (causal, a window, blocks) makes needless",
     "border_macs": "convolutions: those of `macs` that meet padding (transposed ones: whose product is cut off)",
     "fft_flops": "Fourier transforms: 5·n·⌈log₂ n⌉ operations along each dimension for complex numbers, half for real",
     "linalg_flops": "linear algebra: operations by the textbook's leading order, times four for complex matrices",
@@ -167,6 +167,7 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
     frozen: list[str] = []
     settings: dict[str, bool | int | float | str] = {}
     seen: list[Seen] = []
+    hollow: bool = False  # it has children, and they are empty containers
 
     @property
     def calls(self) -> int:
@@ -272,13 +273,23 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
         return unpriced(self.rows())
 
     def frame(self) -> pd.DataFrame:
-        """One row per entry, one column per quantity (zero where an op has no such quantity)."""
+        """One row per entry, one column per quantity: 0 where an op has no such quantity, missing where it is unpriced.
+
+        The columns are of int64, or of Int64 where something is unpriced.
+        """
         import pandas as pd
 
-        rows = [{"site": e.site, "op": e.op, "aten": e.aten, "module": e.module, **e.quantities} for e in self.entries]
-        frame = pd.DataFrame(rows, columns=None if rows else ["site", "op", "aten", "module"])
-        numbers = frame.columns.difference(["site", "op", "aten", "module"])
-        return frame.fillna(dict.fromkeys(numbers, 0)).astype(dict.fromkeys(numbers, "int64"))
+        about = ["site", "op", "aten", "module"]
+        found = [(entry, entry.quantities) for entry in self.entries]
+        names = dict.fromkeys(name for _, quantities in found for name in quantities)
+        rows = [
+            [*(getattr(entry, field) for field in about),
+             *(quantities.get(name, None if entry.op == "unpriced" else 0) for name in names)]
+            for entry, quantities in found
+        ]  # fmt: skip
+        whole = "Int64" if any(entry.op == "unpriced" for entry in self.entries) else "int64"
+        frame = pd.DataFrame(rows, columns=[*about, *names], dtype=object)
+        return frame.astype({**dict.fromkeys(about, "str"), **dict.fromkeys(names, whole)})
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)

@@ -1,10 +1,11 @@
-"""Run a model once and have it traced: in eval mode, on the meta device where that can be, and left as it was."""
+"""Run a model once and have it traced: on the meta device where that can be, and left as it was."""
 
 from __future__ import annotations
 
 import random
 import sys
 import warnings
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from flopledger.reference_model.known import held, inexact, is_lazy, knowing, on
 from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.quantities.registry import load_others
 from flopledger.reference_model.tracing import Recorder
+from flopledger.reference_model.transforms import sides
 
 Where = Literal["meta", "cpu"]
 
@@ -72,7 +74,7 @@ def trace(
                 mode=mode,
                 notes=[*notes, *troubles, *recorder.notes],
                 modules=recorder.hooked.modules(),
-                input_shapes=[list(tensor.shape) for tensor in inputs.tensors(args, kwargs)],
+                input_shapes=[sides(tensor) for tensor in inputs.tensors(args, kwargs)],
             )
 
     troubles = load_others()
@@ -216,8 +218,14 @@ def instead(model: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[No
 
 
 def _contents(attributes: dict[str, Any]) -> list[tuple[Any, Any]]:
-    """Lists, dictionaries and sets that a forward may add to, each with a copy of what is in it."""
-    return [(value, value.copy()) for value in attributes.values() if isinstance(value, (list, dict, set))]
+    """Lists, dictionaries and sets that a forward may add to, each with a copy of what is in it.
+
+    Not those of a class of somebody's own: diffusers' configurations are dictionaries that refuse to be written to.
+    """
+    return [(value, value.copy()) for value in attributes.values() if type(value) in _ADDED_TO]
+
+
+_ADDED_TO = (list, dict, set, OrderedDict, defaultdict)
 
 
 def _holds_tensors(name: str, value: Any) -> bool:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import dis
 import sys
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from functools import lru_cache
-from types import CodeType, FrameType, FunctionType, ModuleType
-from typing import Any
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import cache, lru_cache
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
 from torch import nn
+from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from flopledger.reference_model import outside, transforms
 from flopledger.reference_model import quantities as _priced  # noqa: F401  (registers its pricers)
 from flopledger.reference_model.backward import Graph, Origin, in_backward, run_backward, watching_checkpoints
+from flopledger.reference_model.bodies import kernel_name, of_functions, run_bodies, run_higher
+from flopledger.reference_model.following import Here, device_here, threads
 from flopledger.reference_model.hooks import Hooked, base_name, class_name
 from flopledger.reference_model.ledger import Call, Entry, Phase
 from flopledger.reference_model.quantities.kinds import kind_of
@@ -28,12 +34,11 @@ from flopledger.reference_model.quantities.registry import (
     GRADIENTS,
     Pricer,
     Quantities,
-    elements,
     facts_of,
     first_tensor,
     is_complex,
+    parameters,
     pricer_of,
-    shapes_of,
 )
 
 _ATTENTION = "torch.nn.functional.multi_head_attention_forward"
@@ -47,15 +52,23 @@ _OPENED = (
     "torch.functional",
     "torch.autograd",
 )  # modules whose functions are Python all the way down
-_RECURRENT = tuple(f"torch.{name}" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"))
-_INNER = {_FUSED: "attention", **dict.fromkeys(_RECURRENT, "recurrent")}  # what a half of such a function is
+_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+# What the products of such a function are, where they are seen one by one: a half of it, tangents beside it.
+_INNER = {
+    "torch.nn.functional.linear": "linear",
+    "torch.nn.functional.bilinear": "bilinear",
+    _FUSED: "attention",
+    **{
+        f"torch.{kind}{cell}": "recurrent" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell")
+    },
+}
 _OF_AUTOGRAD = ("torch.autograd.backward", "torch.autograd.grad")  # by way of what ran before
 _BESIDE = {"view", "add", "move", "fill", "unpriced"}  # in a backward: no matter what of, they are what they are
 _CHECKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
-
-
 _WITH_VECTORS = {"aten.mv", "aten.dot", "aten.vdot", "aten.addmv"}
 _NOTHING_NEW = {"view", "move", "fill"}
+
+Rows = dict[tuple[Phase, str, str, str, tuple[str, ...]], dict[bytes, Call]]
 
 
 class Frame:
@@ -72,15 +85,29 @@ class Frame:
         self.ran: list[tuple[Any, ...]] = []  # the same with their arguments, where it may be left half way
 
 
+class Apart(NamedTuple):
+    """What ran in a branch."""
+
+    rows: Rows
+    seen: dict[str, Counter[Any]]
+
+    def total(self, quantity: str) -> int:
+        """A quantity over all that ran."""
+        found = (call for calls in self.rows.values() for call in calls.values())
+        return sum(call.times * call.quantities.get(quantity, 0) for call in found)
+
+
 class Recorder:
     """Collects entries while it is active. Not reentrant; one recorder is one forward and, if `step`, its backward."""
 
     def __init__(self, model: nn.Module, step: bool = False):
         self.found = dict(model.named_modules())
         self.names = {id(module): name for name, module in self.found.items()}
-        self.site = [""]
-        self.frames: list[Frame] = []
-        self.rows: dict[tuple[Phase, str, str, str, tuple[str, ...]], dict[bytes, Call]] = {}
+        self.here = Here()
+        self.memory = outside.Memory()
+        self.lock = threading.RLock()
+        self.over = False
+        self.rows: Rows = {}
         self.hooked = Hooked(model)
         self.graph = Graph(Origin("", "unpriced", ())) if step else None
         self.phase: Phase = "forward"
@@ -91,21 +118,135 @@ class Recorder:
         self.stack = ExitStack()
         self.stack.callback(register_module_forward_pre_hook(self._enter_module).remove)
         self.stack.callback(register_module_forward_hook(self._leave_module, always_call=True).remove)
+        self.stack.enter_context(transforms.plain())
+        self.stack.enter_context(threads(self._follow))
+        self.stack.enter_context(outside.autograd_functions(self._forward))
         if self.graph:
             self.stack.enter_context(watching_checkpoints(self._again))
-        self.stack.enter_context(_Names(self))
-        self.stack.enter_context(_Operations(self))
+        self.stack.enter_context(self._seeing("", None))
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self.over = True
         self.stack.close()
+
+    @property
+    def site(self) -> list[str]:
+        """The sites that this thread is in, the innermost last."""
+        return self.here.site
+
+    @site.setter
+    def site(self, site: list[str]) -> None:
+        self.here.site = site
+
+    @property
+    def frames(self) -> list[Frame]:
+        """The torch functions that this thread is in, the innermost last."""
+        return self.here.frames
+
+    @frames.setter
+    def frames(self, frames: list[Frame]) -> None:
+        self.here.frames = frames
+
+    @contextmanager
+    def below(self) -> Iterator[None]:
+        """What this thread runs meanwhile is part of something that is written down as a whole."""
+        self.here.below += 1
+        try:
+            yield
+        finally:
+            self.here.below -= 1
+
+    @contextmanager
+    def _seeing(self, site: str, device: torch.device | None) -> Iterator[None]:
+        """See what this thread does, at a site; the tensors that it makes are on `device`."""
+        here = self.here
+        before, seen = here.site, here.seen
+        here.site, here.seen = [site], True
+        try:
+            with ExitStack() as stack:
+                if not seen:
+                    stack.enter_context(nullcontext() if device is None else device)
+                    stack.enter_context(_Names(self))
+                    stack.enter_context(_Operations(self))
+                yield
+        finally:
+            here.site, here.seen = before, seen
+
+    def _follow(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that another thread is to run on behalf of this one."""
+        if not self.here.seen or self.here.below:
+            return run
+        site, device = self.site[-1], device_here()
+
+        def followed(*args: Any, **kwargs: Any) -> Any:
+            with nullcontext() if self.over else self._seeing(site, device):
+                return run(*args, **kwargs)
+
+        return followed
+
+    def _forward(self, kind: type, given: Any, forward: Callable[[], Any]) -> Any:
+        """Run the forward of a torch.autograd.Function; what it computes where torch does not see it has no price."""
+        here = self.here
+        if not here.seen or here.below:
+            return forward()
+        with self.below():
+            here.applied.append(outside.Applied(kind, given))
+        try:
+            out = forward()
+        finally:
+            function = here.applied.pop()
+        with self.below():
+            hidden = function.hidden(out) or (function.own and bool(self.memory.given(out)))
+            for around in here.applied:
+                around.made |= outside.where(out)
+        if hidden:
+            args, kwargs = given
+            self.add(None, "unpriced", f"autograd.Function {function.name}", args, kwargs, out)
+        return out
+
+    def handed_out(self, name: str, args: tuple[Any, ...], caller: FrameType) -> None:
+        """Write down that numbers leave torch, where somebody may compute with them."""
+        if self.here.below or any(frame.name in outside.EXITS for frame in self.frames):
+            return
+        with self.below():
+            gone = outside.leaves(args, caller)
+            self.memory.given(args)
+        if gone and self.here.applied:
+            self.here.applied[-1].outside = True
+        elif gone:
+            self.add(None, "unpriced", name, args, {}, None)
+
+    def ran(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        """Keep account of memory: what an operation made, read and wrote to."""
+        if not self.memory.empty and not self.here.applied and name not in outside.EMPTY:
+            return
+        with self.below(), torch._C.DisableTorchFunction():
+            unseen = self.memory.ran(func, name, args, kwargs, out, self.site[-1])
+            for function in self.here.applied:
+                function.made |= outside.where(out)
+        self.unseen(unseen, args)
+
+    def higher(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a higher-order operator that is a kernel, and write it down as a whole."""
+        name = kernel_name(kwargs) or f"higher_order.{func.name()}"
+        with self.below():
+            out = func(*args, **kwargs)
+        self.ran(func, name, args, kwargs, out)
+        self.add(pricer_of(name), "unpriced", name, args, kwargs, out)
+        return out
+
+    def unseen(self, found: list[tuple[str, str]], values: Any) -> None:
+        """Write down tensors that were made empty and have content that no operation wrote."""
+        for site, name in found:
+            self.add(None, "unpriced", f"written outside torch ({name})", (values,), {}, None, site=site)
 
     def finish(self, output: Any) -> None:
         """The backward of a step, from the model's output."""
         if self.graph:
             self.phase, self.site = "backward", [""]
             if not run_backward(output):
-                self.notes.append("nothing that the model returns needs a gradient: there is no backward")
+                self.note("nothing that the model returns needs a gradient: there is no backward")
 
     def _again(self, run: Callable[..., Any]) -> Callable[..., Any]:
         """A part of the forward that a checkpoint runs again in the backward, at the site where it is now."""
@@ -122,6 +263,11 @@ class Recorder:
         return again
 
     def _enter_module(self, module: nn.Module, args: Any) -> None:
+        if not self.here.seen and id(module) in self.names:
+            # A thread that was there before; it works for the model for as long as it is in this module.
+            stack = ExitStack()
+            stack.enter_context(self._seeing("", None))
+            self.here.guests.append((id(module), stack))
         if self.graph:
             self.graph.grew(self.graph.last)
         # A module that named_modules() does not know works on behalf of the one that calls it.
@@ -129,8 +275,13 @@ class Recorder:
 
     def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
         site = self.site.pop()
+        with self.below():
+            unseen = self.memory.given(output)
+        self.unseen(unseen, output)
         if id(module) in self.names and self.phase == "forward":
             self.hooked.note(site, args, output)
+        if self.here.guests and self.here.guests[-1][0] == id(module) and len(self.site) == 1:
+            self.here.guests.pop()[1].close()
 
     def add(
         self,
@@ -141,12 +292,16 @@ class Recorder:
         kwargs: dict[str, Any],
         out: Any,
         beside: dict[str, Any] | None = None,
+        site: str | None = None,
     ) -> None:
         """Write down one operation, at the site and in the functions that are running; `beside` are more facts."""
-        site, apis = self.site[-1], tuple(frame.name for frame in self.frames if frame.name not in _OF_AUTOGRAD)
-        with torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
+        site = self.site[-1] if site is None else site
+        apis = tuple(frame.name for frame in self.frames if frame.name not in _OF_AUTOGRAD)
+        with self.below(), torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
             op, quantities, facts = price(pricer, kind, args, kwargs, out)
         facts.update(beside or {})
+        if self.here.applied and self.here.applied[-1].own:
+            facts["autograd_function"] = self.here.applied[-1].name
         if held := [frame.name for frame in self.frames if frame.held]:
             facts["held"] = held
         for frame in self.frames if op not in _NOTHING_NEW else ():
@@ -162,7 +317,7 @@ class Recorder:
                 site = self.graph.running().site  # by hand, in the backward of a torch.autograd.Function
             origin = Origin(site, op, apis, bool(quantities.get("macs")))
             if whole and apis[-1] in GRADIENTS:
-                with torch._C.DisableTorchFunction():
+                with self.below(), torch._C.DisableTorchFunction():
                     origin.whole = price(GRADIENTS[apis[-1]], op, args, kwargs, out)
             self.graph.grew(origin)
         if self.phase == "forward":
@@ -172,6 +327,8 @@ class Recorder:
             quantities = {done.get(name, name): value for name, value in quantities.items()}
             self._write(site, op, aten, apis, quantities, {**facts, "recomputed": True})
         elif in_backward():  # what is not, gives the loss its gradient
+            if aten == "aten.mul" and all(isinstance(each, torch.Tensor) for each in args[:2]):
+                facts["products"] = quantities["outputs"]
             self._write_backward(op, aten, quantities, facts)
 
     def left(self, frame: Frame) -> None:
@@ -193,6 +350,9 @@ class Recorder:
                 (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}"
                 self._write(origin.site, origin.op, name, origin.apis, quantities, facts)
             return
+        products = facts.pop("products", 0)
+        if origin.op == "matmul" and origin.macs and products:  # the gradient of a product with a vector
+            quantities = {**quantities, "macs": products}
         own = op in _BESIDE or origin.op in _BESIDE - {"add"} or (quantities.get("macs") and not origin.macs)
         self._write(origin.site, op if own else origin.op, aten, origin.apis, quantities, facts)
 
@@ -200,10 +360,37 @@ class Recorder:
         self, site: str, op: str, aten: str, apis: tuple[str, ...], quantities: Quantities, facts: dict[str, Any]
     ) -> None:
         quantities = {name: value for name, value in quantities.items() if name and value}
-        calls = self.rows.setdefault((self.phase, site, op, aten, apis), {})
         key = msgspec.json.encode((quantities, facts))
-        before = calls.pop(key, None)
-        calls[key] = Call(quantities=quantities, facts=facts, times=before.times + 1 if before else 1)
+        with self.lock:
+            calls = self.rows.setdefault((self.phase, site, op, aten, apis), {})
+            before = calls.pop(key, None)
+            calls[key] = Call(quantities=quantities, facts=facts, times=before.times + 1 if before else 1)
+
+    def note(self, text: str) -> None:
+        """Say something of this pass once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    @contextmanager
+    def apart(self) -> Iterator[Apart]:
+        """What runs meanwhile is not the model's yet, see `join`."""
+        before = self.rows, self.hooked.seen
+        self.rows, self.hooked.seen = {}, {}
+        done = Apart(self.rows, self.hooked.seen)
+        try:
+            yield done
+        finally:
+            self.rows, self.hooked.seen = before
+
+    def join(self, done: Apart) -> None:
+        """What ran apart is the model's after all."""
+        for place, calls in done.rows.items():
+            here = self.rows.setdefault(place, {})
+            for key, call in calls.items():
+                before = here.pop(key, None)
+                here[key] = msgspec.structs.replace(call, times=call.times + (before.times if before else 0))
+        for site, seen in done.seen.items():
+            self.hooked.seen.setdefault(site, Counter()).update(seen)
 
     def ledger_entries(self) -> list[Entry]:
         about = {site: about_module(self.found[site]) for site in {site for _, site, *_ in self.rows}}
@@ -228,31 +415,42 @@ class _Names(TorchFunctionMode):
     def __init__(self, recorder: Recorder):
         super().__init__()
         self.recorder = recorder
-        self.known: dict[Any, str] = {}
+        self.known: dict[Any, tuple[str, str]] = {}
         self.bodies: dict[Any, FunctionType | None] = {}
         self.globals = [_unchecked(sys.modules[name]) for name in _OPENED]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         recorder, kwargs = self.recorder, kwargs or {}
-        name = self.known.get(func)
-        if name is None:
-            name = self.known[func] = api_name(func)
+        if recorder.here.below or recorder.over:
+            return func(*args, **kwargs)
+        if func not in self.known:
+            name = api_name(func)
+            self.known[func] = name, outside.exit_name(func, name)
+        name, gone = self.known[func]
+        if gone:
+            recorder.handed_out(gone, args, sys._getframe(1))
         frames = recorder.frames
+        if isinstance(func, HigherOrderOperator):
+            if not of_functions(func, args, kwargs):
+                return recorder.higher(func, args, kwargs)
+            with self:  # the functions that it runs are seen
+                return run_higher(recorder, func, args, kwargs)
         if not name or (frames and frames[-1].func is func):  # it hands over to itself
             return func(*args, **kwargs)
         if name.startswith("torch.Tensor.") and name[13:] in _OPERATORS and is_operator(sys._getframe(1), name[13:]):
             name = f"torch.Tensor.__{name[13:]}__"
         if name.startswith(_CONVOLUTION) and any(isinstance(v, str) for v in (*args[4:5], kwargs.get("padding"))):
             name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
-        pricer = FUNCTIONS.get(name) or (COMPLEX[name] if name in COMPLEX and is_complex(args) else None)
-        with torch._C.DisableTorchFunction():
-            frame = Frame(
-                func,
-                name,
-                pricer,
-                is_held(sys._getframe(1), func, name),
-                whole_of(name, args, kwargs, sys._getframe(1)),
-            )
+        caller = sys._getframe(1)
+        if name.endswith(_INDICES) and any(f.f_code.co_name == "fn" for f in _callers(caller, 4, _DISPATCH)):
+            name = name.removesuffix(_INDICES)  # F.max_pool2d(x, 2, return_indices=True)
+        with recorder.below(), torch._C.DisableTorchFunction():
+            pricer, aten = self._whole(func, name, args, kwargs)
+            held, whole = is_held(caller, func, name), whole_of(name, args, kwargs, caller)
+        if pricer is None and any(map(transforms.computes_itself, types)):
+            with self:  # what it calls is seen in its place
+                return _answered(func, types, args, kwargs)
+        frame = Frame(func, name, pricer, held, whole)
         frames.append(frame)
         try:
             if pricer is None and func not in self.bodies:
@@ -265,7 +463,6 @@ class _Names(TorchFunctionMode):
             if frame.whole:  # nothing in it but views
                 recorder.add(None, "view", f"aten.{name.rpartition('.')[2]}", (), {}, None, frame.whole)
             if pricer is not None:
-                aten = "aten.convolution" if name in COMPLEX else f"aten.{name.rpartition('.')[2].strip('_')}"
                 recorder.add(pricer, "unpriced", aten, args, kwargs, out, _beside(name, frame, out))
             return out
         except BaseException:
@@ -276,9 +473,18 @@ class _Names(TorchFunctionMode):
             if recorder.graph:
                 recorder.graph.grew(recorder.graph.last)
 
+    def _whole(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Pricer | None, str]:
+        """What prices a function as a whole, if that says all that will run, and the ATen operation that it is."""
+        pricer, aten = FUNCTIONS.get(name), f"aten.{name.rpartition('.')[2].strip('_')}"
+        if isinstance(packet := getattr(func, "_overloadpacket", func), OpOverloadPacket):
+            pricer, aten = by_function(str(packet)), str(packet)
+        elif name in COMPLEX and is_complex(args):
+            pricer, aten = COMPLEX[name], "aten.convolution"
+        return (pricer, aten) if pricer is not None and transforms.whole(args, kwargs) else (None, aten)
+
     def _opened(self, func: Any) -> FunctionType | None:
         """A Python function's own code without its question whether a mode is on, so that the calls in it are seen."""
-        if not isinstance(func, FunctionType):
+        if not isinstance(func, FunctionType) or func is torch.autograd.grad:  # by which others trace, within a mode
             return None
         for names, original in self.globals:
             if func.__globals__ is original:
@@ -286,6 +492,28 @@ class _Names(TorchFunctionMode):
                 copy.__kwdefaults__ = func.__kwdefaults__
                 return copy
         return None
+
+
+def _answered(func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A torch function as classes of tensors answer it, as torch asks them: one after the other."""
+    for kind in types:
+        out = kind.__torch_function__(func, types, args, kwargs)
+        if out is not NotImplemented:
+            return out
+    raise TypeError(f"no implementation of {func} for {', '.join(kind.__name__ for kind in types)}")
+
+
+@cache
+def by_function(aten: str) -> Pricer | None:
+    """What prices an ATen operation by the torch function that is the same one (`aten.linear`), if there is any.
+
+    Functions written in Python may have their arguments in another order.
+    """
+    plain = aten.removeprefix("aten.")
+    for place, module in (("torch", torch), ("torch.nn.functional", torch.nn.functional)):
+        if isinstance(getattr(module, plain, None), BuiltinFunctionType) and f"{place}.{plain}" in FUNCTIONS:
+            return FUNCTIONS[f"{place}.{plain}"]
+    return None
 
 
 def _beside(name: str, frame: Frame, out: Any) -> dict[str, Any]:
@@ -300,7 +528,7 @@ def _beside(name: str, frame: Frame, out: Any) -> dict[str, Any]:
         return {"addmm": True}
     if vectors := frame.inner & _WITH_VECTORS:
         return {"vectors": sorted(vectors)}
-    if name == _FUSED and not out.is_contiguous():
+    if name == _FUSED and not out.is_nested and not out.is_contiguous():
         return {"strides": list(out.stride())}
     return {}
 
@@ -321,20 +549,41 @@ class _Operations(TorchDispatchMode):
         self.known: dict[Any, tuple[str, str]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        recorder = self.recorder
+        kwargs, recorder = kwargs or {}, self.recorder
+        if recorder.here.below or recorder.over:
+            return func(*args, **kwargs)
+        if any(map(transforms.wraps, types)):
+            return NotImplemented  # it answers by operators on the tensors in it, and those are seen
+        frame = recorder.frames[-1] if recorder.frames else None
+        whole = frame is not None and frame.pricer is not None
+        if isinstance(func, HigherOrderOperator) and not whole:
+            if of_functions(func, args, kwargs):
+                return run_bodies(recorder, (_Names(recorder), self), func, args, kwargs)
+            return recorder.higher(func, args, kwargs)
         if func not in self.known:
             self.known[func] = names_of(func)
         name, kind = self.known[func]
-        if recorder.frames and recorder.frames[-1].pricer is not None:
-            recorder.frames[-1].inner.add(name)
+        pricer = pricer_of(name) or by_function(name)
+        if not whole and pricer is None and _composite(func) and not transforms.nested(args, kwargs):
+            with self:  # torch takes it apart below us where autograd is off, so nothing of it would be seen
+                return func.decompose(*args, **kwargs)
+        with recorder.below():
+            out = func(*args, **kwargs)
+        recorder.ran(func, name, args, kwargs, out)
+        if frame is not None and whole:
+            frame.inner.add(name)
             if recorder.recomputing:
-                recorder.frames[-1].ran.append((pricer_of(name), kind, name, args, kwargs, out))
-            return out
-        if not _of_the_device(name, args, kwargs):
-            recorder.add(pricer_of(name), kind, name, args, kwargs, out)
+                frame.ran.append((pricer, kind, name, args, kwargs, out))
+        elif not _of_the_device(name, args, kwargs):
+            recorder.add(pricer, kind, name, args, kwargs, out)
         return out
+
+
+@cache
+def _composite(func: Any) -> bool:
+    """Whether torch has no kernel of an operator, only other operators that it is made of."""
+    key = torch._C.DispatchKey.CompositeImplicitAutograd
+    return isinstance(func, OpOverload) and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key)
 
 
 def _of_the_device(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -356,23 +605,43 @@ def price(
     An operation called in a way that its pricer does not know is listed as unpriced: a formula of ours must
     never look like a model that rejects its inputs.
     """
+    facts: dict[str, Any]
+    times = transforms.levels(args, kwargs, out)
     if pricer is not None:
         try:
-            options = {name: value for name, value in kwargs.items() if name != "out"} if kwargs else kwargs
-            facts: dict[str, Any] = facts_of(pricer, args, options, out)
-            if is_complex(args):
-                facts["complex"] = True
-            return (*pricer(*args, out=out, **options), facts)
+            if transforms.nested(args, kwargs, out):
+                named = {**dict(zip(parameters(pricer), args, strict=False)), **kwargs, "out": out}
+                calls = [priced(pricer, *part) for part in transforms.parts((args, kwargs, out))]
+                return transforms.added(calls, named)
+            op, quantities, facts = priced(pricer, args, kwargs, out)
+            if times:
+                named = {**dict(zip(parameters(pricer), args, strict=False)), **kwargs}
+                quantities = transforms.batched(quantities, times, named, first_tensor((args, kwargs)))
+                facts["vmap"] = list(times.values())
+            return op, quantities, facts
         except (TypeError, AttributeError, IndexError, ValueError, RuntimeError):
             kind = "unpriced"
     into, result = first_tensor((args, kwargs)), first_tensor(out)
     shapes = {"input": into, "out": result} if kind != "view" else {}
-    facts = {name: tuple(tensor.shape) for name, tensor in shapes.items() if tensor is not None}
+    facts = {name: transforms.shape(tensor) for name, tensor in shapes.items() if tensor is not None}
     if kind != "view" and is_complex(args):
         facts["complex"] = True
     if kind == "unpriced":  # whoever reads of it, or prices it, needs them all
-        facts |= {"shapes_in": shapes_of((args, kwargs)), "shapes_out": shapes_of(out)}
-    return kind, {"inputs": elements(into), "outputs": elements(result)}, facts
+        facts["shapes_in"] = [transforms.shape(tensor) for tensor in transforms.tensors(args, kwargs)]
+        facts["shapes_out"] = [transforms.shape(tensor) for tensor in transforms.tensors(out)]
+    return kind, {"inputs": transforms.size(into), "outputs": transforms.size(result)}, facts
+
+
+def priced(
+    pricer: Pricer, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+) -> tuple[str, Quantities, dict[str, Any]]:
+    """What a pricer says of one call, and the facts that this rests on."""
+    options = {name: value for name, value in kwargs.items() if name != "out"} if kwargs else kwargs
+    facts = facts_of(pricer, args, options, out)
+    if is_complex(args):
+        facts["complex"] = True
+    op, quantities = pricer(*args, out=out, **options)
+    return op, quantities, facts
 
 
 def api_name(func: Any) -> str:
@@ -420,12 +689,13 @@ def whole_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], frame: Fr
     return {}
 
 
-def _callers(frame: FrameType, at_most: int) -> Iterator[FrameType]:
+def _callers(frame: FrameType, at_most: int, module: str = "torch.nn.functional") -> Iterator[FrameType]:
+    """The frames of a module's functions among those that called."""
     for _ in range(at_most):
         if frame.f_back is None:
             return
         frame = frame.f_back
-        if frame.f_globals.get("__name__") == "torch.nn.functional":
+        if frame.f_globals.get("__name__") == module:
             yield frame
 
 
@@ -452,6 +722,8 @@ def is_held(frame: FrameType, func: Any, name: str) -> bool:
     if caller is None or caller.f_globals.get("__name__") == "torch.nn.functional":
         return False
     base = _called_from(caller.f_code, caller.f_lasti)
+    if base == "getattr":
+        return False
     here = {**caller.f_globals, **caller.f_locals}
     return own not in caller.f_code.co_names or not isinstance(here.get(base), ModuleType)
 
@@ -472,6 +744,7 @@ def _called_from(code: CodeType, at: int) -> str:
     return str(starts[0].argval) if starts else ""
 
 
+_INDICES, _DISPATCH = "_with_indices", "torch._jit_internal"
 _THROUGH = ("torch/overrides.py", "torch/utils/_device.py")
 _opcodes: dict[CodeType, bytes] = {}
 

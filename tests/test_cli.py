@@ -236,7 +236,7 @@ class Mine:
         (["count", "resnet50"], "torchvision:resnet50"),
         (["count", "net.py:make"], "no file 'net.py'"),
         (["count", "-i", "1x3xbig"], "is not a shape"),
-        (["count", "-i", "1x0x3"], "at least 1"),
+        (["count", "-i", "n=5"], "write =5 for the number"),
         (["ledger", "-i", "1x3:float23"], "did you mean float32"),
         (["report", "--nonsense"], "--nonsense"),
         (["reprot"], "reprot"),

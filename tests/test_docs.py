@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 TOP = Path(__file__).parent.parent
 README = (TOP / "README.md").read_text()
 ADDING = (TOP / "docs" / "adding-a-counter.md").read_text()
+INPUTS = (TOP / "docs" / "inputs.md").read_text()
 BIN = Path(sysconfig.get_path("scripts"))
 
 
@@ -139,6 +141,17 @@ def test_the_other_commands_of_the_walk_through_work(example: Path) -> None:
     for command in commands:
         if command.startswith("flopledger ") and "check" not in command and "releases" not in command:
             run(f"{BIN}/{command}", example.parent)
+
+
+def test_the_examples_of_inputs_work(tmp_path: Path) -> None:
+    """What goes in is the first thing that a user with a model of their own has to write."""
+    (nets,) = blocks(INPUTS, "python")
+    (tmp_path / "nets.py").write_text(nets)
+    (tmp_path / "images.toml").write_text(blocks(INPUTS, "toml")[0])
+    given = [["ids=2x16:int64[1:1000]", "mask=2x16:bool=1"], None, ["images=[3x64x64, 3x48x80]", "threshold=0.5"]]
+    for command, expected in zip(blocks(INPUTS, "sh")[0].splitlines(), given, strict=True):
+        said = json.loads(run(f"{BIN}/{command} --format json", tmp_path))
+        assert said["model"]["inputs"] == expected if expected else all(tally["total"] for tally in said)
 
 
 def test_every_claim_on_security_names_a_test_that_is_there() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 from collections.abc import Callable
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +16,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
 
 from flopledger.counters.convention import Convention
 from flopledger.counters.libraries.torch_flop_counter import RULES
 from flopledger.reference_model.backward import run_backward
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.mobilenet_v2 import mobilenet_v2
+from flopledger.reference_model.names import SpecError
 from flopledger.reference_model.running import trace
+from flopledger.reference_model.subject import Spec
+from flopledger.reports.command.main import app
 from flopledger.reports.compare import compare
+from flopledger.reports.documents.snapshot import read
 
 
 def spent(ledger: Ledger, phase: str, quantity: str = "macs") -> int:
@@ -191,7 +198,34 @@ def test_an_lstm_at_length(steps: int, layers: int, both: bool, needs: bool) -> 
         expected += sides * steps * batch * w_ih * (1 + (layer > 0 or needs))
         expected += sides * (steps * batch + (steps - 1) * batch) * w_hh
     assert expected == spent(ledger, "backward")
+    real = trace(model, (torch.rand(steps, batch, into).requires_grad_(needs),), mode="step", device="cpu")
+    assert expected == spent(real, "backward")
     assert by_torch(model, (torch.rand(steps, batch, into).requires_grad_(needs),)) == 2 * ledger.total("macs")
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"proj_size": 3}, {"bias": False}], ids=str)
+@pytest.mark.parametrize("frozen", ["", "weight_ih_l0", "l0", "weight"])
+def test_an_lstm_of_every_kind(options: dict[str, Any], frozen: str) -> None:
+    """torch's counter sees each product of it on meta: two layers, packed and not, projected, frozen in part."""
+    torch.manual_seed(0)
+    for packed in (False, True):
+        model = Packs(nn.LSTM(5, 6, 2, **options), packed)
+        for name, p in model.named_parameters():
+            p.requires_grad_(not frozen or frozen not in name)
+        ledger = trace(model, (torch.rand(4, 3, 5),), mode="step")
+        assert by_torch(model, (torch.rand(4, 3, 5),)) == 2 * ledger.total("macs")
+        assert (frozen != "weight" or options.get("bias", True)) == bool(spent(ledger, "backward"))
+
+
+class Packs(nn.Module):
+    def __init__(self, layer: nn.Module, packed: bool) -> None:
+        super().__init__()
+        self.layer, self.packed = layer, packed
+
+    def forward(self, x: Tensor) -> Any:
+        if not self.packed:
+            return self.layer(x)
+        return self.layer(nn.utils.rnn.pack_padded_sequence(x, [4, 3, 1]))[0].data
 
 
 # --- checkpoints ----------------------------------------------------------------------------------
@@ -421,3 +455,70 @@ def test_counters_in_each_mode() -> None:
     assert [] == step.ledger.notes and all(not t.unexplained for run in (step, train, unsaid) for t in run.counted())
     with pytest.raises(ValueError, match="no mode 'training'; there is eval, train, step"):
         of("training")
+
+
+# --- the next token -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "scores"),
+    [
+        ("GPT2LMHeadModel?n_layer=2&past=30", 2 * 12 * 31),
+        ("LlamaForCausalLM?num_hidden_layers=2&num_attention_heads=8&num_key_value_heads=2&past=30", 2 * 8 * 31),
+        ("MistralForCausalLM?num_hidden_layers=1&sliding_window=16&past=30", 32 * 16),
+    ],
+    ids=["heads", "shared heads", "a window"],
+)
+def test_the_next_token(spec: str, scores: int) -> None:
+    """One query for each head meets every key in the cache and its own; all else is as for one token alone."""
+    pytest.importorskip("transformers")
+    cached, alone = (f"transformers:{text}" for text in (spec, spec.replace("&past=30", "")))
+    ledger = trace(*Spec.parse(cached).build("meta"), name=cached)
+    assert ("meta", scores) == (ledger.device, ledger.total("scores")) and not ledger.unpriced()
+    single = trace(*Spec.parse(alone, ["input_ids=1x1:int64"]).build("meta"), name=alone)
+    assert single.by_op()["linear"]["macs"] == ledger.by_op()["linear"]["macs"]
+    attention = ledger.by_op()["attention"]["macs"] * single.total("scores")
+    assert attention == single.by_op()["attention"]["macs"] * scores
+    both = trace(*Spec.parse(cached, ["input_ids=3x1:int64"]).build("meta"))
+    assert 3 * ledger.total("macs") == both.total("macs")
+    assert ledger.total("macs") == trace(*Spec.parse(cached).build("cpu"), device="cpu").total("macs")
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("transformers:gpt2?past=0", "no number of tokens"),
+        ("transformers:bert?past=4", "keeps no keys and values"),
+        ("transformers:t5?past=4", "keeps no keys and values"),
+    ],
+)
+def test_a_cache_that_is_none(model: str, says: str) -> None:
+    """A model whose forward takes no cache would run as if there were nothing before."""
+    pytest.importorskip("transformers")
+    with pytest.raises(SpecError, match=says):
+        Spec.parse(model, ["input_ids=1x1:int64"]).build("meta")
+
+
+# --- on the command line --------------------------------------------------------------------------
+
+
+def test_the_commands_take_a_mode_and_documents_keep_it(tmp_path: Path) -> None:
+    """A baseline is counted again as it was counted; a mode that is none is refused in one line."""
+
+    def said(*arguments: str, status: int = 0) -> str:
+        done = CliRunner().invoke(app, list(arguments))
+        assert status == done.exit_code, done.output
+        return done.output
+
+    baseline = str(tmp_path / "baseline.json")
+    tiny = ("mobilenet_v2?width_mult=0.35", "-i", "2x3x32x32")
+    said("snapshot", *tiny, "--mode", "step", "-c", "torch", "-o", baseline)
+    found = read(Path(baseline))
+    assert "step" == found.model.mode
+    ledger = json.loads(said("ledger", *tiny, "--mode", "step", "--format", "json"))
+    assert {"forward", "backward"} == {entry["phase"] for entry in ledger["entries"]}
+    assert "step" == ledger["model"]["mode"]
+    said("drift", baseline, "-q")
+    assert "a forward only" in said("count", *tiny, "--mode", "step", "-c", "fvcore", "-c", "torch", status=1)
+    assert "eval" in said("count", *tiny, "--mode", "training", status=2)
+    assert "transformers:gpt2" in said("count", *tiny, "--past", "3", status=2)

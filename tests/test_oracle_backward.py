@@ -427,3 +427,15 @@ def test_a_look_up() -> None:
     ledger = trace(nn.Embedding(7, 3), (torch.tensor([[1, 2, 2]]),), mode="step")
     (entry,) = [e for e in ledger if (e.phase, e.op) == ("backward", "embedding")]
     assert (9, 21, 0) == (entry["inputs"], entry["outputs"], ledger.total("macs"))
+
+
+@few
+@given(size, size, st.booleans(), st.booleans())
+def test_product_with_a_vector(n: int, k: int, left: bool, right: bool) -> None:
+    """torch makes its gradients of element-wise products, and products they are."""
+
+    def by_definition(tape: Tape, x: Any, y: Any) -> Any:
+        return [dot(row, y) for row in x]
+
+    held(torch.mv, by_definition, [rand(n, k, grad=left), rand(k, grad=right)], {})
+    held(torch.dot, lambda tape, x, y: dot(x, y), [rand(k, grad=left), rand(k, grad=right)], {})

@@ -15,10 +15,15 @@ from test_devices import assert_alike
 from torch import Tensor, nn
 
 import flopledger
+from flopledger.counters import registry as counters
+from flopledger.counters.engine.job import Live
+from flopledger.counters.engine.plan import count_all
 from flopledger.reference_model.ledger import OPS, Ledger
 from flopledger.reference_model.quantities.kinds import BY_ELEMENTS, FREE, OURS, WITHOUT, group_of, kind_of
 from flopledger.reference_model.quantities.registry import FUNCTIONS, pricer_of
 from flopledger.reference_model.running import trace
+from flopledger.reference_model.subject import Spec
+from flopledger.reports.align import align
 
 COMPOSITE = "CompositeImplicitAutograd"  # torch takes such an operator apart before anyone is asked
 
@@ -377,3 +382,30 @@ def test_transforms_and_solvers_have_quantities_of_their_own() -> None:
     solved = of(torch.linalg.solve, r(3, 6, 6), r(3, 6, 2))
     assert (0, 3 * (2 * 6**3 // 3 + 2 * 36 * 2)) == (solved.total("macs"), solved.total("linalg_flops"))
     assert [] == [*spectrum.unpriced(), *frames.unpriced(), *solved.unpriced()]
+
+
+class ComplexLayers(nn.Module):
+    """What of complex numbers the counters can run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 3, padding=1, dtype=torch.complex64)
+        self.linear = nn.Linear(4, 5, bias=False, dtype=torch.complex64)
+        self.back = nn.ConvTranspose1d(2, 3, 3, dtype=torch.complex64)
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.linear(self.conv(x))
+        return y @ y.transpose(-1, -2), self.back(x[:, :, 0])
+
+
+def test_rules_hold_for_complex_numbers() -> None:
+    """To every counter a complex product is one; to those that see torch split a convolution it is three."""
+    names = ["thop", "torchsummaryX", "ptflops-pytorch", "ptflops-aten", "fvcore", "torchinfo", "torch"]
+    live = Live(ComplexLayers(), (c(1, 2, 4, 4),), {}, "case")
+    ledger, tallies = count_all(names, Spec(model="case", inputs=()), live=live, keep=False, workers=2)
+    assert 4 * (16 * 3 * 18 + 48 * 5 + 48 * 5 + 4 * 2 * 3 * 3) == ledger.total("macs")
+    failures = {
+        tally.name: align(tally, counters.get(tally.counter).convention(tally.version), ledger).failures
+        for tally in tallies
+    }
+    assert {name: [] for name in names} == failures

@@ -13,6 +13,7 @@ from torch import nn
 from flopledger.counters import registry
 from flopledger.counters.engine.job import Live
 from flopledger.counters.engine.plan import count_all
+from flopledger.reference_model.ledger import Mode
 from flopledger.reference_model.subject import Spec
 from flopledger.reports.align import align
 
@@ -22,10 +23,12 @@ ALL = ["thop", "torchsummaryX", "ptflops-pytorch", "ptflops-aten", "fvcore", "to
 TRACED = ["ptflops-pytorch", "ptflops-aten", "fvcore", "torch"]
 
 
-def reported(model: nn.Module, inputs: tuple[Any, ...], counters: Sequence[str]) -> dict[str, dict[str, int]]:
+def reported(
+    model: nn.Module, inputs: tuple[Any, ...], counters: Sequence[str], mode: Mode = "eval"
+) -> dict[str, dict[str, int]]:
     """What each counter really reports, by site; checked against its rules at every site."""
     ledger, tallies = count_all(
-        counters, Spec(model="case", inputs=()), live=Live(model, inputs, {}, "case"), keep=False, workers=2
+        counters, Spec(model="case", inputs=(), mode=mode), live=Live(model, inputs, {}, "case"), keep=False, workers=2
     )
     found = {}
     for tally in tallies:
@@ -319,3 +322,51 @@ def test_a_counter_may_not_know_what_a_gradient_would_change() -> None:
     )
     side = align(tallies[0], registry.get("torch").convention(None), ledger)
     assert ["a CPU's kernel takes no mask"] == [failure.known[:28] for failure in side.failures]
+
+
+def test_in_train_mode() -> None:
+    """Those that do not put the model into eval mode count what it is."""
+    model = Each(
+        norm=nn.BatchNorm1d(4), free=nn.BatchNorm1d(4, track_running_stats=False),
+        plain=nn.BatchNorm1d(4, affine=False),
+        instance=nn.InstanceNorm1d(4, affine=True, track_running_stats=True), lstm=nn.LSTM(6, 5, 2, dropout=0.5),
+        attention=nn.TransformerEncoderLayer(6, 2, 7), drop=nn.Sequential(nn.Dropout(), nn.PReLU(), nn.RReLU()),
+        soft=nn.Sequential(nn.Softmax(-1), nn.LayerNorm(6)), fixed=frozen(nn.BatchNorm1d(4)),
+    )  # fmt: skip
+    found = reported(model, (torch.zeros(3, 4, 6),), ["torchsummaryX", "fvcore", "torch"], "train")
+    assert [5 * 72, 4 * 72] == [found["fvcore"][name] for name in ("norm", "plain")]
+    assert 4 == found["torchsummaryX"]["norm"] and "fixed" not in found["torchsummaryX"]
+
+
+def test_complex_numbers_and_leaves_that_are_hollow_or_silent() -> None:
+    """Shapes do not tell that a number is two; a child that is an empty container is none to torchinfo."""
+
+    class Hollow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.short = nn.Parameter(torch.zeros(4)), nn.Sequential()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.short(x) * self.weight
+
+    class Silent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.weight
+
+    model = Each(
+        linear=nn.Linear(4, 3, dtype=torch.cfloat), conv=nn.Conv1d(5, 3, 2, dtype=torch.cfloat),
+        product=Calls(lambda x: torch.bmm(x, x.mT)), operator=Calls(lambda x: x @ x.mT), hollow=Hollow(),
+    )  # fmt: skip
+    found = reported(model, (torch.zeros(2, 5, 4, dtype=torch.cfloat),), ALL)
+    assert [120, 180] == [found["thop"][name] for name in ("linear", "conv")]
+    assert [240, 1080] == [found["torch"][name] for name in ("linear", "conv")]
+    ledger, tallies = count_all(
+        ["torchinfo"], Spec(model="case", inputs=()), live=Live(Each(s=Silent()), (torch.zeros(2),), {}, "case"),
+        keep=False,
+    )  # fmt: skip
+    side = align(tallies[0], registry.get("torchinfo").convention(tallies[0].version), ledger)
+    assert ["a module that runs no operation"] == [failure.known[:31] for failure in side.failures]

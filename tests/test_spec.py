@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,25 +16,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from flopledger.counters import registry
-from flopledger.reference_model.inputs import Input
 from flopledger.reference_model.names import SpecError, nearest
 from flopledger.reference_model.subject import Spec, split
 
-DTYPES = [
-    "float32",
-    "float64",
-    "float16",
-    "bfloat16",
-    "int64",
-    "int32",
-    "int16",
-    "int8",
-    "uint8",
-    "bool",
-    "complex64",
-    "complex128",
-]
-small_shapes = st.lists(st.integers(1, 64), min_size=1, max_size=6).map(tuple)
 FILE = """
 import torch
 from torch import nn
@@ -77,94 +64,6 @@ def one_line(error: BaseException) -> str:
     assert text
     assert len(text.splitlines()) == 1
     return text
-
-
-@given(small_shapes, st.sampled_from(DTYPES))
-def test_shapes_read_back_as_written(shape: tuple[int, ...], dtype: str) -> None:
-    """Shapes stand as text in run documents; reading one must give the same input again."""
-    value = Input(shape, dtype)
-    assert value == Input.parse(str(value))
-
-
-@given(small_shapes, st.sampled_from(DTYPES), st.sampled_from(["{}", " {}\n", "\t{}"]))
-def test_shapes_do_not_depend_on_case_or_blanks_around(shape: tuple[int, ...], dtype: str, form: str) -> None:
-    """Shapes are pasted from papers and shells."""
-    text = form.format(f"{'X'.join(map(str, shape))}:{dtype.upper()}")
-    assert Input(shape, dtype) == Input.parse(text)
-
-
-@given(st.text(max_size=12))
-def test_any_text_is_a_shape_or_a_spec_error(text: str) -> None:
-    """Whatever is typed gives an answer or one line, never another exception."""
-    try:
-        value = Input.parse(text)
-    except SpecError as error:
-        one_line(error)
-    else:
-        assert all(size >= 0 for size in value.shape)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", " ", "x", "1x", "x3", "1xx3", "1,3,224", "1×3", "-1x3", "1.5x3", "axb", "1x3:", ":int64", "1x3:int64:x",
-     "1 x 3", "(1, 3)", "1x3x224x224;1", "1e3", "1x3:5"],
-)  # fmt: skip
-def test_a_shape_that_is_none_says_what_one_looks_like(text: str) -> None:
-    """The message must carry an example that can be typed as it stands."""
-    with pytest.raises(SpecError) as caught:
-        Input.parse(text)
-    message = one_line(caught.value)
-    assert repr(text) in message
-    assert "like 1x3x416x416" in message
-
-
-@pytest.mark.parametrize(
-    ("text", "hint"),
-    [
-        ("1x3:float23", "did you mean float32"),
-        ("1x3:int46", "did you mean int64"),
-        ("1x3:long", "no dtype 'long'"),
-        ("1000000x1000000x1000000", "1,000,000,000,000,000,000 elements"),
-    ],
-)
-def test_a_wrong_size_or_dtype_says_what_would_do(text: str, hint: str) -> None:
-    """Each way of being wrong has its own hint."""
-    with pytest.raises(SpecError) as caught:
-        Input.parse(text)
-    assert hint in one_line(caught.value)
-
-
-@pytest.mark.parametrize("text", ["9" * 5000, "1x" * 5000 + "1", "9" * 4000 + "x" + "9" * 4000])
-def test_a_very_long_shape_is_one_short_line(text: str) -> None:
-    """Python refuses to convert integers of many digits, with a ValueError of its own."""
-    try:
-        Input.parse(text)
-    except Exception as error:
-        assert SpecError is type(error)
-        assert "sys.set_int_max_str_digits" not in one_line(error)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_tensors_have_the_shape_and_dtype_asked_for(dtype: str) -> None:
-    """Real inputs are valid for a network of that dtype: noise for floats, index 0 for integers."""
-    for device in ("meta", "cpu"):
-        tensor = Input((2, 3), dtype).tensor(device)
-        known = "cpu" if dtype.startswith(("int", "uint", "bool")) else device
-        assert ((2, 3), dtype, known) == (tuple(tensor.shape), str(tensor.dtype)[6:], tensor.device.type)
-    if dtype.startswith(("float", "bfloat")):
-        assert tensor.unique().numel() > 1
-        assert torch.equal(tensor, Input((2, 3), dtype).tensor("cpu"))
-    elif not dtype.startswith("complex"):
-        assert tensor.sum() == 0
-
-
-def test_tensor_does_not_touch_the_global_generator() -> None:
-    """A caller's random numbers must not depend on whether something was counted before."""
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    Input((4,)).tensor("cpu")
-    assert torch.equal(expected, torch.rand(3))
 
 
 @pytest.mark.parametrize(
@@ -341,6 +240,106 @@ def test_a_model_in_a_package_is_a_member_of_it(here: Path) -> None:
     assert model.out_features == 6
     for name in ("toy_pack", "toy_pack.nets", "toy_pack.sizes", "toy_pack.nets.net"):
         sys.modules.pop(name)
+
+
+@pytest.fixture
+def repository(here: Path) -> Path:
+    """Research code without a single `__init__.py`, in the current folder."""
+    for path, text in {
+        "models/net.py": "from .blocks import WIDTH\nfrom . import blocks\n",
+        "models/blocks.py": "from .deep.head import WIDTH\n",
+        "models/deep/head.py": "WIDTH = 6\n",
+        "models/deep/up.py": "from ..blocks import WIDTH\n",
+        "models/beside.py": "from blocks_beside import WIDTH\nfrom helpers.sizes import SIX\n",
+        "models/blocks_beside.py": "WIDTH = 6\n",
+        "models/helpers/sizes.py": "SIX = 6\n",
+        "models/absolute.py": "from models.deep.head import WIDTH\n",
+        "my-nets.v2/net.py": "from .head import WIDTH\n",
+        "my-nets.v2/head.py": "WIDTH = 6\n",
+        "torch/net.py": "from .head import WIDTH\n",
+        "torch/head.py": "WIDTH = 6\n",
+    }.items():
+        (here / path).parent.mkdir(parents=True, exist_ok=True)
+        (here / path).write_text(f"{text}from torch import nn\ndef make(): return nn.Linear(4, WIDTH)\n")
+    return here
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "models/net.py",
+        "models/deep/up.py",
+        "models/beside.py",
+        "models/absolute.py",
+        "my-nets.v2/net.py",
+        "torch/net.py",
+    ],
+)
+def test_a_file_imports_as_its_author_meant(repository: Path, path: str) -> None:
+    """Most repositories have relative imports and no `__init__.py`, and run from their top; names may clash."""
+    before = dict(sys.modules)
+    try:
+        model, _, _ = Spec.parse(f"{path}:make", ["1x4"]).build("meta")
+        assert model.out_features == 6
+        assert sys.modules["torch"] is torch
+    finally:
+        for name in sys.modules.keys() - before.keys():
+            if str(repository) in str(
+                getattr(sys.modules[name], "__path__", getattr(sys.modules[name], "__file__", ""))
+            ):
+                del sys.modules[name]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("name", ["net.pt2", "net.pt", "net.ts"])
+def test_a_saved_program_is_a_model(here: Path, name: str) -> None:
+    """What is deployed is an exported program or a script; it needs no code of its author's."""
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU()).eval()
+    if name.endswith(".pt2"):
+        torch.export.save(torch.export.export(model, (torch.rand(2, 4),)), here / name)
+        spec, why = Spec.parse(name).filled()
+        assert (("2x4",), "what it was exported with") == (spec.inputs, why)
+    else:
+        torch.jit.save(torch.jit.script(model), here / name)
+        with pytest.raises(SpecError, match="name its inputs"):
+            Spec.parse(name)
+    for device in ("meta", "cpu"):
+        module, args, _ = Spec.parse(name, ["2x4"]).build(device)
+        assert ((2, 6), {device}) == (tuple(module(*args).shape), {p.device.type for p in module.parameters()})
+
+
+class Runs:
+    """What runs as soon as it is unpickled."""
+
+    def __reduce__(self) -> object:
+        return (Path.touch, (Path("ran").absolute(),))
+
+
+@pytest.mark.parametrize("name", ["net.pt2", "net.pt", "net.ts"])
+def test_nothing_pickled_in_a_saved_program_runs(here: Path, name: str) -> None:
+    """`torch.save(model)` gives such files; what is in them is named by a function instead."""
+    torch.save(Runs(), here / name)
+    with pytest.raises(SpecError) as caught:
+        Spec.parse(name, ["2x4"]).build("cpu")
+    one_line(caught.value)
+    assert not (here / "ran").exists()
+
+
+def test_nothing_pickled_in_an_exported_program_runs(here: Path) -> None:
+    """torch loads the tensors in it anew as pickles of anything where they are not of tensors alone."""
+    torch.export.save(torch.export.export(nn.Linear(4, 6), (torch.rand(2, 4),)), here / "net.pt2")
+    hidden = io.BytesIO()
+    torch.save(Runs(), hidden)
+    with zipfile.ZipFile(here / "net.pt2") as genuine, zipfile.ZipFile(here / "bad.pt2", "w") as bad:
+        for entry in genuine.infolist():
+            sample = "sample_inputs" in entry.filename
+            bad.writestr(entry, hidden.getvalue() if sample else genuine.read(entry))
+    with pytest.raises(SpecError):
+        Spec.parse("bad.pt2", ["2x4"]).build("cpu")
+    assert not (here / "ran").exists()
+    with suppress(Exception):  # of a warning that torch writes wrongly
+        torch.export.load(here / "bad.pt2")
+    assert (here / "ran").exists()  # or this would show nothing
 
 
 def test_a_package_called_like_one_of_pythons_is_the_users(here: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from sample_run import sample_run
 
@@ -21,13 +22,13 @@ def flopledger(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
 
 
-def baseline(folder: Path, spec: str, counter: str = "thop") -> Path:
+def baseline(folder: Path, spec: str, counter: str = "thop", given: str = "1x4") -> Path:
     """A baseline that names this model and this counter, as if it had been taken of them."""
     found = snapshot(sample_run())
     tally = next(t for t in found.tallies if t.status == "counted")
     found = msgspec.structs.replace(
         found,
-        model=msgspec.structs.replace(found.model, spec=spec, inputs=["1x4"]),
+        model=msgspec.structs.replace(found.model, spec=spec, inputs=[given]),
         tallies=[msgspec.structs.replace(tally, counter=counter, distribution="", version="0.1")],
     )
     place = folder / "baseline.json"
@@ -65,6 +66,26 @@ def test_what_only_a_baseline_names_does_not_run(command: list[str], spec: str, 
     assert "--trust" in done.stderr
     assert 1 == len(done.stderr.splitlines())
     assert not (mine / "ran").exists()
+
+
+@pytest.mark.parametrize("program", ["mine.pt2", "mine.ts"])
+def test_a_saved_program_that_only_a_baseline_names_does_not_run(program: str, mine: Path) -> None:
+    """It is as good as code."""
+    (mine / program).write_bytes(b"")
+    baseline(mine, program)
+    done = flopledger("drift", "baseline.json", cwd=mine)
+    assert (2, True) == (done.returncode, "--trust" in done.stderr)
+
+
+def test_files_that_only_a_baseline_names_are_not_read(mine: Path) -> None:
+    """A document that somebody sends must not say which files of mine are looked at."""
+    baseline(mine, "mobilenet_v2", given=f"@{mine}/x.npy")
+    np.save(mine / "x.npy", np.zeros((1, 3, 8, 8), "float32"))
+    done = flopledger("drift", "baseline.json", cwd=mine)
+    assert 2 == done.returncode
+    assert "has inputs in files" in done.stderr
+    assert "--trust" in done.stderr
+    assert 1 == len(done.stderr.splitlines())
 
 
 def test_it_runs_on_the_word_of_whoever_is_at_the_keyboard(mine: Path) -> None:

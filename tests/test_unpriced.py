@@ -93,6 +93,10 @@ def test_the_ledger_says_what_it_knows_of_it() -> None:
     found = [replace(one, api="") for one in ledger.unpriced()]
     assert [Unpriced(site=site, module=module, **about) for site in ("0", "2")] == found  # type: ignore[arg-type]
     assert 64 == ledger.total("macs")
+    frame = ledger.frame()
+    assert [True, False, True] == list(frame["macs"].isna()) and {"Int64"} == {
+        str(frame[n].dtype) for n in ("macs", "calls")
+    }
 
 
 @BOTH

@@ -106,7 +106,7 @@ def test_a_history_says_how_little_it_checked() -> None:
         "NO NUMBER: no release counts this.",
         "NO NUMBER: there is no such release.",
         "One release counts this, so there is no step to explain; its formulas agree with what it reported at all of "
-        "its sites (3 checked).",
+        "its sites (4 checked).",
         "Nothing was checked: this model has no operation.",
     ] == said
 

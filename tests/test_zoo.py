@@ -89,6 +89,7 @@ def test_names_are_read_without_importing_the_library() -> None:
         ("transformers:vit?image_size=32&dtype=bfloat16", "pixel_values=1x3x32x32:bfloat16", "the image_size of an"),
         ("transformers:detr", "pixel_values=1x3x800x800", "the size of DetrImageProcessor"),
         ("transformers:layoutlm", "input_ids=1x128:int64[0:30522] bbox=1x128x4:int64=0", "no mask"),
+        ("transformers:llava", "input_ids=1x128:int64[0:32000]", "no mask, no image"),
         ("transformers:wav2vec2", "input_values=1x16000", "a second of sound at 16000 Hz"),
     ],
 )  # fmt: skip
@@ -262,7 +263,9 @@ def test_the_networks_of_diffusers() -> None:
         "sample=1x4x64x64 timestep=1:int64=1 encoder_hidden_states=1x77x768"
     )
     assert defaults("diffusers:AutoencoderKL")[0] == "sample=1x3x32x32"
+    assert defaults("diffusers:PixArtTransformer2DModel")[0].endswith("{resolution: 1x2, aspect_ratio: 1x1}")
     assert zoo.default_inputs("diffusers", "UNet2DModel", {}) is None
+    assert zoo.default_inputs("diffusers", "UNet3DConditionModel", {}) is None
     assert "did you mean UNet2DModel" in refused("diffusers:Unet2DModel")
     assert "UNet2DModel has no argument 'in_chanels'; did you mean in_channels" in refused(
         "diffusers:UNet2DModel?in_chanels=3"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from flopledger.counters import dispatched, hooked  # noqa: F401  (`fused` is a quantity of its)
@@ -16,7 +17,7 @@ from flopledger.counters.condition import (
     in_phase,
     on_real_tensors,
 )
-from flopledger.counters.convention import Convention, rule
+from flopledger.counters.convention import Convention, of_complex, rule
 from flopledger.counters.formula import Case, quantity
 from flopledger.counters.tally import Count, Part, exact
 
@@ -65,7 +66,7 @@ class TorchFlopCounter:
         )
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("torch", RULES, (dispatched.MASK_BY_HEAD,))
+        return Convention("torch", of_complex(RULES, Fraction(3, 4)), (dispatched.MASK_BY_HEAD,))
 
 
 @quantity
@@ -104,7 +105,7 @@ RULES = (
     rule("*", "2·macs + 2·recomputed_macs", "five products, the scores computed again among them",
          f"{SOURCE}:593 sdpa_backward_flop_count", both(_BACKWARD, as_aten(*_FUSED))),
     rule("*", "2·macs", _PRODUCTS, f"{SOURCE}:160 mm_flop",
-         both(_BACKWARD, as_aten(*_SEEN, "scaled_dot_product_attention"))),
+         both(_BACKWARD, any_of(as_aten(*_SEEN), _WHOLE))),
     rule("*", "0", "no formula is registered for this operation", f"{SOURCE}:822 flop_registry", _BACKWARD),
     rule("conv conv_transpose", "2·macs", "a multiplication and an addition per tap, bias left out",
          f"{SOURCE}:215 conv_flop_count", _CONVOLUTION),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from unittest import mock
 
 from flopledger.counters.condition import both, class_named, has, in_leaf
-from flopledger.counters.convention import Convention, rule
+from flopledger.counters.convention import Convention, Deviation, rule
 from flopledger.counters.formula import Case, quantity, value
 from flopledger.counters.hooked import as_made, class_of, elements, once_a_site
 from flopledger.counters.shims import Shim, helped
@@ -73,7 +73,7 @@ class TorchSummaryX:
         return Count(total=total, parts=parts, params=params, shims=used, warnings=warnings)
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("torchsummaryX", RULES)
+        return Convention("torchsummaryX", RULES, SILENT)
 
 
 @quantity
@@ -104,6 +104,8 @@ def charged_whole(case: Case) -> int:
     return int(not as_made(module) or module.paths > 1 or frozen or value("unbatched", case) > 0)
 
 
+SILENT = (Deviation(None, "a module that runs no operation, as one that hands out its own weight, is nowhere in the"
+                    " ledger", f"{SOURCE}:55 macs"),)  # fmt: skip
 RULES = (
     rule("*", "weight_by_hook", "the elements of what is called weight, once per call of the module, whatever that"
          " does with it; times output positions if its class is called Conv", f"{SOURCE}:55 macs",

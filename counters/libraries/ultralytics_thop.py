@@ -14,7 +14,7 @@ from flopledger.counters.condition import (
     like,
     negated,
 )
-from flopledger.counters.convention import Convention, Step, in_force, rule
+from flopledger.counters.convention import Convention, Step, in_force, of_complex, rule
 from flopledger.counters.libraries.thop.count import Thop, counted
 from flopledger.counters.libraries.thop.rules import (
     ADAPTIVE,
@@ -48,7 +48,7 @@ class UltralyticsThop:
         return counted(model, inputs, self.shims)
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("ultralytics-thop", in_force(version, STEPS, RULES))
+        return Convention("ultralytics-thop", of_complex(in_force(version, STEPS, RULES)))
 
 
 _NORMS = like(*(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in (1, 2, 3)),

@@ -9,6 +9,7 @@ from flopledger.reference_model.quantities import (
     backward,
     contractions,
     convolutions,
+    flex,
     linalg,
     long_tail,
     norms,
@@ -20,6 +21,6 @@ from flopledger.reference_model.quantities import (
 from flopledger.reference_model.quantities.registry import ATEN, FUNCTIONS
 
 __all__ = [
-    "ATEN", "FUNCTIONS", "attention", "backward", "contractions", "convolutions", "linalg", "long_tail", "norms",
-    "pooling", "quantized", "recurrent", "spectra",
+    "ATEN", "FUNCTIONS", "attention", "backward", "contractions", "convolutions", "flex", "linalg", "long_tail",
+    "norms", "pooling", "quantized", "recurrent", "spectra",
 ]  # fmt: skip

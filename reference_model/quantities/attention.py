@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from flopledger.reference_model.quantities.registry import Priced, arranged, aten, elements, function, whole_numbers
 
 
+@cache
 def masked(queries: int, keys: int, left: int = -1, right: int = -1, last: bool = False) -> int:
     """Scores that need not be computed, of queries×keys, because the mask of the kernel forbids them.
 

@@ -12,14 +12,17 @@ from typing import Any
 from torch import Tensor
 
 from flopledger.reference_model.quantities import attention as kernels
+from flopledger.reference_model.quantities import flex
 from flopledger.reference_model.quantities.registry import (
     Priced,
     Pricer,
     arranged,
     aten,
+    elements,
     gradient,
     parameters_of,
     real_macs,
+    whole_numbers,
 )
 
 
@@ -131,6 +134,27 @@ def _of_kernel(forward: Pricer) -> Pricer:
     return priced
 
 
+@aten("higher_order.flex_attention_backward")
+def flex_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    result: Tensor,
+    logsumexp: Tensor,
+    grad: Tensor,
+    grad_logsumexp: Any,
+    score_mod: Any,
+    gradient_of_it: Any,
+    block_mask: tuple[Any, ...],
+    *_: Any,
+    out: Any,
+    **__: Any,
+) -> Priced:
+    """The same with a block mask: all three gradients, of the full square."""
+    forward = flex.flex_attention(query, key, value, score_mod, block_mask, out=(result,))
+    return _attention(forward, query, value, True, True, True)
+
+
 _VARLEN = "cum_seq_q cum_seq_k max_q max_k dropout_p is_causal"
 _EFFICIENT = "cu_seqlens_q cu_seqlens_k max_seqlen_q max_seqlen_k logsumexp dropout_p seed offset custom_mask_type"
 for _name, _forward, _order in (
@@ -149,6 +173,40 @@ for _name, _forward, _order in (
      "result logsumexp cu_seq_q cu_seq_k max_q max_k is_causal state scale window_size"),
 ):  # fmt: skip
     aten(_name)(arranged(_of_kernel(_forward), f"grad query key value {_order}"))
+
+
+@gradient("torch.lstm")
+def lstm(input: Tensor, second: Any, third: Any, *rest: Any, out: Any, **_: Any) -> Priced:
+    """Each matrix at all steps: its gradient, and that of what it met, as far as they are needed.
+
+    What goes back into a first state needs a gradient only if that does: of packed sequences, those at the first step
+    that runs. On a CPU this is one kernel for each layer, which has all of it.
+    """
+    packed = isinstance(second, Tensor)
+    states, params, (biased, layers, *_, both) = (third, *rest[:1], rest[1:6]) if packed else (second, third, rest[:5])
+    steps = input.numel() // max(1, input.shape[-1])
+    firsts = [states[0].shape[1]] * 2
+    if packed:
+        sizes = whole_numbers(second)
+        firsts = [sizes[0], sizes[-1]]
+    each = len(params) // (layers * (1 + both))
+    below, macs = input.requires_grad, 0
+    for layer in range(layers):
+        above = False
+        for side in range(1 + both):
+            first = (layer * (1 + both) + side) * each
+            own = params[first : first + each]
+            w_ih, w_hh = own[:2]
+            if not (below or any(tensor.requires_grad for tensor in (*own, *states))):
+                continue
+            above = True
+            macs += steps * w_ih.numel() * (below + w_ih.requires_grad)
+            macs += steps * w_hh.numel() * (1 + w_hh.requires_grad)
+            macs -= firsts[side] * w_hh.numel() * (not states[0].requires_grad)
+            if len(own) > 2 + 2 * biased:  # projections
+                macs += steps * own[-1].numel() * (1 + own[-1].requires_grad)
+        below = above
+    return "recurrent", {"macs": macs, "inputs": elements(out), "outputs": input.numel(), "steps": steps}
 
 
 @aten("mkldnn_rnn_layer_backward")

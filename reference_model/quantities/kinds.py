@@ -69,7 +69,7 @@ FREE = (
         _to_sparse_csr to_mkldnn _coalesce _convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo
         sparse_mask _sparse_mask_projection sparse_compressed_tensor _sparse_compressed_tensor_with_dims
         sparse_coo_tensor _sparse_coo_tensor_with_dims _sparse_coo_tensor_with_dims_and_tensors _spdiags
-        _conj_copy lu_unpack complex set set_data int_repr"""),
+        _conj_copy lu_unpack complex set set_data int_repr inductor_force_stride_order"""),
     Group("move", "weights are packed or unpacked for a kernel", """
         _convert_weight_to_int4pack _convert_weight_to_int4pack_for_cpu _dyn_quant_pack_4bit_weight _cslt_compress
         _to_sparse_semi_structured _sparse_semi_structured_apply _sparse_semi_structured_apply_dense
@@ -102,7 +102,9 @@ FREE = (
         rand randn rand_like randn_like randint randint_like randperm random bernoulli normal normal_functional
         uniform log_normal cauchy exponential geometric binomial multinomial poisson _standard_gamma
         _sample_dirichlet _philox_key_fold_in _philox_key_split _philox_normal _philox_uniform philox_rand
-        _fill_mem_eff_dropout_mask"""),
+        _fill_mem_eff_dropout_mask
+        inductor_lookup_seed inductor_rand_eager_offset inductor_rand_eager_offsets inductor_randint inductor_random
+        inductor_seed inductor_seeds"""),
     Group("sort", "elements are compared and put in order, looked up or told apart; nothing is added or multiplied", """
         sort topk kthvalue median nanmedian mode searchsorted bucketize isin nonzero nonzero_static argwhere unique_dim
         unique_consecutive unique_dim_consecutive _unique _unique2 nms qnms hash_tensor"""),
@@ -131,7 +133,8 @@ BY_ELEMENTS = (
         special_shifted_chebyshev_polynomial_u special_shifted_chebyshev_polynomial_v
         special_shifted_chebyshev_polynomial_w special_spherical_bessel_j0 special_xlog1py special_zeta RotaryEmbedding
         _standard_gamma_grad _dirichlet_grad _masked_scale _transform_bias_rescale_qkv native_dropout_backward
-        _sobol_engine_draw"""),
+        _sobol_engine_draw
+        fma _low_memory_max_pool_offsets_to_indices"""),
     Group("elementwise", "compared, or logic on bits and truths, element by element", """
         eq ne lt le gt ge logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_not
         bitwise_left_shift bitwise_right_shift shift_left shift_right_arithmetic __lshift__ __rshift__ __ilshift__
@@ -144,7 +147,8 @@ BY_ELEMENTS = (
         _fake_quantize_learnable_per_tensor_affine _fused_moving_avg_obs_fq_helper _saturate_weight_to_fp16
         _Bfloat16QuantizedToFloat _FloatToBfloat16Quantized embedding_bag_byte_rowwise_offsets
         embedding_bag_4bit_rowwise_offsets embedding_bag_2bit_rowwise_offsets
-        _fake_quantize_learnable_per_channel_affine_backward _fake_quantize_learnable_per_tensor_affine_backward"""),
+        _fake_quantize_learnable_per_channel_affine_backward _fake_quantize_learnable_per_tensor_affine_backward
+        inductor_cvt_e8m0_rceil"""),
     Group("activation", "one function of each element", """
         relu hardtanh leaky_relu elu selu celu gelu silu mish sigmoid tanh hardswish hardsigmoid softplus glu
         log_sigmoid log_sigmoid_forward threshold hardshrink softshrink _prelu_kernel relu6 rrelu_with_noise
@@ -175,7 +179,8 @@ BY_ELEMENTS = (
     Group("softmax", "exponentials, their sum, and a division", """
         softmax log_softmax _masked_softmax _nested_tensor_softmax_with_shape
         _sparse_softmax _sparse_log_softmax _softmax_backward_data _log_softmax_backward_data _masked_softmax_backward
-        _sparse_softmax_backward_data _sparse_log_softmax_backward_data"""),
+        _sparse_softmax_backward_data _sparse_log_softmax_backward_data
+        prepare_softmax_online"""),
     Group("batch_norm", "mean, variance, and a scale and shift per element", """
         batch_norm batch_norm_relu batch_norm1d batch_norm1d_relu batch_norm2d batch_norm2d_relu batch_norm3d
         batch_norm3d_relu quantized_batch_norm qbatch_norm2d batch_norm_elemt batch_norm_stats batch_norm_gather_stats
@@ -193,7 +198,8 @@ BY_ELEMENTS = (
         adaptive_max_pool3d_backward avg_pool2d_backward avg_pool3d_backward fractional_max_pool2d_backward
         fractional_max_pool3d_backward max_pool2d_backward max_pool2d_with_indices_backward
         max_pool3d_with_indices_backward mkldnn_adaptive_avg_pool2d_backward mkldnn_max_pool2d_backward
-        mkldnn_max_pool3d_backward"""),
+        mkldnn_max_pool3d_backward
+        _low_memory_max_pool_with_offsets"""),
     Group("upsample", "each output from a fixed few neighbours", """
         upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d
         upsample_nearest3d upsample_trilinear3d _upsample_bicubic2d_aa _upsample_bilinear2d_aa _upsample_lanczos2d_aa

@@ -20,6 +20,7 @@ from flopledger.reference_model.zoo.defaults import Defaults, shape
 from flopledger.reference_model.zoo.source_text import found_in
 
 _NETWORK = re.compile(r"^class (\w+)\((?:\s*\w+,)*\s*ModelMixin\b", re.MULTILINE)
+_CLIPS = re.compile("3D|Motion|Temporal|Video")
 _WORDS = 77  # the tokens of CLIP's text encoder, whose output a network takes unless its configuration says otherwise
 _LATENT = 64  # of an image of 512 by 512: what StableDiffusionPipeline's networks were made for
 
@@ -72,6 +73,8 @@ def default_inputs(name: str, options: dict[str, Any]) -> Defaults | None:
     has none, 64 by 64. The text that it heeds is 77 tokens, unless the configuration has another length.
     """
     made, arguments = _described(name, options)
+    if _CLIPS.search(made.__name__):
+        return None  # how many frames, and where they go among the dimensions, no configuration says
     usual = {key: found.default for key, found in inspect.signature(made.__init__).parameters.items()}
     config = _Config(
         {**{key: value for key, value in usual.items() if value is not inspect.Parameter.empty}, **arguments}
@@ -134,7 +137,9 @@ def _text(config: _Config) -> str | None:
 
 
 def _beside(config: _Config) -> str | None:
-    """What SDXL is told beside the text: an embedding of it, and six sizes."""
+    """What SDXL is told beside the text, an embedding of it and six sizes; PixArt, the size of the image."""
+    if "addition_embed_type" not in config:
+        return "{resolution: 1x2, aspect_ratio: 1x1}"
     whole, each = config.first("projection_class_embeddings_input_dim"), config.first("addition_time_embed_dim")
     return None if whole is None or each is None else f"{{text_embeds: 1x{whole - 6 * each}, time_ids: 1x6}}"
 
@@ -142,6 +147,12 @@ def _beside(config: _Config) -> str | None:
 def _pooled(config: _Config) -> str | None:
     width = config.first("pooled_projection_dim")
     return None if width is None else shape(1, width)
+
+
+def _is_told_sizes(config: _Config) -> bool:
+    """PixArt-α of 1024 pixels is, unless its configuration says otherwise."""
+    told = config.get("use_additional_conditions", False)
+    return bool(told) or (told is None and config.get("sample_size") == 128)
 
 
 _ARGUMENTS: dict[str, Callable[[_Config], str | None]] = {
@@ -161,5 +172,5 @@ _HEEDED: dict[str, Callable[[_Config], bool]] = {
     "timestep": lambda config: True,
     "pooled_projections": lambda config: bool(config.get("pooled_projection_dim")),
     "class_labels": lambda config: bool(config.get("num_embeds_ada_norm")) and "caption_channels" not in config,
-    "added_cond_kwargs": lambda config: config.get("addition_embed_type") == "text_time",
+    "added_cond_kwargs": lambda config: config.get("addition_embed_type") == "text_time" or _is_told_sizes(config),
 }

@@ -44,6 +44,11 @@ def inputs_of(
         texts = [f"{name}={_ARGUMENTS[name](about)}" for name in names if name in asked]
     except (Unknown, KeyError):
         return None
+    senses = {"image": "pixel_values", "sound": "input_features"}
+    if "input_ids" in asked and (
+        left := [said for said, name in senses.items() if name in names and name not in asked]
+    ):
+        about.reasons.append(f"no {' and no '.join(left)}")
     return Defaults(tuple(texts), _why(type(config).__name__, about.reasons)) if texts else None
 
 

@@ -187,10 +187,10 @@ def macs_said(run: Run) -> str:
     return at_least(run, f"{number(macs(run))} MACs")
 
 
-def few(items: Sequence[str], last: str = "and") -> str:
+def few(items: Sequence[str], most: int = LISTED) -> str:
     """As `listed`, of many the first and how many more."""
-    more = [f"{number(len(items) - LISTED)} more"] if len(items) > LISTED else []
-    return listed([*items[:LISTED], *more], last)
+    more = [f"{number(len(items) - most)} more"] if len(items) > most else []
+    return listed([*items[:most], *more])
 
 
 def unpriced_names(run: Run) -> str:
@@ -225,7 +225,7 @@ def unpriced(run: Run) -> str:
 
 def _calls(found: Sequence[Unpriced]) -> str:
     """`3 calls at a, b and c, 2×8 → 2×16`."""
-    where = few(list(dict.fromkeys(place(one.site) for one in found)))
+    where = few(list(dict.fromkeys(place(one.site) for one in found)), 3)
     sizes = list(dict.fromkeys(f"{_sizes(one.inputs)} → {_sizes(one.output)}" for one in found if one.output))
     size = f", {listed([*sizes[:2], *([f'{len(sizes) - 2} other sizes'] if sizes[2:] else [])])}" if sizes else ""
     return f"{plural(sum(one.calls for one in found), 'call')} at {where}{size}"

@@ -13,13 +13,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import msgspec
 
-from flopledger.counters.convention import Convention
+from flopledger.counters.convention import Convention, of_complex
 from flopledger.counters.libraries.fvcore import rules
 from flopledger.counters.shims import Shim, helped
 from flopledger.counters.tally import Count, Part, Unsupported, exact
@@ -79,7 +80,7 @@ class Fvcore:
         return msgspec.structs.replace(found, shims=used)
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("fvcore", rules.of(version))
+        return Convention("fvcore", of_complex(rules.of(version), Fraction(3, 4)))
 
 
 def _analysed(model: nn.Module, inputs: tuple[Any, ...]) -> Count:

@@ -23,6 +23,7 @@ HANDLES, TABLE = "fvcore/nn/jit_handles.py", "fvcore/nn/flop_count.py"
 _LIST = f"{TABLE}:26 _DEFAULT_SUPPORTED_OPS"
 _ESTIMATE = f"{HANDLES}:236 norm_flop_jit"
 _PRODUCTS = in_the_end("torch.matmul", "torch.Tensor.matmul", "torch.Tensor.__matmul__", "torch.Tensor.__rmatmul__",
+                       "torch.linalg.matmul",
                        *(f"torch.{t}{f}" for t in ("", "Tensor.") for f in ("mm", "bmm", "addmm")))  # fmt: skip
 _BMM = both(as_aten("bmm"), negated(called_as("torch.functional.einsum", "torch.einsum")))
 
@@ -94,7 +95,7 @@ RULES = (
     rule("layer_norm group_norm instance_norm", "4·inputs", "a rough estimate, without weights", _ESTIMATE),
     rule("pool", "inputs", "every input is added once",
          f"{TABLE}:42 adaptive_avg_pool2d",
-         called_as("torch.nn.functional.adaptive_avg_pool2d", "torch._C._nn.adaptive_avg_pool2d")),
+         in_the_end("torch.nn.functional.adaptive_avg_pool2d", "torch._C._nn.adaptive_avg_pool2d")),
     rule("upsample", "outputs", "one per output", f"{TABLE}:40 upsample_nearest2d",
          as_aten("upsample_nearest2d")),
     rule("upsample", "4·outputs", "four neighbours per output", f"{TABLE}:41 upsample_bilinear2d",

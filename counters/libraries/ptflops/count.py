@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 
-from flopledger.counters.convention import Convention
+from flopledger.counters.condition import given
+from flopledger.counters.convention import Convention, of_complex, rule
 from flopledger.counters.dispatched import MASK_BY_HEAD
 from flopledger.counters.libraries.ptflops import rules
 from flopledger.counters.registry import version_of
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from flopledger.reference_model.sites import Sites
+
+COMPLEX_CONVOLUTION = rule(
+    "conv conv_transpose", "3·macs / 4 + 2·bias_adds", "torch takes it apart into three real ones, two with the bias",
+    "ptflops/aten_ops.py:71 conv_flop_count", given("complex", True),
+)  # fmt: skip
 
 
 def _complexity(model: nn.Module, inputs: tuple[Any, ...], backend: str) -> tuple[int, int]:
@@ -70,7 +76,7 @@ class PtflopsPytorch:
         return Count(total=total, parts=parts + called, params=params)
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("ptflops-pytorch", rules.of(version))
+        return Convention("ptflops-pytorch", of_complex(rules.of(version)))
 
 
 def _observe_hooks(engine: Any, sites: Sites, found: list[tuple[str, int]]) -> None:
@@ -144,7 +150,7 @@ class PtflopsAten:
         return Count(total=total, parts=parts, params=params)
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("ptflops-aten", rules.ATEN, (MASK_BY_HEAD,))
+        return Convention("ptflops-aten", (COMPLEX_CONVOLUTION, *of_complex(rules.ATEN)), (MASK_BY_HEAD,))
 
 
 def _batch(version: str | None, inputs: int, shape: Sequence[int]) -> int:

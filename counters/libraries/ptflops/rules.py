@@ -239,16 +239,17 @@ def held_back(case: Case) -> int:
 def of(version: str | None) -> tuple[Rule, ...]:
     """The rules of a release's pytorch backend, None for the newest. Those that take no tensor see no batch."""
     each_once = version is not None and Version(version) < Version("0.6.5")
-    rules = sourced(version, in_force(version, STEPS, RULES if each_once else (*_shared(RULES), *RULES)))
+    rules = sourced(version, in_force(version, STEPS, RULES if each_once else tuple(_shared(RULES))))
     return rules if takes_a_tensor(version) else tuple(map(_undivided, rules))
 
 
 def _shared(rules: Iterable[Rule]) -> Iterator[Rule]:
-    """The rules of hooks in modules that more than one way leads to: all that a hook adds up is added up for each."""
+    """The rules, each after what it is in modules that more than one way leads to: what a hook adds up is for each."""
     for each in rules:
         if any("sole_batch" in term.under for term in each.formula.terms):
             because = "; a module with two parents is read twice"
             yield times("paths", each, has("shared"), because, where="sole_batch")
+        yield each
 
 
 def _undivided(each: Rule) -> Rule:
@@ -314,7 +315,8 @@ RULES = (
     rule("recurrent", "cells_by_hook / sole_batch", "two matrices a layer, no projection, for each step and sample that"
          " the input's shape shows" + _MEAN, "rnn_flops_counter_hook",
          both(in_modules("RNN", "GRU", "LSTM"), any_of(has("projected"), has("unbatched")))),
-    rule("attention", "macs / sole_batch + inputs / sole_batch", "the hook's both products, scores and scaling;"
+    rule("attention", "macs / sole_batch + scores / sole_batch + inputs / sole_batch",
+         "the hook's both products, scores and scaling;"
          " torch's fused path for what is frozen calls no patched function" + _MEAN, _MHA,
          both(ATTENTION, has("fused"))),
     rule("softmax", "0", "torch's fused path for what is frozen calls no patched function", _MHA,

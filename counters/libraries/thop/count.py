@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from flopledger.counters.convention import Convention
+from flopledger.counters.convention import Convention, of_complex
 from flopledger.counters.libraries.thop import rules
 from flopledger.counters.shims import ITERABLE, Shim, empty_module, imported
 from flopledger.counters.tally import Count, Part, Unsupported, exact, lost
@@ -33,7 +33,7 @@ class Thop:
         return counted(model, inputs, self.shims)
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("thop", rules.of(version))
+        return Convention("thop", of_complex(rules.of(version)))
 
 
 def counted(model: nn.Module, inputs: tuple[Any, ...], shims: Sequence[Shim]) -> Count:

@@ -78,7 +78,9 @@ def windows_as_written(case: Case) -> int:
 def channels_by_height(case: Case) -> int:
     """MACs of a convolution that takes the second side of its input, which has no batch, for the channels."""
     facts = case.call.facts
-    return int(prod(facts["out"]) * (facts["x"][2] // facts["groups"]) * prod(facts["weight"][2:]))
+    given = {seen.inputs[0][1] for seen in case.module.seen if seen.inputs and seen.inputs[0]}
+    side = given.pop() if len(given) == 1 else facts["x"][2]  # before it is padded by hand, as in a circle
+    return int(prod(facts["out"]) * (side // facts["groups"]) * prod(facts["weight"][2:]))
 
 
 @quantity
@@ -243,15 +245,16 @@ _TWICE = "; a module with two parents has two hooks, and is read twice"
 
 
 def _shared(rules: Iterable[Rule]) -> Iterator[Rule]:
-    """The rules in modules that more than one way leads to: each is one more hook, and one more time to be added up."""
+    """The rules, each after what it is in modules that more than one way leads to: as many hooks, as often added up."""
     for each in rules:
         if each.formula.terms and each.when is not None:
             yield times("paths·paths", each, has("shared"), _TWICE)
+        yield each
 
 
 def of(version: str | None) -> tuple[Rule, ...]:
     """The rules of a release, None for the newest; some releases sum in another way than every call of every module."""
-    rules = (*_shared(RULES), *RULES)
+    rules = tuple(_shared(RULES))
     if version is None:
         return rules
     rules = in_force(version, STEPS, rules if uploaded(version) >= uploaded(WALKS) else RULES, uploaded)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from flopledger.counters.convention import Convention
+from flopledger.counters.convention import Convention, of_complex
 from flopledger.counters.libraries.torchinfo import rules
 from flopledger.counters.tally import Count, Part, Unsupported, exact
 
@@ -58,7 +58,7 @@ class Torchinfo:
         )
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("torchinfo", rules.of(version))
+        return Convention("torchinfo", of_complex(rules.of(version)), rules.SILENT)
 
 
 def _counts_containers(layer: Any) -> bool:

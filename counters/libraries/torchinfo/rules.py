@@ -12,7 +12,7 @@ from math import prod
 from packaging.version import Version
 
 from flopledger.counters.condition import both, class_named, has, in_leaf, in_modules
-from flopledger.counters.convention import Rule, Step, in_force, rule
+from flopledger.counters.convention import Deviation, Rule, Step, in_force, rule
 from flopledger.counters.formula import Case, quantity, value
 from flopledger.counters.hooked import as_made, class_of, elements, once_a_site
 
@@ -78,7 +78,17 @@ def charged_at_once(case: Case) -> int:
     return int(not as_made(case.module) or value("unbatched", case) > 0 or value("packed", case) > 0)
 
 
+@quantity
+def hollow(case: Case) -> int:
+    """1 in a module that has children, all of them empty containers, which it takes for none."""
+    return int(not case.entry.leaf and case.module.hollow)
+
+
+SILENT = (Deviation(None, "a module that runs no operation, as one that hands out its own weight, is nowhere in the"
+                    " ledger", f"{MACS}:242 macs"),)  # fmt: skip
 RULES = (
+    rule("*", "parameters_by_hook", "elements of what is called weight or bias times sides of the output; its children"
+         " are empty containers, so it is a leaf", f"{MACS}:52 is_leaf_layer", has("hollow")),
     rule("*", "parameters_by_hook", "elements of what is called weight or bias times sides of the output, once per"
          " call of the module, whatever that does with them", f"{MACS}:242 macs",
          both(in_leaf, has("charged_at_once"))),
