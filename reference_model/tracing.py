@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import dis
 import sys
 import threading
@@ -22,11 +23,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopledger.reference_model import outside, transforms
 from flopledger.reference_model import quantities as _priced  # noqa: F401  (registers its pricers)
-from flopledger.reference_model.backward import Graph, Origin, in_backward, run_backward, watching_checkpoints
+from flopledger.reference_model.backward import Graph, Origin, Priced, in_backward, run_backward, watching_checkpoints
 from flopledger.reference_model.bodies import kernel_name, of_functions, run_bodies, run_higher
 from flopledger.reference_model.following import Here, device_here, threads
 from flopledger.reference_model.hooks import Hooked, base_name, class_name
 from flopledger.reference_model.ledger import Call, Entry, Phase
+from flopledger.reference_model.quantities.contractions import outer
 from flopledger.reference_model.quantities.kinds import kind_of
 from flopledger.reference_model.quantities.registry import (
     COMPLEX,
@@ -230,11 +232,21 @@ class Recorder:
     def higher(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a higher-order operator that is a kernel, and write it down as a whole."""
         name = kernel_name(kwargs) or f"higher_order.{func.name()}"
-        with self.below():
+        # Of one whose backward has a price as a whole torch would trace a graph, which a mode does not survive.
+        gradient = GRADIENTS.get(name) if torch.is_grad_enabled() else None
+        with self.below(), torch.set_grad_enabled(gradient is None and torch.is_grad_enabled()):
             out = func(*args, **kwargs)
         self.ran(func, name, args, kwargs, out)
         self.add(pricer_of(name), "unpriced", name, args, kwargs, out)
-        return out
+        if gradient is None:
+            return out
+        with self.below():
+            first = Priced.apply(out[0], *(each for each in args if isinstance(each, torch.Tensor)))
+            if self.graph:
+                origin = dataclasses.replace(self.graph.last, name=name)
+                origin.whole = price(gradient, origin.op, args, kwargs, out)
+                self.graph.grew(origin)
+        return first, *out[1:]
 
     def unseen(self, found: list[tuple[str, str]], values: Any) -> None:
         """Write down tensors that were made empty and have content that no operation wrote."""
@@ -297,6 +309,8 @@ class Recorder:
         """Write down one operation, at the site and in the functions that are running; `beside` are more facts."""
         site = self.site[-1] if site is None else site
         apis = tuple(frame.name for frame in self.frames if frame.name not in _OF_AUTOGRAD)
+        if aten == "aten.mul" and apis and apis[-1] in (_EINSUM, "torch.einsum"):
+            pricer = outer  # where nothing is summed; torch does the rest by bmm
         with self.below(), torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
             op, quantities, facts = price(pricer, kind, args, kwargs, out)
         facts.update(beside or {})
@@ -309,16 +323,17 @@ class Recorder:
             frame.whole = {}
         if op == "matmul" and _ATTENTION in apis:
             op = "attention"  # its projections are linear functions, so what is left are the products of its heads
-        whole = pricer is not None and bool(apis) and pricer is FUNCTIONS.get(apis[-1])
+        whole = pricer is not None and bool(apis) and pricer in (FUNCTIONS.get(apis[-1]), COMPLEX.get(apis[-1]))
         if apis and not whole and quantities.get("macs"):
             op = _INNER.get(apis[-1], op)
         if self.graph and (self.phase == "forward" or self._runs_again()):
             if self.phase == "backward" and not self.recomputing and len(self.site) == 1:
                 site = self.graph.running().site  # by hand, in the backward of a torch.autograd.Function
             origin = Origin(site, op, apis, bool(quantities.get("macs")))
-            if whole and apis[-1] in GRADIENTS:
+            gradient = GRADIENTS.get(apis[-1] if whole else "torch.outer") if whole or pricer is outer else None
+            if gradient is not None:
                 with self.below(), torch._C.DisableTorchFunction():
-                    origin.whole = price(GRADIENTS[apis[-1]], op, args, kwargs, out)
+                    origin.whole = price(gradient, op, args, kwargs, out)
             self.graph.grew(origin)
         if self.phase == "forward":
             self._write(site, op, aten, apis, quantities, facts)
@@ -347,7 +362,8 @@ class Recorder:
         if origin.whole and op != "add":
             if not origin.written:
                 origin.written = True
-                (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}"
+                (_, quantities, facts) = origin.whole
+                name = origin.name or f"aten.{origin.apis[-1].rpartition('.')[2]}"
                 self._write(origin.site, origin.op, name, origin.apis, quantities, facts)
             return
         products = facts.pop("products", 0)
@@ -564,7 +580,13 @@ class _Operations(TorchDispatchMode):
             self.known[func] = names_of(func)
         name, kind = self.known[func]
         pricer = pricer_of(name) or by_function(name)
-        if not whole and pricer is None and _composite(func) and not transforms.nested(args, kwargs):
+        if (
+            not whole
+            and pricer is None
+            and kind == "unpriced"
+            and _composite(func)
+            and not transforms.nested(args, kwargs)
+        ):
             with self:  # torch takes it apart below us where autograd is off, so nothing of it would be seen
                 return func.decompose(*args, **kwargs)
         with recorder.below():

@@ -324,6 +324,29 @@ def test_a_function_with_a_backward_of_its_own() -> None:
     assert (2 * 3 * 8 * 5, 3 * 8 * 5) == (sum(e["macs"] for e in at), sum(e["recomputed_macs"] for e in at))
 
 
+class Flexible(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(16, 16)
+
+    def forward(self, x: Tensor, y: Tensor) -> Any:
+        from torch.nn.attention.flex_attention import flex_attention
+
+        return flex_attention(self.inner(x), y, y)
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_flex_attention_goes_back_too(device: str) -> None:
+    """torch would trace it for its backward, which ends the process under a mode; what needs no gradient has none."""
+    inputs = (torch.rand(1, 2, 128, 16), torch.rand(1, 2, 128, 16))
+    ledger = trace(Flexible(), inputs, mode="step", device=device)
+    square, row = 2 * 128 * 128 * 16, 2 * 128 * 16 * 16
+    assert (2 * square + row, 2 * square + row) == (spent(ledger, "forward"), spent(ledger, "backward"))
+    assert square == ledger.total("recomputed_macs") and not ledger.unpriced()
+    trained = trace(Flexible(), inputs, mode="train", device=device)
+    assert spent(ledger, "forward") == trained.total("macs")
+
+
 # --- where a backward starts ----------------------------------------------------------------------
 
 

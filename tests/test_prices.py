@@ -151,6 +151,7 @@ PRODUCTS: dict[str, tuple[Callable[..., Any], tuple[Tensor, ...], int]] = {
     "Tensor.outer": (lambda a, b: a.outer(b), (r(3), r(8)), 24),
     "ger": (torch.ger, (r(3), r(8)), 24),
     "kron": (torch.kron, (r(3, 2), r(8, 2)), 96),
+    "einsum without a sum": (lambda a, b: torch.einsum("bi,bj->bij", a, b), (r(2, 4), r(2, 2)), 16),
     "cross": (torch.linalg.cross, (r(5, 3), r(5, 3)), 30),
     "addr": (torch.addr, (r(3, 2), r(3), r(2)), 6),
     "addmm_": (lambda a, b, c: a.clone().addmm_(b, c), (r(3, 2), r(3, 4), r(4, 2)), 24),
@@ -409,3 +410,35 @@ def test_rules_hold_for_complex_numbers() -> None:
         for tally in tallies
     }
     assert {name: [] for name in names} == failures
+
+
+class Learned(nn.Module):
+    """A product of the input with a parameter."""
+
+    def __init__(self, function: Callable[..., Any], weight: Tensor):
+        super().__init__()
+        self.function, self.weight = function, nn.Parameter(weight)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(x, self.weight)
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "weight"),
+    [
+        (torch.outer, r(3), r(5)),
+        (lambda x, w: torch.einsum("bi,bj->bij", x, w), r(2, 4), r(2, 3)),
+        (torch.kron, r(3, 2), r(2, 2)),
+        (torch.linalg.vecdot, r(3, 4), r(3, 4)),
+        (F.conv1d, c(1, 2, 5), c(3, 2, 3)),
+        (F.conv_transpose1d, c(1, 2, 5), c(2, 3, 3)),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_gradient_of_a_product_costs_what_the_product_costs(function: Any, x: Tensor, weight: Tensor) -> None:
+    """Their backward is sums and products of elements to torch, which would be worth 0 beside a forward that is not."""
+    for needed in (True, False):
+        ledger = trace(Learned(function, weight), (x.clone().requires_grad_(needed),), mode="step")
+        assert [] == ledger.unpriced()
+        macs = {phase: sum(e["macs"] for e in ledger if e.phase == phase) for phase in ("forward", "backward")}
+        assert macs["backward"] == (1 + needed) * macs["forward"] > 0

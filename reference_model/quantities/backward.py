@@ -12,8 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from flopledger.reference_model.quantities import attention as kernels
-from flopledger.reference_model.quantities import flex
+from flopledger.reference_model.quantities import contractions, convolutions, flex  # noqa: F401  (prices it repeats)
 from flopledger.reference_model.quantities.registry import (
+    COMPLEX,
+    FUNCTIONS,
     Priced,
     Pricer,
     arranged,
@@ -126,6 +128,17 @@ def attention(
     return _attention(forward, query, value, query.requires_grad, key.requires_grad, value.requires_grad, masked)
 
 
+@gradient("higher_order.flex_attention")
+def block_attention(
+    query: Tensor, key: Tensor, value: Tensor, score_mod: Any, block_mask: tuple[Any, ...], *_: Any, out: Any, **__: Any
+) -> Priced:
+    """As fused attention; what the modification of the scores costs is not counted, in the backward either."""
+    forward = flex.flex_attention(query, key, value, score_mod, block_mask, out=out)
+    counts = {"masked_macs": 0, **forward[1]}
+    needed = query.requires_grad, key.requires_grad, value.requires_grad
+    return _attention((forward[0], counts), query, value, *needed)
+
+
 def _of_kernel(forward: Pricer) -> Pricer:
     def priced(query: Tensor, key: Tensor, value: Tensor, *args: Any, grad: Tensor, out: Any, **kwargs: Any) -> Priced:
         """A kernel by itself: it has all three gradients, needed or not."""
@@ -234,3 +247,27 @@ def sample_weights(grad: Tensor, weight: Tensor, indices: Tensor, *_: Any, out: 
 def distances(grad: Tensor, x1: Tensor, x2: Tensor, *_: Any, out: Tensor, **__: Any) -> Priced:
     """For one of the two sets: each pair's difference, weighted by the gradient of its distance and added up."""
     return "matmul", {"macs": grad.numel() * x1.shape[-1], "inputs": grad.numel(), "outputs": out.numel()}
+
+
+def _each(forward: Pricer) -> Pricer:
+    def priced(a: Tensor, b: Tensor, *args: Any, out: Tensor, **options: Any) -> Priced:
+        """Each of the two gradients, if it is needed, costs what the forward costs: every product is met again."""
+        op, quantities = forward(a, b, *args, out=out, **options)
+        macs = quantities["macs"]
+        return op, {
+            "macs": macs * (a.requires_grad + b.requires_grad),
+            "weight_gradient_macs": macs * b.requires_grad if op.startswith("conv") else 0,
+            "inputs": out.numel(),
+            "outputs": a.numel() * a.requires_grad,
+        }
+
+    return priced
+
+
+# Convolutions of complex numbers, of which torch runs three real ones for four, and products whose kernels are of
+# elements and sums.
+for _name, _forward in COMPLEX.items():
+    gradient(_name)(_each(_forward))
+for _name in ("outer", "ger", "kron"):
+    gradient(f"torch.{_name}", f"torch.Tensor.{_name}")(_each(FUNCTIONS[f"torch.{_name}"]))
+gradient("torch.linalg.vecdot")(_each(FUNCTIONS["torch.linalg.vecdot"]))
