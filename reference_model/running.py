@@ -75,6 +75,7 @@ def trace(
                 notes=[*notes, *troubles, *recorder.notes],
                 modules=recorder.hooked.modules(),
                 input_shapes=[sides(tensor) for tensor in inputs.tensors(args, kwargs)],
+                nested=len(inputs.tensors([value for value in args if not isinstance(value, Tensor)], kwargs)),
             )
 
     troubles = load_others()

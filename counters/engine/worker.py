@@ -151,6 +151,10 @@ def _perform(job: Job, live: Live | None) -> Answer:
     _check_origin(adapter.distribution, overlay)
     try:
         count = checked(_plain(adapter.count(model, tensors)))
+    except RuntimeError as error:
+        if "ScriptModule" in said(error):  # torch says so itself: such modules take no hooks and nothing is added
+            raise Unsupported(f"cannot count TorchScript: {_reason(error)}") from error
+        raise
     finally:  # a stranger's error would be put down to the library
         _check_origin(adapter.distribution, overlay)
     if overlay and not overlays.came_from(overlay):
@@ -300,6 +304,8 @@ def _traced(asked: Spec, live: Live | None) -> Ledger:
         except NotNow as error:
             raise SpecError(f"model {spec.model!r} cannot be traced on the meta device ({reason}): {error}") from error
         notes.append(f"traced on real tensors: on the meta device the model says {reason!r}")
+    if inputs.files(texts):
+        notes.append(f"what was in the files that went in: {', '.join(ledger.inputs)}")
     # As they were asked for: a tensor no longer says what its values were drawn from.
     return msgspec.structs.replace(ledger, inputs=texts, notes=[*ledger.notes, *notes])
 
