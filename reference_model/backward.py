@@ -26,7 +26,7 @@ class Origin:
     """One operation of the forward: where it ran, its kind, the torch functions through which it was called.
 
     `macs` says whether it has any. `whole` is the price of its backward where that has one as a whole, which is
-    `written` once.
+    `written` once, by `name` where that is not the function's.
     """
 
     site: str
@@ -35,6 +35,20 @@ class Origin:
     macs: bool = False
     whole: tuple[str, dict[str, int], dict[str, Any]] | None = None
     written: bool = False
+    name: str = ""
+
+
+class Priced(torch.autograd.Function):
+    """A node of the graph between an operation's output and its inputs, whose backward has a price as a whole."""
+
+    @staticmethod
+    def forward(ctx: Any, out: Tensor, *tensors: Tensor) -> Tensor:
+        ctx.save_for_backward(*tensors)
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return None, *(torch.empty_like(tensor) for tensor in ctx.saved_tensors)
 
 
 T = TypeVar("T")

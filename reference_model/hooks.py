@@ -48,7 +48,7 @@ def _module(module: nn.Module, paths: int, seen: Counter[Any]) -> Module:
     return Module(
         kind=class_name(module),
         paths=paths,
-        hollow=bool(module._modules) and not any(map(bool, module.children())),
+        hollow=bool(module._modules) and all(map(_is_empty, module.children())),
         parameters={name: list(shape) for name, p in own.items() if (shape := _shape(p)) is not None},
         frozen=[name for name, parameter in own.items() if not parameter.requires_grad],
         settings={
@@ -61,6 +61,14 @@ def _module(module: nn.Module, paths: int, seen: Counter[Any]) -> Module:
             for (into, out), times in seen.items()
         ],
     )
+
+
+def _is_empty(module: nn.Module) -> bool:
+    """Whether it is a container of nothing, which Python takes for false."""
+    try:
+        return not module
+    except TypeError:  # of a compiled module that has no length
+        return False
 
 
 def _paths(model: nn.Module) -> dict[nn.Module, int]:

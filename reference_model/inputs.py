@@ -171,9 +171,12 @@ def mapped(change: Callable[[Tensor], Any], value: Any) -> Any:
     Looks into lists, tuples, dicts, dataclasses and named tuples, packed sequences among them.
     """
     from torch import Tensor
+    from torch.nn.utils.rnn import PackedSequence
 
     if isinstance(value, Tensor):
         return change(value)
+    if isinstance(value, PackedSequence):  # the sizes of its steps are on the CPU wherever it is
+        return PackedSequence(change(value.data), value.batch_sizes, *(mapped(change, each) for each in value[2:]))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(mapped(change, each) for each in value))
     if isinstance(value, (list, tuple)):

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_iter, tree_map_only
@@ -258,7 +259,19 @@ def _stays(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return func(*args, **kwargs)
 
 
+def _grouped_mm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Products of groups: on meta torch asks what its CUDA kernel asks, though its own on the CPU takes any numbers."""
+    left, right = args[:2]
+    groups: Any = args[2] if len(args) > 2 else kwargs.get("offs")
+    dtype = args[4] if len(args) > 4 else kwargs.get("out_dtype")
+    shape = [left.shape[-2], right.shape[-1]]
+    if left.dim() == right.dim():
+        shape.insert(0, groups.numel() if left.dim() == 2 else left.shape[0])
+    return torch.empty(shape, dtype=dtype or left.dtype, device=_META)
+
+
 _SPECIAL = {
+    "_grouped_mm": _grouped_mm,
     "index": _index,
     "masked_select": _masked_select,
     "_pack_padded_sequence": _lengths,
@@ -291,8 +304,10 @@ def value_of(tensor: Tensor) -> Tensor:
 
 def on_meta(tensor: Tensor, values: bool = True) -> Tensor:
     """A tensor's like on meta, in the same layout and of its own; its values stay known, unless `values` is false."""
-    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
+    if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout is not torch.strided or tensor.is_quantized:
         return tensor.detach().to("meta")
+    if values and tensor.device.type not in ("cpu", "meta"):
+        tensor = tensor.detach().cpu()
     with torch._C.DisableTorchFunction():
         content = _content(tensor) if tensor.is_meta else _Content(tensor.untyped_storage())
         if not values or content is None or tensor.is_conj() or tensor.is_neg():
@@ -315,9 +330,23 @@ def held(tensor: Tensor) -> Tensor:
 
     It is a leaf that needs a gradient if that does; by this torch also folds a batched linear, or not.
     """
+    if is_lazy(tensor):
+        return unmade(tensor, "meta")
     weight = isinstance(tensor, nn.Parameter)
     moved = on_meta(tensor, values=not weight or not inexact(tensor) or tensor.numel() == 1)
     return nn.Parameter(moved, tensor.requires_grad) if weight else moved.requires_grad_(tensor.requires_grad)
+
+
+def is_lazy(tensor: Tensor) -> bool:
+    """Whether it waits for the first run to find its size."""
+    return isinstance(tensor, (UninitializedParameter, UninitializedBuffer))
+
+
+def unmade(tensor: Tensor, device: str) -> Tensor:
+    """Another one that waits, so that this one still does afterwards."""
+    kind: Any = type(tensor)
+    waiting: Tensor = kind(requires_grad=tensor.requires_grad, device=device, dtype=tensor.data.dtype)
+    return waiting
 
 
 def _content(tensor: Tensor) -> _Content | None:

@@ -223,7 +223,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
     `device` is `"meta"` when nothing was computed and `"cpu"` when the model had to be run on
     real tensors; `notes` then says why. `modules` are those that were called, containers included.
-    `input_shapes` are of the tensors that went in, those in lists and dicts among them.
+    `input_shapes` are of the tensors that went in, `nested` of which by name or in lists and dicts.
     `mode` is how the model was run: `eval`, `train` (a forward in train mode), `step` (that and its backward).
     """
 
@@ -236,6 +236,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str] = []
     modules: dict[str, Module] = {}
     input_shapes: list[list[int]] = []
+    nested: int = 0
 
     @property
     def batch(self) -> int:

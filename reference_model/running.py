@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import random
+import sys
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from flopledger.reference_model import inputs
-from flopledger.reference_model.known import held, inexact, knowing, on_meta
+from flopledger.reference_model.known import held, inexact, is_lazy, knowing, on_meta, unmade
 from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.quantities.registry import load_others
 from flopledger.reference_model.tracing import Recorder
 from flopledger.reference_model.transforms import sides
+
+Where = Literal["meta", "cpu"]
 
 
 class ModelError(ValueError):
@@ -46,56 +50,113 @@ def trace(
         ModelError: the model rejects the inputs on both.
     """
     kwargs = kwargs or {}
-    described = inputs.described(args, kwargs)
+    model, notes = unwrapped(model)
     label = name or type(model).__name__
-    params = sum(p.numel() for p in model.parameters())
-    notes: list[str] = []
-    used = "meta"
+
+    def traced(where: Where) -> Ledger:
+        recorder = Recorder(model, mode == "step")
+        change = _given if where == "meta" else _copy
+        given, named = inputs.mapped(change, (args, kwargs))
+        # The recorder is inside: it sees each operation once, and nothing of what is done to know its value.
+        with (
+            instead(model, held if where == "meta" else _shared_or_copied),
+            knowing() if where == "meta" else _same_dice(),
+        ):
+            materialise(model, given, named)
+            with recorder:
+                recorder.finish(model(*given, **named))
+            return Ledger(
+                model=label,
+                inputs=inputs.described(args, kwargs),
+                params=sum(p.numel() for p in model.parameters()),
+                entries=recorder.ledger_entries(),
+                device=where,
+                mode=mode,
+                notes=[*notes, *troubles, *recorder.notes],
+                modules=recorder.hooked.modules(),
+                input_shapes=[sides(tensor) for tensor in inputs.tensors(args, kwargs)],
+                nested=len(inputs.tensors([value for value in args if not isinstance(value, Tensor)], kwargs)),
+            )
+
     troubles = load_others()
-    recorder = Recorder(model, mode == "step")
-    with in_mode(model, mode), torch.set_grad_enabled(mode != "eval"), warnings.catch_warnings():
+    with in_mode(model, mode), _uncompiled(), torch.set_grad_enabled(mode != "eval"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if device != "cpu":
             try:
-                run_on_meta(model, args, kwargs, recorder)
+                return traced("meta")
             except Exception as error:
                 # Data-dependent paths fail in a dozen ways there; running for real tells them
                 # from a model that rejects its inputs.
                 if device == "meta" or any(p.is_meta for p in model.parameters()):
                     raise ModelError(message(error)) from error
                 notes.append(f"traced on real tensors: on the meta device the model says {message(error)!r}")
-        if device == "cpu" or notes:
-            used, recorder = "cpu", Recorder(model, mode == "step")
-            try:
-                run_for_real(model, args, kwargs, recorder)
-            except Exception as error:
-                raise ModelError(message(error)) from error
-    return Ledger(
-        model=label,
-        inputs=described,
-        params=params,
-        entries=recorder.ledger_entries(),
-        device=used,
-        mode=mode,
-        notes=[*notes, *troubles, *recorder.notes],
-        modules=recorder.hooked.modules(),
-        input_shapes=[sides(tensor) for tensor in inputs.tensors(args, kwargs)],
-    )
+        try:
+            return traced("cpu")
+        except Exception as error:
+            raise ModelError(message(error)) from error
 
 
-def run_on_meta(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> None:
-    """Run the model with meta tensors in place of its own, which stay untouched."""
-    args, kwargs = inputs.mapped(_given, (args, kwargs))
-    # The recorder is inside: it sees each operation once, and nothing of what is done to know its value.
-    with instead(model, held), knowing(), recorder:
-        recorder.finish(model(*args, **kwargs))
+def unwrapped(model: Any) -> tuple[nn.Module, list[str]]:
+    """The module that a wrapper of torch's stands for, under whose own names all is counted; and notes that say so.
+
+    Wrappers are DataParallel and its kin, a compiled module, an exported program.
+
+    Raises:
+        ModelError: there is no module in it.
+    """
+    notes: list[str] = []
+    while (inner := _inner(model)) is not None:
+        notes.append(f"{type(model).__name__} is a wrapper: counted is the {type(inner).__name__} in it")
+        model = inner
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"{type(model).__name__} is not a torch.nn.Module")
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        notes.append("a scripted module runs as a whole: what is in it is at its own site")
+    return model, notes
 
 
-def run_for_real(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder) -> None:
-    """Run the model on its own tensors. Whatever it writes to, buffers or inputs, is a copy."""
-    args, kwargs = inputs.mapped(_copy, (args, kwargs))
-    with instead(model, _shared_or_copied), recorder:
-        recorder.finish(model(*args, **kwargs))
+def _inner(model: Any) -> Any:
+    if isinstance(model, torch.export.ExportedProgram):
+        return model.module()
+    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return model.module
+    return getattr(model, _WRAPPERS.get(type(model).__name__, ""), None)
+
+
+# Classes whose modules are costly to import, and what they call the module that they wrap.
+_WRAPPERS = {"OptimizedModule": "_orig_mod", "FullyShardedDataParallel": "_fsdp_wrapped_module"}
+
+
+def materialise(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Let a model with lazy modules find its sizes, which come with the first run and are none of its work."""
+    if any(is_lazy(tensor) for tensor in [*model.parameters(), *model.buffers()]):
+        with torch.no_grad():
+            model(*args, **kwargs)
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """What torch.compile and torch.jit made runs as it was written."""
+    with torch.jit.optimized_execution(False), _eager():  # type: ignore[attr-defined]
+        yield
+
+
+def _eager() -> AbstractContextManager[Any]:
+    if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
+@contextmanager
+def _same_dice() -> Iterator[None]:
+    """The random numbers of whoever calls go on as if nothing had been drawn."""
+    theirs = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(theirs)
 
 
 def _given(tensor: Tensor) -> Tensor:
@@ -106,6 +167,8 @@ def _given(tensor: Tensor) -> Tensor:
 
 def _shared_or_copied(tensor: Tensor) -> Tensor:
     """A model's own tensor for a run: weights share their memory, but what they gather in a backward is not theirs."""
+    if is_lazy(tensor):
+        return unmade(tensor, "cpu")
     return nn.Parameter(tensor.detach(), tensor.requires_grad) if isinstance(tensor, nn.Parameter) else _copy(tensor)
 
 
@@ -127,21 +190,26 @@ def instead(model: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[No
         return ours[id(tensor)]
 
     modules = [*model.modules()]
-    before = [(type(module), dict(vars(module)), _contents(vars(module))) for module in modules]
+    plain = [module for module in modules if not isinstance(module, torch.jit.ScriptModule)]
+    before = [(type(module), dict(vars(module)), _contents(vars(module))) for module in plain]
+    swapped: list[tuple[dict[str, Any], str, Tensor]] = []
     try:
         for module in modules:
             holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
             for held in holders:
-                for name, tensor in held.items():
+                for name, tensor in [*held.items()]:
                     if tensor is not None:
+                        swapped.append((held, name, tensor))
                         held[name] = changed(tensor)
-            own = vars(module)
+            own = {} if isinstance(module, torch.jit.ScriptModule) else vars(module)
             for name, value in own.items():
                 if isinstance(value, Tensor) or _holds_tensors(name, value):
                     own[name] = inputs.mapped(changed, value)
         yield
     finally:
-        for module, (kind, attributes, contents) in zip(modules, before, strict=True):
+        for held, name, tensor in swapped:  # those of a scripted module are in no dictionary
+            held[name] = tensor
+        for module, (kind, attributes, contents) in zip(plain, before, strict=True):
             module.__class__ = kind
             vars(module).clear()
             vars(module).update(attributes)
@@ -170,9 +238,13 @@ def _holds_tensors(name: str, value: Any) -> bool:
 @contextmanager
 def in_mode(model: nn.Module, mode: Mode) -> Iterator[None]:
     """Every module in eval or train mode, and each one's own flag back afterwards."""
-    before = {module: module.training for module in model.modules()}
-    if any(training != (mode != "eval") for training in before.values()):
-        model.train(mode != "eval")
+    before = {module: module.training for module in model.modules() if hasattr(module, "training")}
+    if mode != "eval" or any(before.values()):
+        try:
+            model.train(mode != "eval")
+        except NotImplementedError:  # of an exported program
+            if mode != "eval":
+                raise ModelError("an exported program runs in the mode in which it was exported") from None
     try:
         yield
     finally:

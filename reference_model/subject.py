@@ -68,8 +68,8 @@ class Spec(msgspec.Struct, frozen=True):
         if not model.isascii() and model.encode("utf-8", "replace").decode() != model:
             raise SpecError(f"{model!r} is not text")
         source, _, _ = split(model)
-        if texts := written.parsed(inputs or []):
-            return cls(model, texts, mode)
+        if given := list(inputs or []):
+            return cls(model, written.parsed(given), mode)
         if not source:
             return cls(model, mode=mode)
         if source in zoo.ZOOS or source.endswith(".pt2"):

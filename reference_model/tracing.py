@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import dis
 import sys
 import threading
@@ -22,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopledger.reference_model import outside, transforms
 from flopledger.reference_model import quantities as _priced  # noqa: F401  (registers its pricers)
-from flopledger.reference_model.backward import Graph, Origin, in_backward, run_backward, watching_checkpoints
+from flopledger.reference_model.backward import Graph, Origin, Priced, in_backward, run_backward, watching_checkpoints
 from flopledger.reference_model.bodies import kernel_name, of_functions, run_bodies, run_higher
 from flopledger.reference_model.following import Here, device_here, threads
 from flopledger.reference_model.hooks import Hooked, base_name, class_name
@@ -231,11 +232,21 @@ class Recorder:
     def higher(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a higher-order operator that is a kernel, and write it down as a whole."""
         name = kernel_name(kwargs) or f"higher_order.{func.name()}"
-        with self.below():
+        # Of one whose backward has a price as a whole torch would trace a graph, which a mode does not survive.
+        gradient = GRADIENTS.get(name) if torch.is_grad_enabled() else None
+        with self.below(), torch.set_grad_enabled(gradient is None and torch.is_grad_enabled()):
             out = func(*args, **kwargs)
         self.ran(func, name, args, kwargs, out)
         self.add(pricer_of(name), "unpriced", name, args, kwargs, out)
-        return out
+        if gradient is None:
+            return out
+        with self.below():
+            first = Priced.apply(out[0], *(each for each in args if isinstance(each, torch.Tensor)))
+            if self.graph:
+                origin = dataclasses.replace(self.graph.last, name=name)
+                origin.whole = price(gradient, origin.op, args, kwargs, out)
+                self.graph.grew(origin)
+        return first, *out[1:]
 
     def unseen(self, found: list[tuple[str, str]], values: Any) -> None:
         """Write down tensors that were made empty and have content that no operation wrote."""
@@ -351,7 +362,8 @@ class Recorder:
         if origin.whole and op != "add":
             if not origin.written:
                 origin.written = True
-                (_, quantities, facts), name = origin.whole, f"aten.{origin.apis[-1].rpartition('.')[2]}"
+                (_, quantities, facts) = origin.whole
+                name = origin.name or f"aten.{origin.apis[-1].rpartition('.')[2]}"
                 self._write(origin.site, origin.op, name, origin.apis, quantities, facts)
             return
         products = facts.pop("products", 0)

@@ -67,18 +67,22 @@ def compare(
     names = plan.distinct(counters) if counters is not None else adapters.usual()
     if mode not in (None, *MODES):
         raise ValueError(f"no mode {mode!r}; there is {', '.join(MODES)}")
-    live, notes = None, []
+    live: Live | None = None
+    notes: list[str] = []
     if isinstance(model, str):
         spec = Spec.parse(model, written.written(*_arguments(inputs, kwargs)), mode or "eval")
     else:
         if inputs is None and kwargs is None:
             raise ValueError("a live model needs inputs: a tensor, a tuple of arguments, or a dict of them by name")
+        from flopledger.reference_model.running import unwrapped
+
+        model, notes = unwrapped(model)
         live = _on_cpu(Live(model, *_arguments(inputs, kwargs), type(model).__name__))
         spec = Spec(model=live.label, inputs=(), mode=mode or "eval")
         if mode is None and any(module.training for module in model.modules()):
             notes.append(f'{IN_EVAL}, which mode="train" would count')
     ledger, tallies = plan.count_all(names, spec, live=live, timeout=timeout, workers=jobs, keep=keep, on_done=on_done)
-    ledger = replace(ledger, notes=[*notes, *ledger.notes])
+    ledger = replace(ledger, notes=[*dict.fromkeys([*notes, *ledger.notes])])
     return Report(
         documents.assemble(
             flopledger=registry.version_of("flopledger") or "unknown",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import random
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flopledger.reference_model.ledger import Ledger
-from flopledger.reference_model.running import trace
+from flopledger.reference_model.running import ModelError, trace
 
 
 class Calls(nn.Module):
@@ -103,3 +109,260 @@ def test_what_was_read_before_a_write_keeps_its_value() -> None:
     inputs = (torch.rand(2, 6), IDS.clone(), MASK)
     assert 2 * 2 * 2 == trace(Calls(late), inputs, device="meta").total("macs")
     assert torch.equal(IDS, inputs[1])
+
+
+# --- models as people have them -------------------------------------------------------------------
+
+
+def linear(**options: Any) -> nn.Linear:
+    return nn.Linear(4, 3, **options)
+
+
+class Forward(nn.Module):
+    """A layer of 4 to 3, twelve MACs a row, called in some way of its own."""
+
+    def __init__(self, forward: Callable[..., Any], **modules: nn.Module):
+        super().__init__()
+        self.layer = linear()
+        self.called = forward
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.called(self, *args, **kwargs)
+
+
+@dataclasses.dataclass
+class Result:
+    logits: Tensor
+    hidden: Tensor | None = None
+
+
+class Tied(nn.Module):
+    """An embedding that is the head as well, and a forward that relies on that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(5, 4), nn.Linear(4, 5, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        assert self.head.weight is self.embedding.weight
+        return self.head(self.embedding(ids))
+
+
+def hooked() -> nn.Module:
+    """One whose hook runs a layer that the model does not know."""
+    model, other = Forward(lambda s, x: s.layer(x)), nn.Linear(3, 2)
+    model.layer.register_forward_hook(lambda module, args, output: other(output))
+    return model
+
+
+def with_keywords() -> nn.Module:
+    """One that gets one of its keyword-only inputs from a hook."""
+    model = Forward(lambda s, *, x, scale: s.layer(x) * scale)
+    model.register_forward_pre_hook(lambda module, args, kwargs: (args, {**kwargs, "scale": 2.0}), with_kwargs=True)
+    return model
+
+
+def remembers(model: Any, x: Tensor) -> Tensor:
+    """A forward that leaves much behind."""
+    model.seen = getattr(model, "seen", 0) + 1
+    model.last = model.layer(x)
+    model.history.append(model.last)
+    model.count += 1
+    return model.last.add_(model.count)
+
+
+def forgetful() -> nn.Module:
+    model = Forward(remembers)
+    model.register_buffer("count", torch.zeros(()))
+    model.history = []
+    return model
+
+
+def inference(model: Any, x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return model.layer(x)
+
+
+def packs(model: Any, x: Tensor, lengths: Tensor) -> Tensor:
+    return model.rnn(nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True))[0].data
+
+
+def calls_functionally(model: Any, x: Tensor) -> Any:
+    return torch.func.functional_call(model.layer, {"weight": model.layer.weight * 2}, (x,))
+
+
+def groups(model: Any, x: Tensor) -> Tensor:
+    return F.grouped_mm(x, torch.ones(2, 4, 8), offs=torch.tensor([1, 2], dtype=torch.int32))
+
+
+def holds() -> nn.Module:
+    """One that has a weight in a list of its own."""
+    model = Forward(lambda s, x: x @ s.plain[0])
+    model.plain = [torch.rand(4, 3)]
+    return model
+
+
+def lazy() -> nn.Module:
+    return nn.Sequential(nn.LazyConv2d(3, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(2))
+
+
+ROW, ROWS = torch.rand(1, 4), torch.rand(2, 4)
+PACKED = nn.utils.rnn.pack_sequence([torch.rand(3, 4), torch.rand(2, 4)])
+
+# Name: the model, its arguments (a dict where they have names) and its MACs, by hand.
+KINDS: dict[str, tuple[Callable[[], Any], Any, int]] = {
+    "a dict": (lambda: Forward(lambda s, x: {"out": s.layer(x)}), (ROWS,), 24),
+    "a dataclass": (lambda: Forward(lambda s, x: Result(s.layer(x))), (ROWS,), 24),
+    "a tuple": (lambda: Forward(lambda s, x: (s.layer(x), None)), (ROWS,), 24),
+    "nothing": (lambda: Forward(lambda s, x: (s.layer(x), None)[1]), (ROWS,), 24),
+    "a loop": (lambda: Forward(lambda s, x: [s.layer(row) for row in x]), (ROWS,), 24),
+    "a given loop": (lambda: Forward(lambda s, x, n: [s.layer(x) for _ in range(n)]), (ROW, torch.tensor(5)), 60),
+    "tied weights": (Tied, (torch.tensor([[1, 2]]),), 2 * 20),
+    "called twice": (lambda: Forward(lambda s, x: s.layer(x) + s.layer(2 * x)), (ROWS,), 48),
+    "keyword-only": (with_keywords, {"x": ROWS}, 24),
+    "by training": (lambda: Forward(lambda s, x: s.layer(x) if s.training else s.layer(2 * x[:1])), (ROWS,), 12),
+    "half": (lambda: linear().half(), (ROWS.half(),), 24),
+    "bfloat16": (lambda: linear().bfloat16(), (ROWS.bfloat16(),), 24),
+    "complex": (lambda: linear(dtype=torch.complex64), (ROWS.to(torch.complex64),), 4 * 24),
+    "no parameters": (nn.ReLU, (ROWS,), 0),
+    "empty": (linear, (torch.rand(0, 4),), 0),
+    "a list of images": (lambda: Forward(lambda s, xs: [s.layer(x) for x in xs]), ([ROW, ROWS],), 36),
+    "a packed sequence": (lambda: nn.LSTM(4, 3), (PACKED,), 5 * 4 * 3 * 7),
+    "packed inside": (lambda: Forward(packs, rnn=nn.GRU(4, 3)), (torch.rand(2, 3, 4), torch.tensor([3, 2])), 15 * 21),
+    "DataParallel": (lambda: nn.DataParallel(nn.Sequential(linear())), (ROWS,), 24),
+    "compiled": (lambda: torch.compile(nn.Sequential(linear())), (ROWS,), 24),
+    "compiled within": (lambda: nn.Sequential(torch.compile(linear()), nn.ReLU()), (ROWS,), 24),
+    "scripted": (lambda: torch.jit.script(nn.Sequential(linear(), nn.ReLU())), (ROWS,), 24),
+    "scripted within": (lambda: nn.Sequential(torch.jit.script(linear()), nn.ReLU()), (ROWS,), 24),
+    "traced by jit": (lambda: torch.jit.trace(nn.Sequential(linear(), nn.ReLU()), (ROWS,)), (ROWS,), 24),
+    "hooks": (hooked, (ROWS,), 24 + 2 * 6),
+    "functional_call": (lambda: Forward(calls_functionally), (ROWS,), 24),
+    "on meta": (lambda: linear(device="meta"), (ROWS,), 24),
+    "lazy": (lazy, (torch.rand(1, 2, 8, 8),), 36 * 54 + 108 * 2),
+    "parametrized": (lambda: nn.utils.parametrizations.weight_norm(linear()), (ROWS,), 24),
+    "inference mode": (lambda: Forward(inference), (ROWS,), 24),
+    "leaves much behind": (forgetful, (ROWS,), 24),
+    "tensors in lists": (holds, (ROWS,), 24),
+    "groups": (lambda: Forward(groups), (ROWS,), 2 * 32),
+}  # fmt: skip
+WRAPPED = {"DataParallel": "Sequential", "compiled": "Sequential"}
+
+
+def made(kind: str) -> tuple[Any, tuple[Any, ...], dict[str, Any], int]:
+    make, given, macs = KINDS[kind]
+    args, kwargs = ((), given) if isinstance(given, dict) else (given, {})
+    return make(), args, kwargs, macs
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_of_model(kind: str) -> None:
+    """People have models of every kind; each is traced on meta as it is on real tensors, with its MACs by hand."""
+    if kind == "groups" and not hasattr(F, "grouped_mm"):
+        pytest.skip("this torch has none")
+    model, args, kwargs, macs = made(kind)
+    ledger = trace(model, args, kwargs)
+    assert (macs, "meta") == (ledger.total("macs"), ledger.device)
+    assert (kind in WRAPPED) == any("wrapper" in note and WRAPPED[kind] in note for note in ledger.notes)
+    if kind != "on meta":
+        real = trace(model, args, kwargs, device="cpu")
+        assert rows(real) == rows(ledger)
+        assert (real.params, real.notes) == (ledger.params, ledger.notes)
+
+
+def test_a_lazy_module_is_counted_as_it_becomes() -> None:
+    """Its parameters have no size before the first run; the caller's stay without one all the same."""
+    model = nn.Sequential(nn.LazyLinear(3), nn.ReLU())
+    assert (15, "Linear") == ((ledger := trace(model, (ROWS,))).params, ledger.entries[0].module)
+    assert "LazyLinear" == type(model[0]).__name__ and model[0].has_uninitialized_params()
+    assert 24 + 24 == trace(model, (ROWS,), mode="step").total("macs")  # and the gradient of its weight
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+@pytest.mark.parametrize("kind", ["leaves much behind", "tied weights", "scripted", "hooks", "parametrized"])
+def test_a_model_comes_back_as_it_was(kind: str, device: str | None) -> None:
+    """It may be in the middle of its training: state, identities, flags, attributes, hooks and random numbers."""
+    model, args, kwargs, _ = made(kind)
+
+    def state() -> list[Any]:
+        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        lists = [[*v] for m in model.modules() for v in vars(m).values() if isinstance(v, list)]
+        names = [sorted(vars(m)) for m in model.modules()]
+        hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
+        flags = [(m.training, type(m)) for m in model.modules()]
+        values = {n: (id(t), t.tolist(), t.requires_grad, t.grad) for n, t in tensors.items()}
+        return [values, lists, names, hooks, flags]
+
+    before, dice = state(), (torch.get_rng_state().tolist(), random.getstate())
+    for mode in ("eval", "train", "step"):
+        trace(model, args, kwargs, device=device, mode=mode)
+    assert before == state()
+    assert dice == (torch.get_rng_state().tolist(), random.getstate())
+
+
+def test_a_model_that_rejects_its_inputs_says_so_in_one_line() -> None:
+    """The model's own words are the best there are; nothing of how it was run belongs there."""
+    with pytest.raises(ModelError, match=r"^mat1 and mat2 shapes cannot be multiplied \(2x5 and 4x3\)$"):
+        trace(linear(), (torch.rand(2, 5),))
+    with pytest.raises(ModelError, match=r"missing 1 required positional argument: 'input'$"):
+        trace(linear(), ())
+
+
+EXPORTED = """
+import torch
+from flopledger import trace
+x = torch.rand(2, 4)
+program = torch.export.export(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()), (x,))
+for model in (program, program.module()):
+    ledger = trace(model, (x,))
+    print(ledger.total("macs"), ledger.device, ledger.params, *ledger.notes)
+try:
+    trace(program, (x,), mode="train")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_an_exported_program() -> None:
+    """It has one mode, and no modules. In a process of its own: after an export torch cannot fork and train."""
+    done = subprocess.run([sys.executable, "-c", EXPORTED], capture_output=True, text=True, check=True)
+    assert [
+        "24 meta 15 ExportedProgram is a wrapper: counted is the GraphModule in it",
+        "24 meta 15",
+        "an exported program runs in the mode in which it was exported",
+    ] == done.stdout.splitlines()
+
+
+SEVENTY = """
+import sys, torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from flopledger.reference_model.known import knowing
+from flopledger.reference_model.running import ModelError, trace
+sizes = dict(hidden_size=8192, num_hidden_layers=80, num_attention_heads=64, num_key_value_heads=8)
+with knowing():
+    model = LlamaForCausalLM(LlamaConfig(**sizes, intermediate_size=28672, vocab_size=128256))
+ledger = trace(model, (torch.zeros(1, 128, dtype=torch.int64),), mode=sys.argv[1])
+print(ledger.device, ledger.total("macs"), len(ledger.unpriced()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "seconds", "gigabytes"), [("eval", 20, 2), ("step", 60, 4)])
+def test_seventy_billion_parameters(mode: str, seconds: int, gigabytes: int) -> None:
+    """A model that no machine here could hold; CPU seconds, for the machine may be busy."""
+    pytest.importorskip("transformers")
+    command = [sys.executable, "-c", SEVENTY, mode]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    device, macs, unpriced = done.stdout.split()
+    # Projections of queries and outputs, keys and values, the gated unit; the head; and the products of attention.
+    layer = 128 * (2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * 8192 * 28672)
+    attention = 2 * 128 * 128 * 8192
+    forward = 80 * (layer + attention) + 128 * 8192 * 128256
+    backward = 0 if mode == "eval" else 2 * forward
+    assert ("meta", "0", forward + backward) == (device, unpriced, int(macs))
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < seconds
+    assert after.ru_maxrss * 1024 < gigabytes * 10**9

@@ -443,9 +443,11 @@ def test_a_counter_gets_a_model_of_tensors(
     ("model", "given"),
     [
         (Named(), {"ids": ids, "mask": mask, "scale": 2.0}),
+        (Named(), {"ids": ids}),
         (Images(), ([torch.ones(3, 8, 8), torch.ones(3, 6, 5)],)),
+        (Images(), ([torch.ones(3, 8, 8)],)),
     ],
-    ids=["by name", "a list of images"],
+    ids=["by name", "one by name", "a list of images", "a list of one"],
 )
 def test_every_counter_takes_any_arguments(model: nn.Module, given: Any) -> None:
     """Some bind arguments by position, some by name, one traces with torch.jit: all must take a dict and a list."""

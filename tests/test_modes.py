@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
@@ -228,6 +230,36 @@ class Packs(nn.Module):
         return self.layer(nn.utils.rnn.pack_padded_sequence(x, [4, 3, 1]))[0].data
 
 
+SEVENTY_BILLION = """
+import resource, time
+import torch, transformers
+from flopledger.reference_model.running import trace
+
+config = transformers.LlamaConfig(hidden_size=8192, intermediate_size=28672, num_hidden_layers=80,
+                                  num_attention_heads=64, num_key_value_heads=8, vocab_size=128256, use_cache=False)
+with torch.device("meta"):
+    model = transformers.LlamaForCausalLM(config)
+tokens = torch.zeros(1, 4096, dtype=torch.int64, device="meta")
+ledger = trace(model, (tokens,), mode="step")
+print(ledger.params, ledger.total("macs"), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time())
+"""
+
+
+@pytest.mark.slow
+def test_a_step_of_seventy_billion_parameters() -> None:
+    """Sixty seconds of a processor and 4 GB; three times the forward, since all inputs of its layers are trained."""
+    pytest.importorskip("transformers")
+    done = subprocess.run([sys.executable, "-c", SEVENTY_BILLION], capture_output=True, text=True, timeout=600)
+    assert 0 == done.returncode, done.stderr
+    params, macs, kilobytes, seconds = done.stdout.split()
+    tokens, width, heads, shared, wide, words = 4096, 8192, 64, 8, 28672, 128256
+    each = width // heads
+    layer = tokens * width * (2 * width + 2 * shared * each + 3 * wide) + 2 * heads * tokens**2 * each
+    assert 70_553_706_496 == int(params)
+    assert 3 * (80 * layer + tokens * width * words) == int(macs)
+    assert int(kilobytes) < 4 * 2**20 and float(seconds) < 60
+
+
 # --- checkpoints ----------------------------------------------------------------------------------
 
 
@@ -322,6 +354,29 @@ def test_a_function_with_a_backward_of_its_own() -> None:
     ledger = trace(nn.Sequential(nn.Linear(8, 8), Own()), (torch.rand(3, 8),), mode="step")
     at = [e for e in ledger if e.site == "1" and e.phase == "backward"]
     assert (2 * 3 * 8 * 5, 3 * 8 * 5) == (sum(e["macs"] for e in at), sum(e["recomputed_macs"] for e in at))
+
+
+class Flexible(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(16, 16)
+
+    def forward(self, x: Tensor, y: Tensor) -> Any:
+        from torch.nn.attention.flex_attention import flex_attention
+
+        return flex_attention(self.inner(x), y, y)
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_flex_attention_goes_back_too(device: str) -> None:
+    """torch would trace it for its backward, which ends the process under a mode; what needs no gradient has none."""
+    inputs = (torch.rand(1, 2, 128, 16), torch.rand(1, 2, 128, 16))
+    ledger = trace(Flexible(), inputs, mode="step", device=device)
+    square, row = 2 * 128 * 128 * 16, 2 * 128 * 16 * 16
+    assert (2 * square + row, 2 * square + row) == (spent(ledger, "forward"), spent(ledger, "backward"))
+    assert square == ledger.total("recomputed_macs") and not ledger.unpriced()
+    trained = trace(Flexible(), inputs, mode="train", device=device)
+    assert spent(ledger, "forward") == trained.total("macs")
 
 
 # --- where a backward starts ----------------------------------------------------------------------

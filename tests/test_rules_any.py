@@ -172,13 +172,14 @@ def test_products_and_einsums_of_every_kind() -> None:
             "add": lambda a, b, c: torch.addmm(a[:, :3], a, b),
             "badd": lambda a, b, c: torch.baddbmm(c[:, :, :3], c, c.transpose(1, 2)),
             "product": lambda a, b, c: a.mm(b),
+            "function": lambda a, b, c: Fn.apply(a, b),
         }.items()
     })  # fmt: skip
     inputs = torch.zeros(3, 4), torch.zeros(4, 3), torch.zeros(2, 3, 5)
     found = reported(model, inputs, TRACED)
     assert 3 * 4 * 4 // 2 == found["fvcore"].get("outer", 0)
     assert 3 * 3 * 5 == found["fvcore"]["left"]
-    assert not {"dot", "inner", "multi", "mv", "vectors"} & found["fvcore"].keys()
+    assert not {"dot", "inner", "multi", "mv", "vectors", "function"} & found["fvcore"].keys()
     assert not {"mv", "vectors"} & found["torch"].keys()
     by_vector = Each(a=Calls(torch.matmul), b=Calls(lambda m, v: m.expand(2, 3, 4) @ v))
     reported(by_vector, (torch.zeros(3, 4), torch.zeros(4)), ["ptflops-aten", "torch"])

@@ -28,18 +28,20 @@ def positional(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 class Forward:
     """A model's `forward` that takes the tensors in these arguments; an object, so that a copied model has its own.
 
-    Its signature names them, for libraries that pass arguments by name.
+    Its signature names them, for libraries that pass arguments by name: keyword-only those that were given by name or
+    in lists and dicts, in which a library that looks for a batch would find none.
     """
 
     def __init__(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
         self.genuine, self.args, self.kwargs = forward, args, kwargs
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        self.__signature__ = inspect.Signature(
-            [inspect.Parameter(name, kind) for name in _names(forward, args, kwargs)]
-        )
+        self.names = _names(forward, args, kwargs)
+        nested = next((at for at, value in enumerate(args) if not _plain(value) and inputs.tensors(value)), len(args))
+        alone = len(inputs.tensors(args[:nested]))
+        kinds = [inspect.Parameter.POSITIONAL_OR_KEYWORD] * alone + [inspect.Parameter.KEYWORD_ONLY] * len(self.names)
+        self.__signature__ = inspect.Signature(list(map(inspect.Parameter, self.names, kinds)))
 
     def __call__(self, *tensors: Tensor, **named: Tensor) -> Any:
-        given = iter(self.__signature__.bind(*tensors, **named).args)
+        given = iter([*tensors, *(named[name] for name in self.names[len(tensors) :])])
         args, kwargs = inputs.mapped(lambda _: next(given), (self.args, self.kwargs))
         out = self.genuine(*args, **kwargs)
         if _plain(out) or (isinstance(out, (list, tuple)) and all(map(_plain, out))):

@@ -151,6 +151,10 @@ def _perform(job: Job, live: Live | None) -> Answer:
     _check_origin(adapter.distribution, overlay)
     try:
         count = checked(_plain(adapter.count(model, tensors)))
+    except RuntimeError as error:
+        if "ScriptModule" in said(error):  # torch says so itself: such modules take no hooks and nothing is added
+            raise Unsupported(f"cannot count TorchScript: {_reason(error)}") from error
+        raise
     finally:  # a stranger's error would be put down to the library
         _check_origin(adapter.distribution, overlay)
     if overlay and not overlays.came_from(overlay):
@@ -233,16 +237,20 @@ def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _given(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    from flopledger.reference_model.running import materialise, unwrapped
+
     if live is not None:
         model, args, kwargs = live.model, live.args, live.kwargs
     else:
         if job.device != "meta":
             _check_memory(job.spec)
         model, args, kwargs = job.spec.build(job.device)
+    model, _ = unwrapped(model)
     if job.device == "meta":
         if live is not None:
             model = model.to("meta")  # the child's copy; the caller's stays where it is
         args, kwargs = inputs.mapped(_on_meta, (args, kwargs))
+    materialise(model, args, kwargs)
     return model, args, kwargs
 
 
@@ -257,6 +265,8 @@ def _check_memory(spec: Spec) -> None:
     Raises:
         NotNow: the weights alone are more than the memory that is free.
     """
+    from flopledger.reference_model.known import is_lazy
+
     memory = Path("/proc/meminfo")
     if not memory.exists():
         return
@@ -264,10 +274,10 @@ def _check_memory(spec: Spec) -> None:
     free = int(available.split()[1]) * 1024
     model, *arguments = spec.build("meta")
     tensors = [*model.parameters(), *model.buffers(), *inputs.tensors(arguments)]
-    needed = sum(t.numel() * t.element_size() for t in tensors)
+    needed = sum(t.numel() * t.element_size() for t in tensors if not is_lazy(t))
     if needed > free:
         raise NotNow(
-            f"it counts on real tensors, and this model's need {needed / 1e9:,.0f} GB; {free / 1e9:,.0f} GB are free"
+            f"not enough memory for real tensors: these need {needed / 1e9:,.0f} GB; {free / 1e9:,.0f} GB are free"
         )
 
 
@@ -287,10 +297,15 @@ def _traced(asked: Spec, live: Live | None) -> Ledger:
     except ModelError as error:
         reason = str(error)
         try:  # data-dependent, or really wrong: real tensors tell
+            _check_memory(spec)
             ledger = trace(*spec.build("cpu"), name=spec.model, device="cpu", mode=spec.mode)
         except ModelError as error:
             raise SpecError(f"model {spec.model!r} rejects input {', '.join(texts)}: {error}") from error
+        except NotNow as error:
+            raise SpecError(f"model {spec.model!r} cannot be traced on the meta device ({reason}): {error}") from error
         notes.append(f"traced on real tensors: on the meta device the model says {reason!r}")
+    if inputs.files(texts):
+        notes.append(f"what was in the files that went in: {', '.join(ledger.inputs)}")
     # As they were asked for: a tensor no longer says what its values were drawn from.
     return msgspec.structs.replace(ledger, inputs=texts, notes=[*ledger.notes, *notes])
 

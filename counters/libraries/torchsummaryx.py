@@ -14,7 +14,7 @@ from flopledger.counters.convention import Convention, Deviation, rule
 from flopledger.counters.formula import Case, quantity, value
 from flopledger.counters.hooked import as_made, class_of, elements, once_a_site
 from flopledger.counters.shims import Shim, helped
-from flopledger.counters.tally import Count, Part, exact
+from flopledger.counters.tally import Count, Part, Unsupported, exact
 from flopledger.reference_model.ledger import Seen
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class TorchSummaryX:
     )
 
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
+        if not inputs:
+            raise Unsupported("its summary() takes a model that a tensor goes into, and none does")
         (layers, table), used = helped(lambda: _summary(model, inputs), self.shims)
         names = {id(module): name for name, module in model.named_modules()}
         parts = [Part(names[layer["id"]], None, exact(layer["macs"])) for layer in layers if layer["macs"] != "-"]

@@ -128,6 +128,17 @@ def attention(
     return _attention(forward, query, value, query.requires_grad, key.requires_grad, value.requires_grad, masked)
 
 
+@gradient("higher_order.flex_attention")
+def block_attention(
+    query: Tensor, key: Tensor, value: Tensor, score_mod: Any, block_mask: tuple[Any, ...], *_: Any, out: Any, **__: Any
+) -> Priced:
+    """As fused attention; what the modification of the scores costs is not counted, in the backward either."""
+    forward = flex.flex_attention(query, key, value, score_mod, block_mask, out=out)
+    counts = {"masked_macs": 0, **forward[1]}
+    needed = query.requires_grad, key.requires_grad, value.requires_grad
+    return _attention((forward[0], counts), query, value, *needed)
+
+
 def _of_kernel(forward: Pricer) -> Pricer:
     def priced(query: Tensor, key: Tensor, value: Tensor, *args: Any, grad: Tensor, out: Any, **kwargs: Any) -> Priced:
         """A kernel by itself: it has all three gradients, needed or not."""

@@ -90,13 +90,16 @@ class _About:
         self.model, self.config, self.dtype, self.reasons = model, config, dtype, list[str]()
         self.most = most  # tokens
 
-    def first(self, *names: str) -> Any:
-        """The first of these attributes that the configuration has, or one of its parts. Raises Unknown."""
+    def maybe(self, *names: str) -> Any:
+        """The first of these attributes that the configuration has, or one of its parts; None where none has."""
         parts = [self.config, *(getattr(self.config, name, None) for name in self.config.sub_configs)]
-        for part in parts:
-            if (value := _any(part, *names)) is not None:
-                return value
-        raise Unknown(names[0])
+        return next((value for part in parts if (value := _any(part, *names)) is not None), None)
+
+    def first(self, *names: str) -> Any:
+        """The same, where one must be there. Raises Unknown."""
+        if (value := self.maybe(*names)) is None:
+            raise Unknown(names[0])
+        return value
 
     def floating(self, *sizes: Any) -> str:
         text = shape(1, *sizes)
@@ -155,18 +158,22 @@ class _About:
         return self.floating(frames, channels, *sides)
 
     def features(self) -> str:
-        """The spectrogram of some sound: Whisper's is mel bins by frames, of one length; most are frames by bins."""
-        bins = self.first("num_mel_bins", "n_mels")
-        try:
-            frames = 2 * int(self.first("max_source_positions"))
-        except Unknown:
-            frames = 0
-        if frames and self.model.main_input_name == "input_features" and self.config.model_type in _MEL_FIRST:
-            self.reasons.append(f"{bins} mel bins by {frames} frames, twice max_source_positions")
-            return self.floating(bins, frames)
-        wide = _any(self.config, "feature_projection_input_dim", "input_feat_per_channel") or bins
-        self.reasons.append(f"{_TOKENS} frames of {wide} features")
-        return self.floating(_TOKENS, wide)
+        """The spectrogram of some sound.
+
+        Whisper's kind has mel bins by frames, always of one length; CLAP's is an image that fills its square; most
+        are frames by features, of any length.
+        """
+        wide = self.maybe("feature_projection_input_dim", "input_feat_per_channel")
+        bins = wide or self.first("num_mel_bins", "n_mels")
+        if (square := self.maybe("spec_size")) is not None:
+            frames = square * (square // bins)
+            self.reasons.append(f"{frames} frames of {bins} mel bins, which fill spec_size")
+            return self.floating(1, frames, bins)
+        if wide is None and (positions := self.maybe("max_source_positions")) is not None:
+            self.reasons.append(f"{bins} mel bins by {2 * positions} frames, twice max_source_positions")
+            return self.floating(bins, 2 * positions)
+        self.reasons.append(f"{_TOKENS} frames of {bins} features")
+        return self.floating(_TOKENS, bins)
 
     def waveform(self) -> str:
         """A second of sound; the spectrogram of an audio spectrogram transformer."""
@@ -194,7 +201,6 @@ class _About:
 
 _POSITIONS = ("max_position_embeddings", "max_target_positions", "n_positions", "max_seq_len")
 _CLIPS = ("videomae", "timesformer", "vivit")
-_MEL_FIRST = ("whisper",)
 _ARGUMENTS: dict[str, Callable[[_About], str]] = {
     "input_ids": _About.tokens,
     "decoder_input_ids": lambda about: about.tokens(decoder=True),

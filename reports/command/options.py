@@ -146,7 +146,11 @@ def about(run: Any) -> dict[str, Any]:
     Who asks for `macs` where something is unpriced must not be given a number: it is `macs_at_least` then.
     """
     unpriced, macs = run.ledger.unpriced, run.ledger.totals.get("macs", 0)
-    return {"model": run.model, "ledger": {"macs_at_least" if unpriced else "macs": macs, "unpriced": unpriced}}
+    return {
+        "model": run.model,
+        "notes": run.ledger.notes,
+        "ledger": {"macs_at_least" if unpriced else "macs": macs, "unpriced": unpriced},
+    }
 
 
 def after(model: str, past: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations
 from typing import NamedTuple
@@ -198,10 +198,6 @@ def unpriced_names(run: Run) -> str:
     return few([visible(name) for name in calls_without_formula(run.ledger.unpriced)])
 
 
-def is_are(items: Sized) -> str:
-    return "is" if len(items) == 1 else "are"
-
-
 def without_formula(calls: Mapping[str, int]) -> str:
     """`mylib.op (2 calls) may hold arithmetic and has no formula`."""
     said = few([f"{visible(name)} ({plural(n, 'call')})" for name, n in calls.items()])
@@ -246,13 +242,13 @@ def blind(run: Run, tally: TallyRecord) -> bool:
 
 
 def left_out(run: Run, of: Sequence[TallyRecord], whole: str) -> str:
-    """That what is unpriced is in none of some totals (`whole`, which begins with "in"), as far as that can be said."""
+    """That what is unpriced is in none of these totals, as far as that can be said; `whole` says it of them."""
     if not run.ledger.unpriced or not of:
         return ""
-    verb = is_are(calls_without_formula(run.ledger.unpriced))
+    has, verb = ("has", "is") if len(calls_without_formula(run.ledger.unpriced)) == 1 else ("have", "are")
     seeing = [visible(tally.name) for tally in of if not blind(run, tally)]
     if not seeing:
-        return f"{unpriced_names(run)}, which {'has' if verb == 'is' else 'have'} no formula, {verb} {whole}"
+        return f"{unpriced_names(run)}, which {has} no formula, {verb} {whole}"
     return f"what {listed(seeing)} charged for {unpriced_names(run)} is not known"
 
 

@@ -62,8 +62,16 @@ def planned(case: Case) -> int:
     return int("equation" in case.call.facts)
 
 
+@quantity
+def in_a_function(case: Case) -> int:
+    """1 inside a torch.autograd.Function of somebody's, which is one node of a jit trace."""
+    return int("autograd_function" in case.call.facts)
+
+
 _EINSUM = by_way_of("torch.functional.einsum", "torch.einsum")
 RULES = (
+    rule("*", "0", "an autograd.Function is one node of the trace, and there is no handle for what is in it", _LIST,
+         has("in_a_function")),
     rule("*", "0", "frozen, so torch takes its fused path, and there is no handle for that", _LIST,
          both(in_modules("MultiheadAttention"), has("fused"))),
     rule("*", "as_planned", "half the operations that NumPy's plan for it prints, four digits of them",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -68,8 +68,7 @@ class PtflopsPytorch:
             if hasattr(engine, "torch_function_wrapper"):
                 _observe_functions(engine.torch_function_wrapper, sites, called)
             total, params = _complexity(model, inputs, "pytorch")
-        shape = getattr(inputs[0], "shape", ()) if inputs else ()
-        batch = _batch(version_of("ptflops"), len(inputs), shape)
+        batch = _batch(model, inputs)
         parts = [Part(site, None, count // batch) for site, count in hooked]
         if rest := total - sum(part.count for part in parts + called):
             parts.append(Part("", "unattributed", rest))  # a hook's count that the batch does not divide
@@ -153,9 +152,16 @@ class PtflopsAten:
         return Convention("ptflops-aten", (COMPLEX_CONVOLUTION, *of_complex(rules.ATEN)), (MASK_BY_HEAD,))
 
 
-def _batch(version: str | None, inputs: int, shape: Sequence[int]) -> int:
+def _batch(model: nn.Module, inputs: tuple[Any, ...]) -> int:
     """What the pytorch backend divides by: the length of a single tensor. By name it sees no batch."""
-    return max(1, shape[0]) if inputs == 1 and len(shape) and rules.takes_a_tensor(version) else 1
+    seen = _alone(model, inputs) and inputs[0].dim() and rules.takes_a_tensor(version_of("ptflops"))
+    return max(1, len(inputs[0])) if seen else 1
+
+
+def _alone(model: nn.Module, inputs: tuple[Any, ...]) -> bool:
+    """Whether there is one tensor that goes in as it is: not by name, and not in a list, whose length is no batch."""
+    kinds = [p.kind for p in inspect.signature(model.forward).parameters.values()]
+    return len(inputs) == 1 and kinds[:1] != [inspect.Parameter.KEYWORD_ONLY]
 
 
 def _asked(model: nn.Module, inputs: tuple[Any, ...], version: str | None) -> dict[str, Any]:
@@ -168,7 +174,7 @@ def _asked(model: nn.Module, inputs: tuple[Any, ...], version: str | None) -> di
         Unsupported: there is no name.
     """
     if rules.takes_a_tensor(version):
-        batch = inputs[0] if len(inputs) == 1 else _named(model, inputs)
+        batch = inputs[0] if _alone(model, inputs) else _named(model, inputs)
         return {"input_res": (1,), "input_constructor": lambda _: batch}
     assert version is not None
     if shape := _own_shape(model, inputs, version):

@@ -104,7 +104,7 @@ def _line(symbol: str, version: str | None) -> int:
 @quantity
 def sole_batch(case: Case) -> int:
     """The batch where the model has a single input, by which hooks are averaged; else 1: by name it sees no batch."""
-    return case.ledger.batch if len(case.ledger.input_shapes) == 1 else 1
+    return case.ledger.batch if len(case.ledger.input_shapes) == 1 and not case.ledger.nested else 1
 
 
 @quantity
