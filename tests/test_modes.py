@@ -16,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import flex_attention
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
@@ -362,8 +363,6 @@ class Flexible(nn.Module):
         self.inner = nn.Linear(16, 16)
 
     def forward(self, x: Tensor, y: Tensor) -> Any:
-        from torch.nn.attention.flex_attention import flex_attention
-
         return flex_attention(self.inner(x), y, y)
 
 
