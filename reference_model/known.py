@@ -12,6 +12,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import NoneType
 from typing import Any
 
@@ -304,6 +305,8 @@ def value_of(tensor: Tensor) -> Tensor:
 
 def on_meta(tensor: Tensor, values: bool = True) -> Tensor:
     """A tensor's like on meta, in the same layout and of its own; its values stay known, unless `values` is false."""
+    if tensor.is_nested and tensor.layout is torch.jagged:
+        return _jagged(tensor, values)
     if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout is not torch.strided or tensor.is_quantized:
         return tensor.detach().to("meta")
     if values and tensor.device.type not in ("cpu", "meta"):
@@ -318,6 +321,17 @@ def on_meta(tensor: Tensor, values: bool = True) -> Tensor:
         moved.set_(torch.UntypedStorage(size, device="meta"), *place)
         _keep(moved, content.lend())
     return moved
+
+
+def _jagged(tensor: Any, values: bool) -> Tensor:
+    """A nested tensor's like on meta; where its samples begin and end is known."""
+    lengths = tensor.lengths()
+    return torch.nested.nested_tensor_from_jagged(
+        on_meta(tensor.values().detach(), values),
+        on_meta(tensor.offsets()),
+        None if lengths is None else on_meta(lengths),
+        tensor._ragged_idx,
+    )
 
 
 def inexact(tensor: Tensor) -> bool:
@@ -466,12 +480,24 @@ def _read(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor)
                     _keep(out, _Content(real.untyped_storage()))
 
 
+@cache
+def composite(func: Any) -> bool:
+    """Whether torch has no kernel of an operator, only other operators that it is made of."""
+    key = torch._C.DispatchKey.CompositeImplicitAutograd
+    return isinstance(func, OpOverload) and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key)
+
+
 class _Operators(TorchDispatchMode):
     """Keeps known values where nobody else watches the operators."""
 
     supports_higher_order_operators = True
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(kind.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl for kind in types):
+            return NotImplemented  # of a class of its own, nested for one: what that runs comes here
+        if composite(func):  # torch takes it apart below us where a class of its own runs it
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
         return run(func, args, kwargs or {})
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-import sys
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -79,7 +78,7 @@ def trace(
             )
 
     troubles = load_others()
-    with in_mode(model, mode), _uncompiled(), torch.set_grad_enabled(mode != "eval"), warnings.catch_warnings():
+    with in_mode(model, mode), _as_scripted(), torch.set_grad_enabled(mode != "eval"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if device != "cpu":
             try:
@@ -135,17 +134,10 @@ def materialise(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 @contextmanager
-def _uncompiled() -> Iterator[None]:
-    """What torch.compile and torch.jit made runs as it was written."""
-    with torch.jit.optimized_execution(False), _eager():  # type: ignore[attr-defined]
+def _as_scripted() -> Iterator[None]:
+    """torch.jit runs what was written, and none of its own questions about that."""
+    with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
         yield
-
-
-def _eager() -> AbstractContextManager[Any]:
-    if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
-        return nullcontext()
-    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
-    return stance
 
 
 @contextmanager

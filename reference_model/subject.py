@@ -149,6 +149,8 @@ def _made(factory: Callable[..., Any], options: dict[str, Any], device: str) -> 
     try:
         with knowing():
             return factory(**options)
+    except SpecError:
+        raise
     except Exception:  # a constructor that needs data, or a device: NumPy's, a trace by jit
         module = factory(**options)
         return module._apply(held) if isinstance(module, torch.nn.Module) else module

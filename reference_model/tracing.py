@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 import torch
 from torch import nn
-from torch._ops import HigherOrderOperator, OpOverload, OpOverloadPacket
+from torch._ops import HigherOrderOperator, OpOverloadPacket
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -27,6 +27,7 @@ from flopledger.reference_model.backward import Graph, Origin, Priced, in_backwa
 from flopledger.reference_model.bodies import kernel_name, of_functions, run_bodies, run_higher
 from flopledger.reference_model.following import Here, device_here, threads
 from flopledger.reference_model.hooks import Hooked, base_name, class_name
+from flopledger.reference_model.known import composite
 from flopledger.reference_model.ledger import Call, Entry, Phase
 from flopledger.reference_model.quantities.contractions import outer
 from flopledger.reference_model.quantities.kinds import kind_of
@@ -584,7 +585,7 @@ class _Operations(TorchDispatchMode):
             not whole
             and pricer is None
             and kind == "unpriced"
-            and _composite(func)
+            and composite(func)
             and not transforms.nested(args, kwargs)
         ):
             with self:  # torch takes it apart below us where autograd is off, so nothing of it would be seen
@@ -599,13 +600,6 @@ class _Operations(TorchDispatchMode):
         elif not _of_the_device(name, args, kwargs):
             recorder.add(pricer, kind, name, args, kwargs, out)
         return out
-
-
-@cache
-def _composite(func: Any) -> bool:
-    """Whether torch has no kernel of an operator, only other operators that it is made of."""
-    key = torch._C.DispatchKey.CompositeImplicitAutograd
-    return isinstance(func, OpOverload) and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), key)
 
 
 def _of_the_device(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

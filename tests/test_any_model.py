@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flopledger.counters.engine import worker
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.running import ModelError, trace
+from flopledger.reference_model.subject import Spec, SpecError
+from flopledger.reports.compare import compare
 
 
 class Calls(nn.Module):
@@ -210,6 +214,7 @@ def lazy() -> nn.Module:
 
 
 ROW, ROWS = torch.rand(1, 4), torch.rand(2, 4)
+NESTED = torch.nested.nested_tensor([torch.rand(2, 4), torch.rand(3, 4)], layout=torch.jagged)
 PACKED = nn.utils.rnn.pack_sequence([torch.rand(3, 4), torch.rand(2, 4)])
 
 # Name: the model, its arguments (a dict where they have names) and its MACs, by hand.
@@ -232,6 +237,7 @@ KINDS: dict[str, tuple[Callable[[], Any], Any, int]] = {
     "a list of images": (lambda: Forward(lambda s, xs: [s.layer(x) for x in xs]), ([ROW, ROWS],), 36),
     "a packed sequence": (lambda: nn.LSTM(4, 3), (PACKED,), 5 * 4 * 3 * 7),
     "packed inside": (lambda: Forward(packs, rnn=nn.GRU(4, 3)), (torch.rand(2, 3, 4), torch.tensor([3, 2])), 15 * 21),
+    "a nested tensor": (linear, (NESTED,), 60),
     "DataParallel": (lambda: nn.DataParallel(nn.Sequential(linear())), (ROWS,), 24),
     "compiled": (lambda: torch.compile(nn.Sequential(linear())), (ROWS,), 24),
     "compiled within": (lambda: nn.Sequential(torch.compile(linear()), nn.ReLU()), (ROWS,), 24),
@@ -335,11 +341,65 @@ def test_an_exported_program() -> None:
     ] == done.stdout.splitlines()
 
 
+def test_counters_get_what_is_in_a_wrapper_with_its_sizes_found() -> None:
+    """Libraries know neither wrappers nor lazy modules; the sites must be the ledger's."""
+    model = nn.DataParallel(nn.Sequential(nn.LazyLinear(3)))
+    report = compare(model, ROWS, counters=["thop", "torch"], keep=False)
+    assert [24, 48] == [tally.total for tally in report.run.tallies]
+    assert ["0"] == [entry.site for entry in report.run.ledger.entries]
+    assert 0 == report.reconcile("thop", "torch").residual
+    assert model.module[0].has_uninitialized_params()
+
+
+MAKES = """
+import numpy as np
+import torch
+from torch import nn
+
+class Needs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        rates = torch.linspace(0, 0.1, 3)
+        self.rate = float(rates.numpy()[1]) + rates[2].item() + np.asarray(torch.arange(3)).sum()
+        self.layer, self.traced = nn.Linear(4, 3), torch.jit.trace(nn.Linear(3, 3), torch.rand(1, 3))
+
+    def forward(self, x):
+        return self.traced(self.layer(x)) * self.rate
+
+class Large(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(10**7, 10**7)
+
+    def forward(self, x):
+        return self.layer(x) if x.sum() > 0 else x
+"""
+
+
+def test_a_constructor_that_needs_values(tmp_path: Path) -> None:
+    """Rates of dropped paths, tables of NumPy and traces by jit are made on the way to half of all models."""
+    (tmp_path / "makes.py").write_text(MAKES)
+    model, args, kwargs = Spec.parse(f"{tmp_path}/makes.py:Needs", ["2x4"]).build("meta")
+    assert all(parameter.is_meta for parameter in model.parameters())
+    assert (2 * (12 + 9), "meta") == ((ledger := trace(model, args, kwargs)).total("macs"), ledger.device)
+
+
+def test_what_does_not_fit_into_memory_is_refused(tmp_path: Path) -> None:
+    """A ledger that needs real tensors must not take the machine down with it."""
+    (tmp_path / "makes.py").write_text(MAKES)
+    with pytest.raises(
+        SpecError, match=r"on meta tensors.*: not enough memory for real tensors: these need 400,000 GB"
+    ):
+        worker._traced(Spec.parse(f"{tmp_path}/makes.py:Large", ["1x10000000"]), None)
+
+
 SEVENTY = """
 import sys, torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from flopledger.reference_model.known import knowing
 from flopledger.reference_model.running import ModelError, trace
+from flopledger.reference_model.subject import Spec, SpecError
+from flopledger.reports.compare import compare
 sizes = dict(hidden_size=8192, num_hidden_layers=80, num_attention_heads=64, num_key_value_heads=8)
 with knowing():
     model = LlamaForCausalLM(LlamaConfig(**sizes, intermediate_size=28672, vocab_size=128256))

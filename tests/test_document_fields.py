@@ -111,7 +111,7 @@ def numbers(text: str, *less: Any) -> Counter[str]:
     for one in less:
         for said in one if isinstance(one, list) else [one]:
             plain = plain.replace(str(said), "") if said not in (None, "") else plain
-    return Counter(re.findall(r"[−+]?\d[\d,.]*", plain))
+    return Counter(re.findall(r"[−+]?\d(?:[\d,.]*\d)?", plain))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -233,6 +233,20 @@ def test_a_model_of_seventy_billion_parameters_is_there_at_once() -> None:
     assert time.monotonic() - start < 20
 
 
+def test_a_constructor_that_fails_on_meta_is_not_tried_with_real_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration that is none, of twenty billion parameters, took five minutes and all memory to say so."""
+    tries: list[int] = []
+
+    def fails() -> None:
+        tries.append(len(tries))
+        raise KeyError("full_attention")
+
+    monkeypatch.setattr(zoo.transformers, "factory", lambda name, options: fails)
+    with pytest.raises(SpecError, match=r"'transformers:big' could not be built: KeyError: 'full_attention'"):
+        Spec.parse("transformers:big", ["1x3"]).build("meta")
+    assert [0] == tries
+
+
 def test_a_configuration_of_a_file(tmp_path: Path) -> None:
     """Most models are not known by name: their config.json has the architecture and the sizes, and runs no code."""
     path = tmp_path / "config.json"

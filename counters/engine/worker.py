@@ -14,7 +14,7 @@ import sysconfig
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -229,8 +229,10 @@ def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
     from flopledger.reference_model.backward import Step
 
     model, args, kwargs = _given(job, live)
-    with suppress(NotImplementedError):  # an exported program has one mode
+    try:
         model.train(job.spec.mode != "eval")
+    except NotImplementedError:  # an exported program has one mode, and raises at libraries that set another
+        model.train = model.eval = lambda *_: model
     if job.spec.mode == "step":
         model.forward = Step(model.forward)
     return positional(model, args, kwargs)

@@ -32,6 +32,9 @@ class Zoo(Protocol):
 
 
 ZOOS: dict[str, Zoo] = {"torchvision": torchvision, "timm": timm, "transformers": transformers, "diffusers": diffusers}
+# These libraries build all of their models on the meta device themselves, to load them: what fails there fails with
+# real tensors, too, but may take all memory before it does.
+_ON_META = ("transformers", "diffusers")
 
 
 def names(source: str) -> list[str]:
@@ -49,7 +52,12 @@ def factory(source: str, name: str, options: dict[str, Any]) -> Callable[[], Any
 
     def offline() -> Any:
         with nothing_downloaded():
-            return make()
+            if source not in _ON_META:
+                return make()
+            try:
+                return make()
+            except Exception as error:
+                raise SpecError(f"model '{source}:{name}' could not be built: {said(error)}") from error
 
     return offline
 
