@@ -304,7 +304,6 @@ def misbehaving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
         server.shutdown()
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(("wire", "said"), MISBEHAVIOUR.values(), ids=MISBEHAVIOUR)
 def test_an_index_that_misbehaves_is_one_line_in_time(
     wire: Wire, said: str, misbehaving: Callable[[Wire], None], monkeypatch: pytest.MonkeyPatch

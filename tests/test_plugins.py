@@ -24,7 +24,6 @@ from flopledger.counters.convention import Convention, rule
 from flopledger.counters.formula import quantity
 from flopledger.counters.tally import Count, Part
 
-pytestmark = pytest.mark.alone  # its jobs have short time limits
 {top}
 
 class Plugin:
