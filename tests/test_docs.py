@@ -151,7 +151,7 @@ def test_the_examples_of_inputs_work(tmp_path: Path) -> None:
     given = [["ids=2x16:int64[1:1000]", "mask=2x16:bool=1"], None, ["images=[3x64x64, 3x48x80]", "threshold=0.5"]]
     for command, expected in zip(blocks(INPUTS, "sh")[0].splitlines(), given, strict=True):
         said = json.loads(run(f"{BIN}/{command} --format json", tmp_path))
-        assert said["model"]["inputs"] == expected if expected else all(tally["total"] for tally in said)
+        assert said["model"]["inputs"] == expected if expected else all(tally["total"] for tally in said["counters"])
 
 
 def test_every_claim_on_security_names_a_test_that_is_there() -> None:

@@ -23,7 +23,6 @@ GOOD = """
 from flopledger.counters.convention import Convention, rule
 from flopledger.counters.formula import quantity
 from flopledger.counters.tally import Count, Part
-
 {top}
 
 class Plugin:
