@@ -133,9 +133,8 @@ STEPS = (  # the first release is thop 0.1.1.post2209072238 under another name
              in_modules(*(f"AvgPool{d}d" for d in (1, 2, 3)))),
     )),
     Step("2.1.4", (rule("bilinear", "0", NO_ENTRY, f"{TABLE}:38 register_hooks"),)),
+    Step("2.1.6", tuple(recurrent_otherwise(f"{RNN}:107 count_rnn", f"{RNN}:136 count_gru", f"{RNN}:165 count_lstm"))),
     Step("2.2.0", (
-        *recurrent_otherwise(f"{RNN}:107 count_rnn", f"{RNN}:136 count_gru",
-                             f"{RNN}:165 count_lstm"),
         rule("matmul", "0", "it counted modules only", f"{TABLE}:40 register_hooks"),
         rule("attention", "0", "it counted modules only", f"{TABLE}:40 register_hooks",
              both(has("scores"), negated(_ATTENTION))),
