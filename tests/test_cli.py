@@ -158,6 +158,7 @@ def test_two_releases_side_by_side_show_what_changed() -> None:
     assert "charge alike" in same
 
 
+@pytest.mark.slow
 def test_check_finds_the_place_where_a_rule_is_broken(tmp_path: Path) -> None:
     """Whoever writes a convention asks this first; a check that cannot fail would send them on with a wrong one."""
     for exponent, status in ((1, 0), (2, 1)):

@@ -102,6 +102,7 @@ def example(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_the_example_counter_holds_on_every_probe(example: Path) -> None:
     """Whoever adds a counter starts from this page; it must be true from the first command on."""
     assert "Its rules hold at all" in run(f"{BIN}/flopledger check {example.name}:Torchprofile", example.parent)
@@ -122,7 +123,10 @@ def test_a_rule_that_was_broken_is_found_and_named(example: Path) -> None:
     assert {"RMS", "linear", "convolution"}.isdisjoint(done.stdout.partition("which is")[2].split())
 
 
-@pytest.mark.parametrize("model", ["mobilenet_v2", "torchvision:resnet50", "torchvision:vit_b_16"])
+@pytest.mark.parametrize(
+    "model",
+    ["mobilenet_v2", *(pytest.param(f"torchvision:{n}", marks=pytest.mark.slow) for n in ("resnet50", "vit_b_16"))],
+)
 def test_the_example_counter_reconciles_with_every_other(example: Path, model: str) -> None:
     """Rules that were found on tiny models must hold on whole networks."""
     if ":" in model:

@@ -115,7 +115,7 @@ def counted(counter: str, of: Sequence[str], model: str, *shapes: str) -> tuple[
 @pytest.mark.parametrize(
     ("totals", "model", "shape"),
     [
-        (MOBILENET_V2, "mobilenet_v2", "1x3x416x416"),
+        pytest.param(MOBILENET_V2, "mobilenet_v2", "1x3x416x416", marks=pytest.mark.slow),
         (LAYERS, f"{ZOO}:Layers", "1x3x9x9"),
         (SEQUENCES, f"{__file__}:Sequences", "1x6x8"),
     ],
