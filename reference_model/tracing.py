@@ -1,16 +1,15 @@
-"""Trace one forward pass into a ledger: a function mode for names, a dispatch mode for operations."""
+"""Trace one run into a ledger: a function mode for names, a dispatch mode for operations."""
 
 from __future__ import annotations
 
 import dataclasses
-import dis
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from functools import cache, lru_cache
-from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
+from functools import cache
+from types import BuiltinFunctionType, FrameType, FunctionType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,13 +17,14 @@ import torch
 from torch import nn
 from torch._ops import HigherOrderOperator, OpOverloadPacket
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.overrides import TorchFunctionMode, resolve_name
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopledger.reference_model import outside, transforms
 from flopledger.reference_model import quantities as _priced  # noqa: F401  (registers its pricers)
 from flopledger.reference_model.backward import Graph, Origin, Priced, in_backward, run_backward, watching_checkpoints
 from flopledger.reference_model.bodies import kernel_name, of_functions, run_bodies, run_higher
+from flopledger.reference_model.calling import ATTENTION, EINSUM, api_name, callers, is_held, is_operator, whole_of
 from flopledger.reference_model.following import Here, device_here, threads
 from flopledger.reference_model.hooks import Hooked, base_name, class_name
 from flopledger.reference_model.known import composite
@@ -44,26 +44,17 @@ from flopledger.reference_model.quantities.registry import (
     pricer_of,
 )
 
-_ATTENTION = "torch.nn.functional.multi_head_attention_forward"
-_EINSUM = "torch.functional.einsum"
-_RESAMPLE = "torch.nn.functional.interpolate"
+_JIT = "torch._jit_internal"
 _FUSED = "torch.nn.functional.scaled_dot_product_attention"
 _CONVOLUTION = "torch.nn.functional.conv"
 _OPERATORS = {"add", "mul", "sub", "matmul", "true_divide", "div"}
-_OPENED = (
-    "torch.nn.functional",
-    "torch.functional",
-    "torch.autograd",
-)  # modules whose functions are Python all the way down
-_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+_OPENED = ("torch.nn.functional", "torch.functional", "torch.autograd")  # whose functions are Python all the way down
 # What the products of such a function are, where they are seen one by one: a half of it, tangents beside it.
 _INNER = {
     "torch.nn.functional.linear": "linear",
     "torch.nn.functional.bilinear": "bilinear",
     _FUSED: "attention",
-    **{
-        f"torch.{kind}{cell}": "recurrent" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell")
-    },
+    **{f"torch.{kind}{cell}": "recurrent" for kind in "lstm gru rnn_tanh rnn_relu".split() for cell in ("", "_cell")},
 }
 _OF_AUTOGRAD = ("torch.autograd.backward", "torch.autograd.grad")  # by way of what ran before
 _BESIDE = {"view", "add", "move", "fill", "unpriced"}  # in a backward: no matter what of, they are what they are
@@ -310,7 +301,7 @@ class Recorder:
         """Write down one operation, at the site and in the functions that are running; `beside` are more facts."""
         site = self.site[-1] if site is None else site
         apis = tuple(frame.name for frame in self.frames if frame.name not in _OF_AUTOGRAD)
-        if aten == "aten.mul" and apis and apis[-1] in (_EINSUM, "torch.einsum"):
+        if aten == "aten.mul" and apis and apis[-1] in (EINSUM, "torch.einsum"):
             pricer = outer  # where nothing is summed; torch does the rest by bmm
         with self.below(), torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
             op, quantities, facts = price(pricer, kind, args, kwargs, out)
@@ -322,7 +313,7 @@ class Recorder:
         for frame in self.frames if op not in _NOTHING_NEW else ():
             facts.update(frame.whole)
             frame.whole = {}
-        if op == "matmul" and _ATTENTION in apis:
+        if op == "matmul" and ATTENTION in apis:
             op = "attention"  # its projections are linear functions, so what is left are the products of its heads
         whole = pricer is not None and bool(apis) and pricer in (FUNCTIONS.get(apis[-1]), COMPLEX.get(apis[-1]))
         if apis and not whole and quantities.get("macs"):
@@ -459,11 +450,13 @@ class _Names(TorchFunctionMode):
         if name.startswith(_CONVOLUTION) and any(isinstance(v, str) for v in (*args[4:5], kwargs.get("padding"))):
             name = "torch._convolution_mode"  # padding="same" is another operation to a jit trace
         caller = sys._getframe(1)
-        if name.endswith(_INDICES) and any(f.f_code.co_name == "fn" for f in _callers(caller, 4, _DISPATCH)):
-            name = name.removesuffix(_INDICES)  # F.max_pool2d(x, 2, return_indices=True)
+        if name.endswith("_with_indices") and any(
+            f.f_code.co_name == "fn" for f in callers(caller, 4, "torch._jit_internal")
+        ):
+            name = name.removesuffix("_with_indices")  # F.max_pool2d(x, 2, return_indices=True)
         with recorder.below(), torch._C.DisableTorchFunction():
             pricer, aten = self._whole(func, name, args, kwargs)
-            held, whole = is_held(caller, func, name), whole_of(name, args, kwargs, caller)
+            held, whole = is_held(caller, name), whole_of(name, args, kwargs, caller)
         if pricer is None and any(map(transforms.computes_itself, types)):
             with self:  # what it calls is seen in its place
                 return _answered(func, types, args, kwargs)
@@ -537,9 +530,8 @@ def _beside(name: str, frame: Frame, out: Any) -> dict[str, Any]:
     """Facts that no argument holds.
 
     Linear: whether its bias is added inside the product, as addmm. Products: as what they ran where a side is a
-    vector. Attention: the strides of what comes out, where
-    that is not contiguous; they are the kernel's, which is another on each device, and decide whether the reshape
-    after it copies.
+    vector. Attention: the strides of what comes out, where that is not contiguous; they are the kernel's, which is
+    another on each device, and decide whether the reshape after it copies.
     """
     if name == "torch.nn.functional.linear" and "aten.addmm" in frame.inner:
         return {"addmm": True}
@@ -660,20 +652,6 @@ def priced(
     return op, quantities, facts
 
 
-def api_name(func: Any) -> str:
-    """A torch function's public name, "" where it has none (attribute reads, mostly)."""
-    try:
-        name = resolve_name(func)
-    except Exception:  # a function that torch.overrides does not list
-        name = None
-    own = str(getattr(func, "__name__", ""))
-    if name is not None and not name.endswith(f".{own}") and getattr(torch, own, None) is func:
-        name = f"torch.{own}"  # torch.spmm is another name of torch.mm
-    if name is None:
-        name = f"{getattr(func, '__module__', None) or 'torch'}.{getattr(func, '__name__', '')}"
-    return "" if name.endswith(("__get__", "__set__")) else str(name)
-
-
 def names_of(func: Any) -> tuple[str, str]:
     """`aten.relu` and the kind of an overload such as `aten.relu.default`."""
     packet = getattr(func, "_overloadpacket", None)
@@ -681,102 +659,6 @@ def names_of(func: Any) -> tuple[str, str]:
         return str(func), "unpriced"
     name = str(packet)
     return name, kind_of(name)
-
-
-def whole_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> dict[str, Any]:
-    """Facts of a function that comes apart: what an einsum contracts, what attends to what, how it is to resample."""
-    if name == _RESAMPLE:
-        asked = {**dict(zip(("size", "scale_factor"), args[1:3], strict=False)), **kwargs}
-        sizes = {name: asked[name] for name in ("size", "scale_factor") if asked.get(name) is not None}
-        twice = any(
-            caller.f_code.co_name == "upsample" for caller in _callers(frame, 4)
-        )  # F.upsample, no API of its own
-        return {"resamples": 1 + twice, **{name: _plain(value) for name, value in sizes.items()}}
-    if name == _ATTENTION:
-        weights = [value for value in args[3:] if isinstance(value, torch.Tensor)]
-        return {
-            "attends": [tuple(tensor.shape) for tensor in args[:3]],
-            "to_itself": args[0] is args[1] is args[2],
-            "frozen": not any(tensor.requires_grad for tensor in weights),
-        }
-    if name == _EINSUM and args and isinstance(args[0], str):
-        operands = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
-        return {"equation": args[0].replace(" ", ""), "operands": [tuple(tensor.shape) for tensor in operands]}
-    return {}
-
-
-def _callers(frame: FrameType, at_most: int, module: str = "torch.nn.functional") -> Iterator[FrameType]:
-    """The frames of a module's functions among those that called."""
-    for _ in range(at_most):
-        if frame.f_back is None:
-            return
-        frame = frame.f_back
-        if frame.f_globals.get("__name__") == module:
-            yield frame
-
-
-def _plain(value: Any) -> Any:
-    return [*map(_plain, value)] if isinstance(value, (tuple, list)) else value if type(value) is float else int(value)
-
-
-def is_held(frame: FrameType, func: Any, name: str) -> bool:
-    """Whether a function of torch.nn.functional is called by a name of the model's own (`self.act = F.relu`).
-
-    `frame` is that in which its call is noticed. What is looked up in torch.nn.functional when it is called, also
-    by other functions there, is not held.
-    """
-    module, _, own = name.rpartition(".")
-    if module != "torch.nn.functional":
-        return False
-    caller: FrameType | None = frame
-    while caller is not None and caller.f_code.co_filename.endswith(_THROUGH):
-        caller = caller.f_back
-    while caller is not None and caller.f_code.co_name in (own, f"_{own}", f"{own}_with_indices", "fn"):
-        if caller.f_globals.get("__name__") not in ("torch.nn.functional", "torch._jit_internal"):
-            break
-        caller = caller.f_back
-    if caller is None or caller.f_globals.get("__name__") == "torch.nn.functional":
-        return False
-    base = _called_from(caller.f_code, caller.f_lasti)
-    if base == "getattr":
-        return False
-    here = {**caller.f_globals, **caller.f_locals}
-    return own not in caller.f_code.co_names or not isinstance(here.get(base), ModuleType)
-
-
-@lru_cache(maxsize=4096)
-def _called_from(code: CodeType, at: int) -> str:
-    """The first name of the function that is called at an instruction: `nn` in `nn.functional.relu(x)`, "" if none."""
-    before = [each for each in dis.get_instructions(code) if each.offset <= at]  # `at` may be in the call's cache
-    call = before.pop().positions if before else None
-    if call is None or call.lineno is None:
-        return ""
-    starts = [
-        each
-        for each in before
-        if each.positions and each.opname.startswith("LOAD_") and isinstance(each.argval, str)
-        and (each.positions.lineno, each.positions.col_offset) == (call.lineno, call.col_offset)
-    ]  # fmt: skip
-    return str(starts[0].argval) if starts else ""
-
-
-_INDICES, _DISPATCH = "_with_indices", "torch._jit_internal"
-_THROUGH = ("torch/overrides.py", "torch/utils/_device.py")
-_opcodes: dict[CodeType, bytes] = {}
-
-
-def is_operator(frame: FrameType, method: str) -> bool:
-    """Whether the call in progress in `frame` is an operator (`x + y`) rather than `x.add(y)`.
-
-    torch reports both as `Tensor.add`, but a library that patches the method sees only the second.
-    """
-    code = frame.f_code
-    if method not in code.co_names:  # for example in sum(tensors)
-        return True
-    opcodes = _opcodes.get(code)
-    if opcodes is None:
-        opcodes = _opcodes[code] = code.co_code
-    return dis.opname[opcodes[frame.f_lasti]].startswith(("BINARY_", "INPLACE_"))
 
 
 def about_module(module: nn.Module) -> dict[str, Any]:
