@@ -36,7 +36,7 @@ def ledger(
 ) -> None:
     """The reference itself: every kind of operation, and what could be charged for it."""
     from flopledger.reference_model.ledger import Ledger
-    from flopledger.reports.pages import words
+    from flopledger.reports.pages import numbers, vocabulary, words
 
     run = compared(model, inputs, [], timeout, None, quiet, no_cache, mode, past).run
     found = Ledger(
@@ -59,12 +59,12 @@ def ledger(
         part = msgspec.structs.replace(found, entries=[entry for entry in found.entries if entry.phase == phase])
         rows += [
             [
-                words.op_word(op) + (" (backward)" if phase == "backward" else ""),
-                *("unknown" if op == "unpriced" and q in unknown else words.number(n.get(q, 0)) for q in quantities),
+                vocabulary.op_word(op) + (" (backward)" if phase == "backward" else ""),
+                *("unknown" if op == "unpriced" and q in unknown else numbers.number(n.get(q, 0)) for q in quantities),
             ]
             for op, n in part.by_op().items()
         ]
-    total = {q: words.number(value) for q, value in found.totals().items()}
+    total = {q: numbers.number(value) for q, value in found.totals().items()}
     rows.append(["sum", "", *(total.get(q, "0") for q in quantities[1:])])
     if run.ledger.unpriced:
         rows[-1][2:] = [f"at least {text}" if q in unknown else text
@@ -74,11 +74,11 @@ def ledger(
         for quantity in quantities
     ]
     blocks: list[Block] = [
-        f"{words.at(run)}, {words.number(found.params)} parameters, traced on {found.device}",
+        f"{words.at(run)}, {numbers.number(found.params)} parameters, traced on {found.device}",
         Table([Column("operation"), *columns], rows),
         *([words.unpriced(run)] if run.ledger.unpriced else []),
         *words.beside(run),
-        *(f"note: {words.visible(note)}" for note in found.notes),
+        *(f"note: {numbers.visible(note)}" for note in found.notes),
     ]
     show(blocks, form)
     if run.ledger.unpriced:

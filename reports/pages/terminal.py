@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from flopledger.reports.pages.blocks import Block, Column, Point, Table
+from flopledger.reports.pages.blocks import Block, Chart, Code, Column, Fold, Live, Point, Table
 from flopledger.reports.pages.columns import drawn, wrapped
 
 WIDE = 160  # columns for a table in a file or a pipe
@@ -34,15 +34,19 @@ def show(blocks: Sequence[Block], form: Format) -> None:
     if form is Format.table:
         _print(blocks)
         return
+    from flopledger.reports.pages.markdown import fenced
+
     for block in blocks:
         if isinstance(block, Table):
             show_table(block.columns, block.rows, form)
-            if form is Format.markdown:
-                print()
-        elif isinstance(block, Point):
-            show_text(block.text, form, "- ")
-        else:
-            show_text(block, form)
+            print()
+        elif isinstance(block, Fold | Live):
+            show([block.summary, *block.blocks] if isinstance(block, Fold) else block.blocks, form)
+        elif isinstance(block, Code):
+            print(fenced(block.text, block.language))
+        elif not isinstance(block, Chart):
+            text = block if isinstance(block, str) else block.text
+            show_text(text, form, "- " if isinstance(block, Point) else "")
 
 
 def shown(blocks: Sequence[Block], width: int = 110) -> str:
@@ -55,17 +59,23 @@ def _lines(blocks: Sequence[Block], width: int | None, rule: str = "─") -> lis
     lines: list[str] = []
     for block in blocks:
         found = _drawn(block, width, rule)
-        lines += found[1:] if found[0] == "" and lines[-1:] in ([], [""]) else found
+        lines += found[1:] if found[:1] == [""] and lines[-1:] == [""] else found
     return lines
 
 
 def _drawn(block: Block, width: int | None, rule: str) -> list[str]:
-    """A block as lines, with an empty one before and after a table; without a width, text is one line."""
+    """A block as lines; without a width, text is one line. Lines to copy are never wrapped."""
     if isinstance(block, Table):
         columns = [replace(column, heading=printable(column.heading)) for column in block.columns]
         table = Table(columns, [[printable(cell) for cell in row] for row in block.rows])
         return ["", *drawn(table, width or WIDE, rule), ""]
-    bullet, text = ("- ", block.text) if isinstance(block, Point) else ("", block)
+    if isinstance(block, Fold | Live):
+        return _lines([block.summary, *block.blocks] if isinstance(block, Fold) else block.blocks, width, rule)
+    if isinstance(block, Chart):
+        return []
+    if isinstance(block, Code):
+        return [printable(line) for line in block.text.split("\n")]
+    bullet, text = "- " if isinstance(block, Point) else "", block if isinstance(block, str) else block.text
     said = f"{bullet}{printable(text)}"
     return [said] if width is None else wrapped(said, width, " " * len(bullet))
 
@@ -103,7 +113,7 @@ def _print(blocks: Sequence[Block]) -> None:
 
 def printable(text: str) -> str:
     """What may go to a terminal: one line without escape sequences, whoever wrote the text."""
-    from flopledger.reports.pages.words import visible
+    from flopledger.reports.pages.numbers import visible
 
     return _WORKFLOW.sub(lambda sign: f"\\x{ord(sign[0]):02x}", visible(text))
 
