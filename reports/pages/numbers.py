@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 
+SAFE_INTEGER = 2**53 - 1  # of JavaScript
 LISTED = 10  # sites, modules or pairs that a sentence names before it says "and n more"
 
 
@@ -24,6 +25,11 @@ def visible(text: str) -> str:
 def number(n: int) -> str:
     """With thousands separators and a true minus: `1,034,246,688`."""
     return f"{n:,}".replace("-", "−")
+
+
+def integer(n: int) -> int | str:
+    """A number that crosses into JavaScript: text, which becomes BigInt there, where a float would round it."""
+    return n if abs(n) <= SAFE_INTEGER else str(n)
 
 
 def signed(n: int) -> str:
