@@ -128,10 +128,10 @@ def test_nothing_prints_it(here: Here) -> None:
     """Then what comes nearest from both sides is said, and which part with a name makes up for the rest."""
     near = _asked("1,060,000,001", here).near
     assert {each.gap > 0 for each in near} == {True, False}
-    found = _asked(str(1_126_577_920 + 1_280_000), here)  # today's thop, and the classifier once more
+    found = _asked(str(1_126_577_920 + 37_380_096), here)  # today's thop, and the first convolution once more
     made_up = next(each for each in found.near if each.candidate.total and each.candidate.total.counter == "thop")
-    assert made_up.part is not None and made_up.part.exactly and made_up.part.amount == 1_280_000
-    assert "exactly adding linear layers, 1,280,000" in words.near(made_up, found)
+    assert made_up.part is not None and made_up.part.exactly and made_up.part.amount == 37_380_096
+    assert "exactly adding all of features.0, 37,380,096" in words.near(made_up, found)
 
 
 def test_every_switch_is_an_amount_of_the_ledger(here: Here) -> None:

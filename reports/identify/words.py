@@ -14,7 +14,8 @@ from flopledger.reports.identify.releases import Span, joined
 from flopledger.reports.identify.search import Identified
 from flopledger.reports.identify.weighing import Share, Weighed
 from flopledger.reports.pages.blocks import Block, Column, Point, Table
-from flopledger.reports.pages.words import amount, few, listed, number, op_word, plural, signed, units, visible
+from flopledger.reports.pages.numbers import amount, few, listed, number, plural, signed, units, visible
+from flopledger.reports.pages.vocabulary import op_word
 
 SHOWN = 12  # rows of a table, unless all are asked for
 _FACTORS = {Fraction(2): "doubled, as FLOPs", Fraction(1, 2): "halved, as MACs",
