@@ -83,9 +83,10 @@ def note_key(spec: Spec, *more: Any) -> str | None:
     return _digest([spec, ours, _here(), _installed(), *more])
 
 
-def stamps(folder: Path) -> list[Any]:
-    """The size and time of every Python file in a folder."""
-    return [[str(path), _stat(str(path))] for path in sorted(folder.rglob("*.py"))]
+def stamps(place: Path) -> list[Any]:
+    """The size and time of a file, or of every Python file in a folder."""
+    files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
+    return [[str(path), _stat(str(path))] for path in files]
 
 
 def unseen(names: Iterable[str]) -> bool:

@@ -17,7 +17,10 @@ from flopledger.reports.identify.departures import Subject, departures, other_in
 from flopledger.reports.identify.gaps import Near, nearest
 from flopledger.reports.identify.number import Printed
 from flopledger.reports.identify.releases import Epoch, epochs
+from flopledger.reports.identify.tallies import measured
 from flopledger.reports.identify.weighing import Weighed, weighed
+
+MEASURED = 12  # candidates for which a tally is looked for: those that are shown
 
 
 class Identified(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +62,9 @@ class Scales:
 
     @cached_property
     def _more(self) -> list[object]:
-        """What conventions depend on beside our code: the lists of releases."""
-        return [kept.stamps(Path(__file__).parent), sorted(_times(overlays.cache() / "index"))]
+        """What a weight depends on beside the code of counters: how it is weighed, and the lists of releases."""
+        ours = [kept.stamps(Path(__file__).with_name(name)) for name in ("weighing.py", "releases.py")]
+        return [ours, sorted(_times(overlays.cache() / "index"))]
 
     def weigh(self, specs: Iterable[Spec]) -> dict[Spec, Weighed]:
         """What these weigh; one that cannot be built, or rejects its inputs, is not among them."""
@@ -107,21 +111,25 @@ def _times(folder: Path) -> list[tuple[str, int]]:
         return []
 
 
-def identify(printed: Printed, spec: Spec, scales: Scales) -> Identified:
+def identify(
+    printed: Printed, spec: Spec, scales: Scales, enough: Callable[[Candidate], bool] = lambda found: False
+) -> Identified:
     """Everything that prints a number for a model: as it was asked, and with one departure from that.
 
-    Only where nothing fits, a variant of the model at another input is looked at, too.
+    Only where nothing fits, a variant of the model at another input is looked at, too. No departure is where a
+    candidate without one is `enough`.
 
     Raises:
         plan.Rejected: the model cannot be built, or rejects its inputs.
     """
     given = scales.asked(spec)
     found = candidates(printed, given, Departure())
-    others = [] if _settled(printed, found) else departures(spec, given)
+    others = [] if _settled(printed, found) or any(map(enough, found)) else departures(spec, given)
     found += _among(printed, given, others, scales)
     if all(each.reading.cut for each in found):
         found += _among(printed, given, [*_twice(replace(spec, inputs=tuple(given.inputs)), given)], scales)
     order = ranked(_once(found))
+    order[:MEASURED] = [measured(each, spec) for each in order[:MEASURED]]
     return Identified(
         printed=printed,
         asked=given,
