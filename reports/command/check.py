@@ -48,7 +48,9 @@ def check(
 
     try:
         with progress(len(PROBES), quiet) as (_, advance):
-            found = probed(counter, timeout=timeout, jobs=jobs, keep=not no_cache, on_done=advance)
+            found = probed(
+                counter, timeout=timeout, jobs=jobs, keep=not no_cache, on_running=advance.running, on_done=advance
+            )
     except ValueError as error:
         fail(str(error))
     if form is Format.json:
