@@ -118,9 +118,8 @@ def _written(file: str, line: int | str, function: str) -> str:
     here = f"{working_directory()}/"
     code = linecache.getline(file, int(line)).strip()
     code = f"{code[: _LONGEST - 1]}…" if len(code) > _LONGEST else code
-    return _one_line(
-        f"{file.removeprefix(here)}:{line}, in {function.replace('<locals>.', '')}{': ' * bool(code)}{code}"
-    )
+    said = f"{file.removeprefix(here)}:{line}, in {function.replace('<locals>.', '')}"
+    return _one_line(f"{said}: {code}" if code else said)
 
 
 def _one_line(text: str) -> str:

@@ -46,7 +46,8 @@ def _complexity(model: nn.Module, inputs: tuple[Any, ...], backend: str) -> tupl
     if macs is None or params is None:
         if caught and caught[-1] is not None:
             raise caught[-1]
-        said = [line for line in printed.getvalue().splitlines() if line.strip()]
+        lines = [line.strip() for line in printed.getvalue().splitlines()]
+        said = [line for line in lines if line and not line.endswith("exception:")]
         raise RuntimeError(said[0] if said else "the library returned None")
     return exact(macs), exact(params, "parameters")
 
