@@ -351,7 +351,7 @@ def test_the_page_draws_itself_offline_and_fits_a_phone(browser: Any, found: His
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
         browser.get(page)
-        wait(browser, "return !!document.querySelector('#history.vega-embed svg')")
+        wait(browser, "return !document.getElementById('theme').hidden")
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 400
         assert browser.execute_script("return window.broken === undefined")
     finally:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 BRIEF = 300  # characters of somebody else's text: an error, a note
+SAFE_INTEGER = 2**53 - 1  # of JavaScript
 LISTED = 10  # sites, modules or pairs that a sentence names before it says "and n more"
 
 
@@ -35,6 +36,11 @@ def brief(text: str) -> str:
 def number(n: int) -> str:
     """With thousands separators and a true minus: `1,034,246,688`."""
     return f"{n:,}".replace("-", "−")
+
+
+def integer(n: int) -> int | str:
+    """A number that crosses into JavaScript: text, which becomes BigInt there, where a float would round it."""
+    return n if abs(n) <= SAFE_INTEGER else str(n)
 
 
 def signed(n: int) -> str:
