@@ -72,12 +72,12 @@ def probed(
     specs = {Spec.parse(probes.spec(probe), list(probes.PROBES[probe])): probe for probe in chosen}
     counted: dict[str, tuple[Tally, Ledger]] = {}
     silent: dict[str, str] = {}
-    for spec, ledger, tallies in count_each([asked], list(specs), timeout=timeout, workers=jobs, keep=keep):
+    for spec, ledger, tallies, reason in count_each([asked], list(specs), timeout=timeout, workers=jobs, keep=keep):
         probe = specs[spec]
         on_done(probe)
         tally = tallies[0] if tallies else None
         if ledger is None or tally is None or tally.total is None:
-            silent[probe] = (tally and tally.reason) or "the probe could not be traced"
+            silent[probe] = (tally and tally.reason) or reason or "it has no number"
         else:
             counted[probe] = tally, ledger
     ordered = {probe: counted[probe] for probe in chosen if probe in counted}
