@@ -183,7 +183,8 @@ class Report:
 
     def __repr__(self) -> str:
         from flopledger.reports.documents.run import calls_without_formula
-        from flopledger.reports.pages.words import visible, without_formula
+        from flopledger.reports.pages.numbers import visible
+        from flopledger.reports.pages.words import without_formula
 
         totals = ", ".join(f"{t.name} {t.total:,}" for t in self.run.counted())
         unpriced = calls_without_formula(self.run.ledger.unpriced)

@@ -30,7 +30,19 @@ from flopledger.reports.documents.reading import encode
 from flopledger.reports.documents.run import Run
 from flopledger.reports.documents.snapshot import snapshot
 from flopledger.reports.drift import drift
-from flopledger.reports.pages import charts, drift_words, history_markdown, history_words, html, markdown, words
+from flopledger.reports.pages import (
+    analysis,
+    charts,
+    drift_words,
+    history_markdown,
+    history_words,
+    html,
+    markdown,
+    numbers,
+    pair_words,
+    paper,
+    words,
+)
 from flopledger.reports.pages.blocks import Block
 from flopledger.reports.pages.files import pages
 from flopledger.reports.pages.html import script_json
@@ -73,7 +85,7 @@ def integer(cell: str) -> int:
 
 def test_neither_names_relu6_and_the_residual_adds(run: Run) -> None:
     """Issue 2 asks that a reader is told, in words, why ReLU6 and the adds play no part."""
-    said = words.neither(run.between("thop", "torchsummaryX"), run)
+    said = pair_words.neither(run.between("thop", "torchsummaryX"), run)
     assert "activation (ReLU6; 21,058,752 elements at 35 sites)" in said
     assert "residual or element-wise add (746,304 elements at 10 sites)" in said
     assert "because neither counter charges for them" in said
@@ -81,7 +93,7 @@ def test_neither_names_relu6_and_the_residual_adds(run: Run) -> None:
 
 def test_sentences_carry_sign_formulas_and_reasons(run: Run) -> None:
     """A line without its formulas and reasons is a number that the reader must take on trust."""
-    said = words.sentences(run.between("thop", "torchsummaryX"))
+    said = pair_words.sentences(run.between("thop", "torchsummaryX"))
     assert said[0] == (
         "+92,113,632 from batch norm at 52 sites (verified at each): thop charges 4·outputs = 92,130,688 "
         "(subtract, divide, scale and shift each element); torchsummaryX charges weights = 17,056 "
@@ -92,14 +104,14 @@ def test_sentences_carry_sign_formulas_and_reasons(run: Run) -> None:
 
 def test_nothing_left_over_is_said_with_the_number_of_sites(run: Run) -> None:
     """The residual is printed always, also when it is zero."""
-    said = words.leftover(run.between("thop", "torchsummaryX"))
+    said = pair_words.leftover(run.between("thop", "torchsummaryX"))
     assert said.startswith("Nothing is left over: residual 0, 151 of 151 sites verified")
 
 
 def test_a_residual_comes_first_and_loud_on_both_pages() -> None:
     """A report that explains all but a little must not let the reader miss the little."""
     run = sample_run(extra={"thop": (LEFT_OVER,)})
-    found = words.leftover(run.between("thop", "torchsummaryX"))
+    found = pair_words.leftover(run.between("thop", "torchsummaryX"))
     assert found.startswith("LEFT OVER: residual +77") and "features.0.0" in found
     files = pages(run)
     first = files["report.md"].split("\n\n")[1]
@@ -113,7 +125,7 @@ def test_errors_that_cancel_are_still_said() -> None:
     run = sample_run(extra={"thop": (LEFT_OVER,), "torchsummaryX": (LEFT_OVER,)})
     found = run.between("thop", "torchsummaryX")
     assert found.residual == 0
-    assert "cancel" in words.leftover(found) and "features.0.0" in words.leftover(found)
+    assert "cancel" in pair_words.leftover(found) and "features.0.0" in pair_words.leftover(found)
     assert "NOT EVERYTHING IS EXPLAINED" in pages(run)["report.md"].split("\n\n")[1]
 
 
@@ -143,24 +155,24 @@ def test_many_lines_share_the_last_step(run: Run) -> None:
 
 def test_paper_sentence_says_what_the_number_is(run: Run) -> None:
     """A number without unit, shape, batch, counter and version cannot be compared with another."""
-    said = words.paper_sentence(run, run.tally("thop"))
+    said = paper.paper_sentence(run, run.tally("thop"))
     for fact in ("1.127 GMACs", "1,126,577,920", "1×3×416×416", "batch size 1", "thop 1.2.3", "4·outputs"):
         assert fact in said
 
 
 def test_latex_row_is_escaped(run: Run, hostile: Run) -> None:
     """An unescaped underscore or percent sign in a model's name breaks the reader's document."""
-    row = words.paper_latex(run, None)
+    row = paper.paper_latex(run, None)
     assert row.startswith(r"mobilenet\_v2 & $1\times3\times416\times416$ & 1 & ") and row.endswith(r" \\")
     for tally in (None, *hostile.counted()):
-        bare = re.sub(r"\\[{}&%$#_\\]", "", words.paper_latex(hostile, tally))
-        assert len(re.findall("&", bare)) == words.LATEX_COLUMNS.count("&")
+        bare = re.sub(r"\\[{}&%$#_\\]", "", paper.paper_latex(hostile, tally))
+        assert len(re.findall("&", bare)) == paper.LATEX_COLUMNS.count("&")
         assert not re.search(r"[#%~^<>\n]", bare)
 
 
 def test_recommended_prefers_pure_macs(run: Run) -> None:
     """The one number that all counters share is what a paper should print."""
-    said = words.recommended(run)
+    said = paper.recommended(run)
     assert said is not None
     assert "1,034,229,632 MACs" in said and "torch_flop_counter reports exactly twice it" in said
 
@@ -171,12 +183,12 @@ def test_a_step_is_called_a_step_and_its_phases_are_told_apart() -> None:
     files = pages(run)
     assert "one forward pass" not in files["report.md"] + re.sub(r"<(script|style).*?</\1>", "", files["report.html"])
     assert "small at 1×3×64×64 (one training step, forward and backward)" in words.headline(run)
-    assert "for one training step, forward and backward on an input" in words.paper_sentence(run, None)
+    assert "for one training step, forward and backward on an input" in paper.paper_sentence(run, None)
     table = of_pair(run.between("torch_flop_counter", "only"))
     assert {"convolution (backward)", "linear layer (backward)", "one MAC is two FLOPs", "residual", "sum"} <= {
         row[0] for row in table.rows
     }
-    assert "convolution (backward)" in " ".join(words.sentences(run.between("torch_flop_counter", "only")))
+    assert "convolution (backward)" in " ".join(pair_words.sentences(run.between("torch_flop_counter", "only")))
     assert {"forward", "backward"} == {line.phase for line in snapshot(run).tallies[0].lines}
 
 
@@ -192,14 +204,14 @@ def test_an_input_that_nobody_gave_is_in_the_first_paragraph() -> None:
 def test_totals_that_agree_against_their_formulas_are_no_agreement() -> None:
     """A difference of 0 beside a residual of −524,288 looked like a sum that does not add up; each side has its own."""
     run = step_run()
-    pair = next(pair for pair in words.pairs(run) if {pair.left, pair.right} == {"thop", "only"})
+    pair = next(pair for pair in analysis.pairs(run) if {pair.left, pair.right} == {"thop", "only"})
     assert (0, True) == (pair.difference, pair.residual != 0)
     assert pair.explained + pair.residual == pair.difference and (0, -pair.residual) == pair.off
     row = next(row for row in rows_under(pages(run)["report.md"], "Is anything left over?") if row[0] == "thop − only")
     amounts = [pair.difference, pair.explained, *pair.off, pair.residual]
     assert amounts == [integer(cell.lstrip("+")) for cell in row[1:]]
-    said = words.leftover(run.between("thop", "only"))
-    assert f"the totals differ by 0, by their formulas it would be {words.signed(pair.explained)}" in said
+    said = pair_words.leftover(run.between("thop", "only"))
+    assert f"the totals differ by 0, by their formulas it would be {numbers.signed(pair.explained)}" in said
     assert "residual" in words.anything_left(run)
 
 
@@ -207,7 +219,7 @@ def test_a_known_deviation_is_named_wherever_its_failure_is() -> None:
     """What is known still fails: the residual stays, and a reader sees that it is no new fault."""
     run = step_run()
     assert "dice at 1 of 4 sites (+5; known: it throws dice)" in words.anything_left(run)
-    said = words.leftover(run.between("thop", "dice"))
+    said = pair_words.leftover(run.between("thop", "dice"))
     assert "(known: it throws dice)" in said and "LEFT OVER" in said
     for page in pages(run).values():
         assert page.startswith("<svg") or page.count("it throws dice") > 1
@@ -231,7 +243,7 @@ def test_the_layer_table_adds_up_to_every_total(run: Run) -> None:
     """Each counter's column in the per-layer table is its tally: nothing lost, nothing twice."""
     rows = rows_under(pages(run)["report.md"], "Layer by layer")
     sums = [sum(integer(row[column]) for row in rows) for column in range(2, 2 + 1 + 4)]
-    assert sums == [words.macs(run), *(tally.total for tally in run.counted())]
+    assert sums == [analysis.macs(run), *(tally.total for tally in run.counted())]
 
 
 def test_counters_without_a_number_are_listed_with_their_reason(run: Run) -> None:
@@ -352,7 +364,7 @@ def test_no_text_of_a_document_is_markdown(parse: Callable[[str], str]) -> None:
         for name, page in told(text).items():
             found = Elements(parse(page))
             assert plain[name] == structure(found), (text, name)
-            assert " ".join(words.visible(text).split()) in " ".join(found.text.split()), (text, name)
+            assert " ".join(numbers.visible(text).split()) in " ".join(found.text.split()), (text, name)
 
 
 def test_no_text_of_a_document_is_made_a_link_after_markdown() -> None:
@@ -389,7 +401,7 @@ def test_pictures_are_xml_whatever_a_document_says() -> None:
     """A viewer shows nothing at all of an SVG with one character too many; the date of an upload was enough."""
     text = "]]> <b x='\"'> &amp; & \x00\x0b\x1b\ufffe\uffff\u202e <!-- <?x ?>"
     run, found = everywhere(small_run(), text), everywhere(small_history(), text)
-    pair = words.most_different(run)
+    pair = analysis.most_different(run)
     assert pair
     for spec in (charts.totals_spec(run), charts.waterfall_spec(pair, 7), charts.history_spec(found)):
         drawn = ElementTree.fromstring(charts.to_svg(spec))
@@ -601,8 +613,8 @@ def test_the_page_says_of_every_pair_what_the_terminal_says(
         found = chosen.between(left.name, right.name)
         table = of_pair(found)
         assert [column.heading for column in table.columns] + [c for row in table.rows for c in row] == cells
-        reasons = words.sentences(found) or ["No line contributes: the two totals are made of the same amounts."]
-        assert [words.leftover(found, chosen), words.neither(found, chosen), *reasons] == said
+        reasons = pair_words.sentences(found) or ["No line contributes: the two totals are made of the same amounts."]
+        assert [pair_words.leftover(found, chosen), pair_words.neither(found, chosen), *reasons] == said
 
 
 def column(browser: Any, field: str) -> list[str]:

@@ -60,7 +60,8 @@ def check(
 
 
 def _blocks(found: Probed) -> list[Block]:
-    from flopledger.reports.pages.words import listed, number, op_word, place, plural, visible
+    from flopledger.reports.pages.numbers import listed, number, plural, visible
+    from flopledger.reports.pages.vocabulary import op_word, place
 
     said: list[Block] = []
     by_op: dict[str, list[bool]] = {}

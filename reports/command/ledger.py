@@ -36,7 +36,7 @@ def ledger(
 ) -> None:
     """The reference itself: every kind of operation, and what could be charged for it."""
     from flopledger.reference_model.ledger import Ledger
-    from flopledger.reports.pages import words
+    from flopledger.reports.pages import numbers, vocabulary, words
 
     run = compared(model, inputs, [], timeout, None, quiet, no_cache, mode, past).run
     found = Ledger(
@@ -58,23 +58,23 @@ def ledger(
         part = msgspec.structs.replace(found, entries=[entry for entry in found.entries if entry.phase == phase])
         rows += [
             [
-                words.op_word(op) + (" (backward)" if phase == "backward" else ""),
-                *("unknown" if op == "unpriced" and q in unknown else words.number(n.get(q, 0)) for q in quantities),
+                vocabulary.op_word(op) + (" (backward)" if phase == "backward" else ""),
+                *("unknown" if op == "unpriced" and q in unknown else numbers.number(n.get(q, 0)) for q in quantities),
             ]
             for op, n in part.by_op().items()
         ]
-    total = {q: words.number(value) for q, value in found.totals().items()}
+    total = {q: numbers.number(value) for q, value in found.totals().items()}
     rows.append(["sum", "", *(total.get(q, "0") for q in quantities[1:])])
     if run.ledger.unpriced:
         rows[-1][2:] = [f"at least {text}" if q in unknown else text
                         for q, text in zip(quantities[1:], rows[-1][2:], strict=True)]  # fmt: skip
-    show_text(f"{words.at(run)}, {words.number(found.params)} parameters, traced on {found.device}", form)
+    show_text(f"{words.at(run)}, {numbers.number(found.params)} parameters, traced on {found.device}", form)
     show_table([Column("operation"), *(Column(q.replace("_", " "), True) for q in quantities)], rows, form)
     if run.ledger.unpriced:
         show_text(words.unpriced(run), form)
     for said in words.beside(run):
         show_text(said, form)
     for note in found.notes:
-        show_text(f"note: {words.visible(note)}", form)
+        show_text(f"note: {numbers.visible(note)}", form)
     if run.ledger.unpriced:
         raise typer.Exit(1)

@@ -17,7 +17,8 @@ from flopledger.counters.engine import overlays as releases
 from flopledger.reports.documents.history import History
 from flopledger.reports.documents.run import Run, calls_without_formula
 from flopledger.reports.documents.writing import write_whole
-from flopledger.reports.pages.words import amount, giga, number, op_word, operation, plural, signed, units, visible
+from flopledger.reports.pages.numbers import amount, giga, number, plural, signed, units, visible
+from flopledger.reports.pages.vocabulary import op_word, operation
 from flopledger.reports.reconcile import Line, Reconciliation
 
 Spec = dict[str, Any]

@@ -7,6 +7,7 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jinja2
@@ -15,18 +16,31 @@ from markupsafe import Markup
 from flopledger.reference_model.ledger import meaning_of
 from flopledger.reports.documents.history import History
 from flopledger.reports.documents.run import Run, TallyRecord
-from flopledger.reports.pages import charts, history_words, lines, words
+from flopledger.reports.pages import (
+    analysis,
+    charts,
+    history_words,
+    lines,
+    numbers,
+    pair_words,
+    paper,
+    vocabulary,
+    words,
+)
 from flopledger.reports.pages.layers import layers
 from flopledger.reports.pages.pair_data import integer, pair_data
 from flopledger.reports.reconcile import Reconciliation
 from flopledger.reports.verdict import wrong
 
 TEMPLATES = Path(__file__).parent / "templates"
+# What a template may say, under one name.
+WORDS = SimpleNamespace(**{name: said for module in (numbers, vocabulary, analysis, pair_words, paper, words)
+                           for name, said in vars(module).items() if not name.startswith("_")})  # fmt: skip
 
 
 def render(run: Run) -> str:
     """The whole page. It depends on the run alone, so the same run gives the same bytes."""
-    pair = words.most_different(run)
+    pair = analysis.most_different(run)
     data = {
         "pairs": pair_data(run) if pair else None,
         "totals": _totals(run),
@@ -43,13 +57,13 @@ def render(run: Run) -> str:
             _asset("base.js") + "\n" + _asset("pair.js") + "\n" + _asset("page.js"),
         ],
         run=run,
-        words=words,
+        words=WORDS,
         pair=pair,
         alarm=wrong(run),
         table=lines.of_pair(pair) if pair else None,
         totals_svg=Markup(charts.to_svg(charts.totals_spec(run, background=None))) if run.counted() else "",
         waterfall_svg=Markup(_waterfall_svg(run, pair)) if pair else "",
-        matrix=words.matrix(run),
+        matrix=analysis.matrix(run),
         papers=_papers(run),
         layer_count=len(layers(run)),
         meaning=meaning_of,
@@ -63,7 +77,7 @@ def history(found: History) -> str:
         data={"history": charts.history_spec(found, "container", None) if found.counted else None},
         scripts=[charts.bundle() if found.counted else "", _asset("base.js") + "\n" + _asset("history.js")],
         found=found,
-        words=words,
+        words=WORDS,
         told=history_words,
         steps=[lines.of_step(change.reconciliation) for change in found.changes],
         alarm=wrong(found),
@@ -97,7 +111,7 @@ def script_json(value: Any) -> str:
 
 def _visible(value: Any) -> Any:
     """Whatever a template shows, whether or not its author thought of it: text is one printable line."""
-    return words.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return numbers.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 @cache
@@ -112,8 +126,8 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        visible=words.visible, number=words.number, signed=words.signed, giga=words.giga, place=words.place,
-        op=words.op_word, units=words.units,
+        visible=numbers.visible, number=numbers.number, signed=numbers.signed, giga=numbers.giga,
+        place=vocabulary.place, op=vocabulary.op_word, units=numbers.units,
     )  # fmt: skip
     return environment
 
@@ -149,12 +163,12 @@ def _waterfall_svg(run: Run, pair: Reconciliation) -> str:
 
 def _layers(run: Run) -> dict[str, Any]:
     return {
-        "counters": [words.visible(tally.name) for tally in run.counted()],
+        "counters": [numbers.visible(tally.name) for tally in run.counted()],
         "rows": [
             {
-                "site": words.place(layer.site),
-                "op": words.op_word(layer.op) if layer.op is not None else "(whole module)",
-                "module": words.visible(layer.module.rpartition(".")[2]),
+                "site": vocabulary.place(layer.site),
+                "op": vocabulary.op_word(layer.op) if layer.op is not None else "(whole module)",
+                "module": numbers.visible(layer.module.rpartition(".")[2]),
                 "macs": None if layer.macs is None else integer(layer.macs),
                 "outputs": integer(layer.outputs),
                 **{
@@ -169,9 +183,9 @@ def _layers(run: Run) -> dict[str, Any]:
 
 def _papers(run: Run) -> list[dict[str, str]]:
     """The choices of the paper section: the ledger's own number first, then every counter's."""
-    choices: list[tuple[str, TallyRecord | None]] = [("the ledger: MACs only", None)] if words.macs(run) else []
-    choices += [(words.visible(tally.name), tally) for tally in run.counted()]
+    choices: list[tuple[str, TallyRecord | None]] = [("the ledger: MACs only", None)] if analysis.macs(run) else []
+    choices += [(numbers.visible(tally.name), tally) for tally in run.counted()]
     return [
-        {"name": name, "sentence": words.paper_sentence(run, tally), "latex": words.paper_latex(run, tally)}
+        {"name": name, "sentence": paper.paper_sentence(run, tally), "latex": paper.paper_latex(run, tally)}
         for name, tally in choices
     ]

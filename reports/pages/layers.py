@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from flopledger.reports.documents.run import Run
-from flopledger.reports.pages.words import NOT_AN_OPERATION
+from flopledger.reports.pages.vocabulary import NOT_AN_OPERATION
 
 
 class Layer(msgspec.Struct, kw_only=True):

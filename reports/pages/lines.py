@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from flopledger.reports.drift import Row
+from flopledger.reports.pages.analysis import contributing, equal
 from flopledger.reports.pages.blocks import Column, Kind, Table
-from flopledger.reports.pages.words import contributing, equal, number, operation, signed, verified, visible
+from flopledger.reports.pages.numbers import number, signed, visible
+from flopledger.reports.pages.pair_words import verified
+from flopledger.reports.pages.vocabulary import operation
 from flopledger.reports.reconcile import Reconciliation
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from flopledger.reports.pages.blocks import Block, Column, Point, Table
+from flopledger.reports.pages.blocks import Block, Chart, Code, Column, Fold, Live, Point, Table
 
 # What GitHub's runner takes for a command where a line of a job's log begins with it, or has it anywhere.
 _WORKFLOW = re.compile(r"(?<!\S):(?=:)|#(?=#\[)")
@@ -34,10 +34,13 @@ def show(blocks: Sequence[Block], form: Format) -> None:
             show_table(block.columns, block.rows, form)
             if form is Format.markdown:
                 print()
-        elif isinstance(block, Point):
-            show_text(block.text, form, "- ")
-        else:
-            show_text(block, form)
+        elif isinstance(block, Fold | Live):
+            show([block.summary, *block.blocks] if isinstance(block, Fold) else block.blocks, form)
+        elif isinstance(block, Code):
+            show_code(block, form)
+        elif not isinstance(block, Chart):
+            text = block if isinstance(block, str) else block.text
+            show_text(text, form, "- " if isinstance(block, Point) else "")
 
 
 def shown(blocks: Sequence[Block], width: int = 110) -> str:
@@ -47,14 +50,33 @@ def shown(blocks: Sequence[Block], width: int = 110) -> str:
     text = io.StringIO()
     plain = Console(file=text, width=width, highlight=False, color_system=None)
     for block in blocks:
-        plain.print(_drawn(block))
+        for drawn in _drawn(block):
+            plain.print(drawn)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
-def _drawn(block: Block) -> Any:
+def _drawn(block: Block) -> list[Any]:
     if isinstance(block, Table):
-        return _table(block.columns, block.rows)
-    return _text(f"- {block.text}" if isinstance(block, Point) else block)
+        return [_table(block.columns, block.rows)]
+    if isinstance(block, Fold | Live):
+        inner = [block.summary, *block.blocks] if isinstance(block, Fold) else block.blocks
+        return [drawn for one in inner for drawn in _drawn(one)]
+    if isinstance(block, Chart):
+        return []
+    if isinstance(block, Code):
+        return [_text(line) for line in block.text.split("\n")]
+    return [_text(f"- {block.text}" if isinstance(block, Point) else block if isinstance(block, str) else block.text)]
+
+
+def show_code(block: Code, form: Format) -> None:
+    """Lines to copy, which are never wrapped."""
+    if form is Format.markdown:
+        from flopledger.reports.pages.markdown import fenced
+
+        print(fenced(block.text, block.language))
+        return
+    for line in block.text.split("\n"):
+        console().print(_text(line), soft_wrap=True)
 
 
 def show_json(value: Any) -> None:
@@ -108,7 +130,7 @@ def _text(text: str) -> Any:
 
 def printable(text: str) -> str:
     """What may go to a terminal: one line without escape sequences, whoever wrote the text."""
-    from flopledger.reports.pages.words import visible
+    from flopledger.reports.pages.numbers import visible
 
     return _WORKFLOW.sub(lambda sign: f"\\x{ord(sign[0]):02x}", visible(text))
 
