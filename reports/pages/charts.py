@@ -48,7 +48,8 @@ BUNDLES = {
 }  # release of vl-convert-python → SHA-256 of its `javascript_bundle()`
 
 
-def _base(description: str, width: int | str, background: str | None) -> Spec:
+def base(description: str, width: int | str, background: str | None) -> Spec:
+    """What all charts have in common."""
     edge = 12 if background else 2
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
@@ -102,7 +103,7 @@ def totals_spec(run: Run, width: int | str = 760, background: str | None = "whit
         "axis": {"format": "~s", "tickCount": {"expr": "ceil(width / 110)"}},
     }
     return {
-        **_base("What each counter reports, split by operation.", width, background),
+        **base("What each counter reports, split by operation.", width, background),
         "height": BAR * len(labels),
         "layer": [
             {
@@ -218,7 +219,7 @@ def waterfall_spec(
     }
     kinds, colours = ["total", "less", "more", "residual"], [TOTAL, DOWN, UP, LEFT_OVER]
     return {
-        **_base("The lines that lead from one total to the other.", width, background),
+        **base("The lines that lead from one total to the other.", width, background),
         "height": BAR * len(rows),
         "data": {"name": "steps", "values": rows},
         "layer": [
@@ -273,7 +274,7 @@ def history_spec(found: History, width: int | str = 760, background: str | None 
                "axis": {"format": ".4~s", "tickCount": 6}}  # fmt: skip
     nominal = [{"field": f, "type": "nominal"} for f in ("release", "day")]
     return {
-        **_base(f"What each release of {visible(found.counter)} reports, in order of upload.", width, background),
+        **base(f"What each release of {visible(found.counter)} reports, in order of upload.", width, background),
         "height": 320,
         "layer": [
             {
