@@ -71,7 +71,7 @@ def count(
     show_text(words.at(run), form)
     show_table(
         [Column("counter"), Column("version"), Column("total", True), Column("unit"), Column("MACs seen", True),
-         Column("params", True), Column("status")], rows, form,
+         Column("params", True, 1), Column("status")], rows, form,
     )  # fmt: skip
     if run.ledger.unpriced:
         show_text(words.unpriced(run), form)
