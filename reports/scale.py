@@ -86,12 +86,13 @@ def plain(value: Fraction) -> int | float:
 
 
 def shown(value: Fraction, exact: bool) -> str:
-    """A number for people: in full if it is whole and `exact`, else `DIGITS` significant digits, never an exponent."""
+    """A number for people: in full if it is whole and `exact`, else with `DIGITS` significant digits or no fraction."""
     if exact and value.denominator == 1:
         return f"{value.numerator:,}".replace("-", "−")
     if not value:
         return "0"
-    rounding = Context(prec=DIGITS, rounding=ROUND_HALF_EVEN)
+    digits = max(DIGITS, len(str(abs(value.numerator // value.denominator))))  # none before the point is lost
+    rounding = Context(prec=digits, rounding=ROUND_HALF_EVEN)
     rounded = rounding.divide(Decimal(value.numerator), Decimal(value.denominator))
     places = max(0, DIGITS - 1 - rounded.adjusted())
     return f"{rounded:,.{places}f}".replace("-", "−")

@@ -94,7 +94,7 @@ def table(
             fail("no model was named; name one, like torchvision:resnet50, or a file of them with --from")
         with progress(0, quiet) as (start, advance):
             found = tabulate(
-                named, counters=counters, inputs=inputs, mode=str(mode), unit=unit, per=per, sweep=sweep,
+                named, counters=counters, inputs=inputs, mode=mode.value, unit=unit, per=per, sweep=sweep,
                 timeout=timeout, jobs=jobs, keep=not no_cache, on_start=start, on_done=advance,
             )  # fmt: skip
     except ValueError as error:
@@ -121,9 +121,7 @@ def _check(out: list[Path], sweep: str | None) -> None:
 
     for path in out:
         if path.suffix not in (*WRITERS, PARQUET):
-            fail(
-                f"{path}: a table is written as {', '.join([*WRITERS, PARQUET])}; name a file that ends in one of these"
-            )
+            fail(f"{path}: name a file that ends in one of {', '.join([*WRITERS, PARQUET])}")
         if path.suffix == ".svg" and sweep is None:
             fail(f"{path}: there is a chart of a sweep only; name one, like --sweep 160,192,224")
         if path.suffix == PARQUET and not (find_spec("pyarrow") or find_spec("fastparquet")):

@@ -20,7 +20,7 @@ def spec(found: Table, width: int | str = 760, background: str | None = "white")
     names = list(dict.fromkeys(row["series"] for row in rows))
     colours = [charts.TOTAL if name == LEDGER else charts.PALETTE[at % len(charts.PALETTE)]
                for at, name in enumerate(names, start=-1 if LEDGER in names else 0)]  # fmt: skip
-    sizes = sorted({row["size"] for row in rows})
+    sizes = sorted({row.size for row in found.rows if row.size is not None})
     x: charts.Spec = {"field": "size", "type": "quantitative", "title": _dimension(found),
                       "scale": {"zero": False}, "axis": {"values": sizes, "labelOverlap": True}}  # fmt: skip
     y: charts.Spec = {
