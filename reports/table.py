@@ -219,13 +219,12 @@ def _cell(tally: Tally, ledger: Ledger) -> Cell:
 _READING = [Path(str(module.__file__)) for module in (align, coverage, documents)]
 
 
-def _code(adapter: adapters.About | None) -> str:
-    ours = sorted(Path(str(room.__file__)).parent.rglob("*.py"))
+def _code(adapter: adapters.About | None) -> list[Any]:
     theirs = [*adapter.files, *adapter.stating] if adapter else []
-    return kept.stamps([*ours, Path(__file__), *_READING, *theirs])
+    return kept.stamps(Path(str(room.__file__)).parent, Path(__file__), *_READING, *map(Path, theirs))
 
 
-Code = Callable[[str], str]
+Code = Callable[[str], list[Any]]
 
 
 def _kept(spec: Spec, asked: Sequence[Asked], keys: kept.Keys, code: Code) -> Gathered | None:
@@ -241,7 +240,7 @@ def _kept(spec: Spec, asked: Sequence[Asked], keys: kept.Keys, code: Code) -> Ga
             continue
         key = keys.count(each.adapter, each.release, spec)
         clash = None if each.release else adapters.overwritten(each.adapter)
-        cell = kept.brief(each.name, key, f"{code(each.name)} {ledger}", Cell) if key and not clash else None
+        cell = kept.brief(each.name, key, [code(each.name), ledger], Cell) if key and not clash else None
         if cell is None:
             return None
         cells.append(cell)
@@ -256,7 +255,7 @@ def _keep(spec: Spec, asked: Sequence[Asked], keys: kept.Keys, code: Code, head:
     for each, cell in zip(asked, cells, strict=True):
         key = keys.count(each.adapter, each.release, spec) if each.runs else None
         if key is not None:
-            kept.keep_brief(each.name, key, f"{code(each.name)} {ledger}", cell, failed=cell.total is None)
+            kept.keep_brief(each.name, key, [code(each.name), ledger], cell, failed=cell.total is None)
 
 
 class Tabulated:

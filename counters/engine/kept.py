@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from flopledger import counters, reference_model
 from flopledger.counters.engine.adapters import About
 from flopledger.counters.engine.job import LEDGER, Answer
 from flopledger.counters.engine.overlays import OverlayError, cache, read_file, write_file
@@ -37,7 +38,8 @@ from flopledger.reference_model import inputs, subject, zoo
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
 
-__all__ = ["Kept", "Keys", "brief", "file", "find", "keep_brief", "reference", "source", "stamps", "unseen"]
+__all__ = ["Kept", "Keys", "brief", "file", "find", "keep_brief", "keep_note", "note", "note_key", "reference",
+           "source", "stamps", "unseen"]  # fmt: skip
 T = TypeVar("T")
 LEANED_ON = ("torch", "torchvision", "numpy", "pandas")
 _HUGE = ("torch", "torchvision")  # thousands of files: the list of them tells when it was written
@@ -97,6 +99,23 @@ class Keys:
         return None if any(files is None for _, files in others) else [reference(), others]
 
 
+def note_key(spec: Spec, *more: Any) -> str | None:
+    """What something worked out from a model's ledger depends on, told by the times of files, which takes no time.
+
+    None for a model of somebody's own, and where files of tensors go in: what those depend on is not known here.
+    """
+    if not subject.is_ours(spec.model) or inputs.files(spec.inputs or ()):
+        return None
+    ours = stamps(*(Path(str(package.__file__)).parent for package in (reference_model, counters)))
+    return _digest([spec, ours, _here(), _installed(), *more])
+
+
+def stamps(*places: Path) -> list[Any]:
+    """The size and time of files, and of every Python file in folders."""
+    files = [path for place in places for path in (sorted(place.rglob("*.py")) if place.is_dir() else [place])]
+    return [[str(path), _stat(str(path))] for path in files]
+
+
 def unseen(names: Iterable[str]) -> bool:
     """Whether nothing at all is kept under one of these names, so that something must be counted; cheap to learn."""
     try:
@@ -118,22 +137,14 @@ def find(name: str, key: str) -> Kept | None:
     A file in a cache is anybody's: it is taken for what was filed only if its digest fits and its sums hold.
     """
     try:
-        kept = msgspec.json.decode(_content_of(_place(name, key)), type=Kept)
+        kept = msgspec.json.decode(note(name, key) or b"", type=Kept)
         if kept.answer.count is not None:
             checked(kept.answer.count)
         if kept.answer.ledger is not None:
             _check_ledger(kept.answer.ledger)
-    except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
+    except (ValueError, RecursionError):
         return None
     return kept if kept.name == name and _holds(kept, kept.answer.status != "counted") else None
-
-
-def _content_of(place: Path) -> bytes:
-    """What we have filed there. Raises OSError and ValueError where that is not what is there now."""
-    seal, _, content = read_file(place).partition(b"\n")
-    if seal.decode() != _seal(content):
-        raise ValueError(f"{place} is not what was filed")
-    return content
 
 
 def _holds(kept: Basis, failed: bool) -> bool:
@@ -158,7 +169,20 @@ def file(name: str, key: str, device: str, answer: Answer) -> str | None:
     contents = _contents(answer.sources)
     lean = msgspec.structs.replace(answer, sources=[])
     kept = Kept(name=name, device=device, answer=lean, sources=contents, circumstances=_circumstances())
-    content = msgspec.json.encode(kept)
+    return keep_note(name, key, msgspec.json.encode(kept))
+
+
+def note(name: str, key: str) -> bytes | None:
+    """What was kept with `keep_note`, None where that is nothing or nothing whole."""
+    try:
+        seal, _, content = read_file(_place(name, key)).partition(b"\n")
+        return content if seal.decode() == _seal(content) else None
+    except (OSError, ValueError):
+        return None
+
+
+def keep_note(name: str, key: str, content: bytes) -> str | None:
+    """Keep what was worked out under a name and a key; where the disk does not take it, say so in one line."""
     try:
         write_file(_place(name, key), _seal(content).encode() + b"\n" + content)
     except OverlayError as error:
@@ -166,32 +190,26 @@ def file(name: str, key: str, device: str, answer: Answer) -> str | None:
     return None
 
 
-def brief(name: str, key: str, code: str, kind: type[T]) -> T | None:
+def brief(name: str, key: str, code: Any, kind: type[T]) -> T | None:
     """What `keep_brief` has kept; it holds as long as the answer from which it was made."""
     try:
-        found = msgspec.json.decode(_content_of(_place(name, _digest([key, code]))), type=Brief)
+        found = msgspec.json.decode(note(name, _digest([key, code])) or b"", type=Brief)
         return msgspec.json.decode(found.value, type=kind) if _holds(found, found.failed) else None
-    except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 
-def keep_brief(name: str, key: str, code: str, value: Any, failed: bool = False) -> None:
+def keep_brief(name: str, key: str, code: Any, value: Any, failed: bool = False) -> None:
     """Keep what was made of an answer, for whoever needs no more of it: a ledger takes long to read, and to go through.
 
     `code` is the digest of what else it was made with. Without the answer, or a disk that takes it, nothing is kept.
     """
     try:
-        basis = msgspec.json.decode(_content_of(_place(name, key)), type=Basis)
-        found = Brief(**msgspec.structs.asdict(basis), failed=failed, value=msgspec.Raw(msgspec.json.encode(value)))
-        content = msgspec.json.encode(found)
-        write_file(_place(name, _digest([key, code])), _seal(content).encode() + b"\n" + content)
-    except (OSError, ValueError, msgspec.MsgspecError, OverlayError):
+        basis = msgspec.json.decode(note(name, key) or b"", type=Basis)
+    except (ValueError, RecursionError):
         return
-
-
-def stamps(files: Iterable[Path | str]) -> str:
-    """What tells one state of some files from another, without reading them."""
-    return _digest([[str(file), _stat(str(file))] for file in files])
+    brief = Brief(**msgspec.structs.asdict(basis), failed=failed, value=msgspec.Raw(msgspec.json.encode(value)))
+    keep_note(name, _digest([key, code]), msgspec.json.encode(brief))
 
 
 def _seal(content: bytes) -> str:
