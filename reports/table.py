@@ -48,6 +48,7 @@ def table(
     keep: bool = True,
     may_install: Callable[[], bool] = lambda: True,
     on_start: Callable[[int], None] = lambda total: None,
+    on_running: Callable[[str], None] = lambda what: None,
     on_done: Callable[[str], None] = lambda what: None,
 ) -> Tabulated:
     """One row per model, one column per counter, beside the ledger's MACs and the parameters.
@@ -66,6 +67,7 @@ def table(
         keep: false counts again, whatever is kept of earlier runs.
         may_install: asked when a release has to be installed.
         on_start: called with how many answers there will be, where any has to be waited for.
+        on_running: called with a model and who begins with it.
         on_done: called with a model and who is through with it.
 
     Raises:
@@ -84,7 +86,7 @@ def table(
     if not found:
         raise ValueError("no model was named; name one, like torchvision:resnet50")
     options: dict[str, Any] = {"timeout": timeout, "workers": jobs, "keep": keep, "may_install": may_install}
-    options |= {"on_start": on_start, "on_done": on_done}
+    options |= {"on_start": on_start, "on_running": on_running, "on_done": on_done}
     swept = [_Swept(subject) for subject in found] if sizes is None else list(_sizes(found, sizes, options))
     specs = [each.subject.spec for each in swept if not each.reason]
     said = {done.spec: done for done in gathered(specs, asked, **options)}
@@ -158,6 +160,7 @@ def gathered(
     *,
     keep: bool = True,
     on_start: Callable[[int], None] = lambda total: None,
+    on_running: Callable[[str], None] = lambda what: None,
     on_done: Callable[[str], None] = lambda what: None,
     **options: Any,
 ) -> Iterator[Gathered]:
@@ -174,7 +177,10 @@ def gathered(
     if not missing:
         return
     on_start(len(missing) * (1 + sum(each.runs for each in asked)))
-    done = plan.count_each(asked, missing, keep=keep, on_done=lambda spec, name: on_done(_said(spec, name)), **options)
+    done = plan.count_each(
+        asked, missing, keep=keep, on_running=lambda spec, name: on_running(_said(spec, name)),
+        on_done=lambda spec, name: on_done(_said(spec, name)), **options,
+    )  # fmt: skip
     for spec, ledger, tallies, reason in done:
         if ledger is None:
             yield Gathered(spec, None, [], reason)

@@ -24,7 +24,7 @@ from flopledger.reference_model.subject import Spec
 
 
 class Rejected(ValueError):
-    """The model cannot be built, or rejects its inputs; the message is one line."""
+    """The model cannot be built, rejects its inputs or fails: one line of what is wrong, and at most two of where."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +81,7 @@ def count_all(
     workers: int | None = None,
     keep: bool = True,
     may_install: Callable[[], bool] = lambda: True,
+    on_running: Callable[[str], None] = lambda name: None,
     on_done: Callable[[str], None] = lambda name: None,
     on_trouble: Callable[[str], None] = lambda reason: None,
 ) -> tuple[Ledger, list[Tally]]:
@@ -100,7 +101,7 @@ def count_all(
     found: dict[str, Answered] = {}
     with closing(answers(
         [spec], counters, live=live, timeout=timeout, workers=workers,
-        keep=keep, may_install=may_install, on_trouble=on_trouble,
+        keep=keep, may_install=may_install, on_trouble=on_trouble, on_running=lambda spec, name: on_running(name),
     )) as coming:  # fmt: skip
         for done in coming:
             if done.name == LEDGER and done.answer.ledger is None:
@@ -130,18 +131,21 @@ def count_each(
     workers: int | None = None,
     keep: bool = True,
     may_install: Callable[[], bool] = lambda: True,
+    on_running: Callable[[Spec, str], None] = lambda spec, name: None,
     on_done: Callable[[Spec, str], None] = lambda spec, name: None,
     on_trouble: Callable[[str], None] = lambda reason: None,
 ) -> Iterator[Counted]:
     """Many subjects through the same counters, in one plan: each when all of its answers are there.
 
-    `on_done` is called with a subject and the name of who is through with it; the rest is as in `count_all`.
+    `on_running` and `on_done` are called with a subject and the name of who begins with it, or is through; the rest
+    is as in `count_all`.
     """
     found: dict[Spec, dict[str, Answered]] = {}
     expected = {LEDGER, *(asked.name for asked in counters if asked.runs)}
     coming = answers(
-        subjects, counters, timeout=timeout, workers=workers, keep=keep, may_install=may_install, on_trouble=on_trouble
-    )
+        subjects, counters, timeout=timeout, workers=workers, keep=keep, may_install=may_install,
+        on_running=on_running, on_trouble=on_trouble,
+    )  # fmt: skip
     with closing(coming):
         for done in coming:
             on_done(done.spec, done.name)
@@ -166,6 +170,7 @@ def answers(
     keep: bool = True,
     may_install: Callable[[], bool] = lambda: True,
     on_trouble: Callable[[str], None] = lambda reason: None,
+    on_running: Callable[[Spec, str], None] = lambda spec, name: None,
 ) -> Generator[Answered, None, None]:
     """What the ledger and each counter say of each subject, as it comes; `count_all` says more of the rest.
 
@@ -211,8 +216,11 @@ def answers(
             else:
                 queue.append(job)
 
+    def told(job: Job) -> None:
+        on_running(job.spec, job.name)
+
     hopeless: set[Spec] = set()
-    for job, answer in supervisor.run(queue, live=live, timeout=timeout, workers=workers):
+    for job, answer in supervisor.run(queue, live=live, timeout=timeout, workers=workers, on_running=told):
         if job.spec in hopeless:
             continue
         name = LEDGER if job.counter == LEDGER else job.name

@@ -10,7 +10,7 @@ from flopledger.reports.scale import plain, shown
 LEDGER = "the ledger's MACs"
 
 
-def spec(found: Table, width: int | str = 760, background: str | None = "white") -> charts.Spec:
+def spec(found: Table, width: int = 760, background: str | None = "white") -> charts.Spec:
     """One line per series (see `title`), a point for each size."""
     rows = [
         {"series": series, "size": size, "value": float(value), "exact": exact, "order": at}
@@ -31,7 +31,7 @@ def spec(found: Table, width: int | str = 760, background: str | None = "white")
     }
     colour = {"field": "series", "type": "nominal", "sort": names, "scale": {"domain": names, "range": colours}}
     return {
-        **charts.base(title(found), width, background),
+        **charts.base(title(found), [], width, background),
         "height": 320,
         "data": {"values": rows},
         "layer": [
