@@ -95,7 +95,8 @@ def table(
         with progress(0, quiet) as (start, advance):
             found = tabulate(
                 named, counters=counters, inputs=inputs, mode=mode.value, unit=unit, per=per, sweep=sweep,
-                timeout=timeout, jobs=jobs, keep=not no_cache, on_start=start, on_running=advance.running, on_done=advance,
+                timeout=timeout, jobs=jobs, keep=not no_cache,
+                on_start=start, on_running=advance.running, on_done=advance,
             )  # fmt: skip
     except ValueError as error:
         fail(str(error))

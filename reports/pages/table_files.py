@@ -38,7 +38,7 @@ def to_html(found: Table) -> str:
     return html.page(
         "table.html.j2",
         data=None,
-        scripts=[],
+        script="",
         found=found,
         title=title(found),
         grid=grid,
