@@ -44,7 +44,7 @@ def complete_counters(incomplete: str) -> list[str]:
     return [name for name in inert if name.lower().startswith(incomplete.lower())]
 
 
-def _models(incomplete: str) -> list[str]:
+def models_completed(incomplete: str) -> list[str]:
     from flopledger.reference_model import zoo
 
     source, colon, _ = incomplete.partition(":")
@@ -77,7 +77,7 @@ ModelArgument = Annotated[
         metavar="[MODEL]",
         help="mobilenet_v2, mobilenet_v2?width_mult=0.35, torchvision:resnet50, file.py:make, package:make, "
         "exported.pt2 or script.ts.",
-        autocompletion=_models,
+        autocompletion=models_completed,
     ),
 ]
 Inputs = Annotated[
