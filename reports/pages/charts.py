@@ -61,7 +61,7 @@ class Bar(NamedTuple):
     pieces: list[Piece]
 
 
-def _base(description: str, labels: list[str], width: int = 760, background: str | None = "white") -> Spec:
+def base(description: str, labels: list[str], width: int = 760, background: str | None = "white") -> Spec:
     """What all charts share; there is room for the longest of `labels` right of the drawing."""
     edge = 12 if background else 2
     room = LETTER * max(map(len, labels), default=0) + 8
@@ -137,7 +137,7 @@ def totals_spec(run: Run) -> Spec:
         "axis": {"format": "~s", "tickCount": {"expr": "ceil(width / 110)"}},
     }
     return {
-        **_base("What each counter reports, split by operation.", [bar.label for bar in bars]),
+        **base("What each counter reports, split by operation.", [bar.label for bar in bars]),
         "height": height,
         "layer": [
             {
@@ -260,7 +260,7 @@ def waterfall_spec(reconciliation: Reconciliation, right_total: int) -> Spec:
     kinds, colours = ["total", "less", "more", "residual"], [TOTAL, DOWN, UP, LEFT_OVER]
     colour = {"field": "kind", "type": "nominal", "legend": None, "scale": {"domain": kinds, "range": colours}}
     return {
-        **_base("The lines that lead from one total to the other.", [row["text"] for row in rows]),
+        **base("The lines that lead from one total to the other.", [row["text"] for row in rows]),
         "height": height,
         "data": {"name": "steps", "values": rows},
         "layer": [
@@ -308,7 +308,7 @@ def history_spec(found: History, width: int = 760, background: str | None = "whi
     title = f"What each release of {visible(found.counter)} reports, in order of upload."
     nominal = [{"field": f, "type": "nominal"} for f in ("release", "day")]
     return {
-        **_base(title, labels, width, background),
+        **base(title, labels, width, background),
         "height": 320,
         "layer": [
             {
