@@ -64,7 +64,7 @@ def count(
             t.unit if t.status == "counted" else "",
             words.seen(run, t) if t.status == "counted" else "",
             "" if t.params is None else numbers.number(t.params),
-            t.status if not t.reason else f"{t.status}: {numbers.visible(t.reason)}",
+            t.status if not t.reason else f"{t.status}: {numbers.brief(t.reason)}",
         ]
         for t in run.tallies
     ]

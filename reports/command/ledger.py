@@ -78,7 +78,7 @@ def ledger(
         Table([Column("operation"), *columns], rows),
         *([words.unpriced(run)] if run.ledger.unpriced else []),
         *words.beside(run),
-        *(f"note: {numbers.visible(note)}" for note in found.notes),
+        *(f"note: {numbers.brief(note)}" for note in found.notes),
     ]
     show(blocks, form)
     if run.ledger.unpriced:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from fractions import Fraction
 
+BRIEF = 300  # characters of somebody else's text: an error, a note
 SAFE_INTEGER = 2**53 - 1  # of JavaScript
 LISTED = 10  # sites, modules or pairs that a sentence names before it says "and n more"
 
@@ -20,6 +22,15 @@ def visible(text: str) -> str:
         return text
     seen = (c.isprintable() and not _UNSEEN.match(c) for c in text)
     return "".join(c if shown else c.encode("unicode_escape").decode() for c, shown in zip(text, seen, strict=True))
+
+
+def brief(text: str) -> str:
+    """`visible`, the beginning of what is long: the whole is in the document, and shown with FLOPLEDGER_TRACEBACK=1."""
+    shown = visible(text)
+    if len(shown) <= BRIEF or os.environ.get("FLOPLEDGER_TRACEBACK"):
+        return shown
+    start = shown[:BRIEF].rpartition(" ")[0] or shown[:BRIEF]
+    return f"{start} … ({number(len(shown) - len(start))} characters more, in the JSON)"
 
 
 def number(n: int) -> str:
