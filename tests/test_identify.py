@@ -194,8 +194,8 @@ def test_a_kept_tally_says_what_was_really_printed(here: Here, tmp_path, monkeyp
     spec, adapter = Spec.parse("mobilenet_v2"), adapters.about("torchsummaryX")
     for total, said in ((1_034_246_688, "measured"), (5, "by formula; 1.3.0 printed 5")):
         answer = Answer(status="counted", count=Count(total=total, parts=[Part("", "conv", total)]))
-        assert kept.file("torchsummaryX", kept.key(adapter, None, spec) or "", "cpu", answer) is None
-        assert words.evidence(measured(first, spec)) == said
+        assert kept.file("torchsummaryX", kept.Keys().count(adapter, None, spec) or "", "cpu", answer) is None
+        assert words.evidence(measured(first, spec, kept.Keys())) == said
 
 
 def test_every_published_row_can_be_read() -> None:

@@ -18,9 +18,10 @@ from flopledger.counters.registry import version_of
 from flopledger.reference_model import subject
 from flopledger.reference_model.names import SpecError
 from flopledger.reference_model.subject import Spec
-from flopledger.reports.identify.candidates import Candidate
+from flopledger.reports.identify.candidates import Candidate, Departure, candidates, ranked
+from flopledger.reports.identify.departures import variants
 from flopledger.reports.identify.number import Printed, parse
-from flopledger.reports.identify.search import Scales, identify
+from flopledger.reports.identify.search import Scales, among
 
 SURE = 3  # what a candidate may assume and still explain three or four digits: more fits anything
 SURE_OF_ALL = 8  # and every digit
@@ -72,10 +73,16 @@ def collected() -> list[Group]:
         common = {"name": model["name"], "spec": model["spec"], "input": model["input"]}
         claims = []
         for row in model["claims"]:
-            short, comma, rest = row["source"].partition(",")
-            claims.append(Claim(**{**common, **row, "source": f"{sources.get(short, short)}{comma}{rest}"}))
+            source = "; ".join(_in_full(each, sources) for each in row["source"].split("; "))
+            claims.append(Claim(**{**common, **row, "source": source}))
         groups.append(Group(name=model["name"], claims=claims, why=model.get("why", "")))
     return groups
+
+
+def _in_full(source: str, known: dict[str, str]) -> str:
+    """`timm, pt113` with what the file says of timm."""
+    short, comma, rest = source.partition(",")
+    return f"{known.get(short, short)}{comma}{rest}"
 
 
 def torchvisions(keep: bool = True) -> list[Group]:
@@ -178,17 +185,23 @@ def _spec(claim: Claim) -> Spec | None:
 
 
 def explain(claim: Claim, scales: Scales) -> Verdict:
-    """What prints a claim's number; no convention that assumes much is taken for one that explains few digits."""
+    """What prints a claim's number, of its model or a variant of that.
+
+    No convention that assumes much is taken for one that explains few digits.
+    """
     spec, printed = _spec(claim), parse(claim.number)
     if spec is None:
         return Verdict(claim=claim, reason=claim.unexplained or "the model cannot be built here")
     try:
-        found = identify(printed, spec, scales, enough=lambda each: _explains(each, claim, printed))
+        given = scales.asked(spec)
     except Rejected as error:
         return Verdict(claim=claim, reason=claim.unexplained or str(error))
-    best = next((each for each in found.found if _explains(each, claim, printed)), None)
+    found = candidates(printed, given, Departure())
+    if not any(_explains(each, claim, printed) for each in found):
+        found += among(printed, given, variants(spec), scales)
+    best = next((each for each in ranked(found) if _explains(each, claim, printed)), None)
     reason = "" if best else claim.unexplained or "no convention that is known here prints it"
-    return Verdict(claim=claim, macs=found.asked.macs, best=best, reason=reason)
+    return Verdict(claim=claim, macs=given.macs, best=best, reason=reason)
 
 
 def _explains(candidate: Candidate, claim: Claim, printed: Printed) -> bool:

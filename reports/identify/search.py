@@ -111,25 +111,23 @@ def _times(folder: Path) -> list[tuple[str, int]]:
         return []
 
 
-def identify(
-    printed: Printed, spec: Spec, scales: Scales, enough: Callable[[Candidate], bool] = lambda found: False
-) -> Identified:
+def identify(printed: Printed, spec: Spec, scales: Scales) -> Identified:
     """Everything that prints a number for a model: as it was asked, and with one departure from that.
 
-    Only where nothing fits, a variant of the model at another input is looked at, too. No departure is where a
-    candidate without one is `enough`.
+    Only where nothing fits, a variant of the model at another input is looked at, too.
 
     Raises:
         plan.Rejected: the model cannot be built, or rejects its inputs.
     """
     given = scales.asked(spec)
     found = candidates(printed, given, Departure())
-    others = [] if _settled(printed, found) or any(map(enough, found)) else departures(spec, given)
-    found += _among(printed, given, others, scales)
+    others = [] if _settled(printed, found) else departures(spec, given)
+    found += among(printed, given, others, scales)
     if all(each.reading.cut for each in found):
-        found += _among(printed, given, [*_twice(replace(spec, inputs=tuple(given.inputs)), given)], scales)
+        found += among(printed, given, [*_twice(replace(spec, inputs=tuple(given.inputs)), given)], scales)
     order = ranked(_once(found))
-    order[:MEASURED] = [measured(each, spec) for each in order[:MEASURED]]
+    keys = kept.Keys()
+    order[:MEASURED] = [measured(each, spec, keys) for each in order[:MEASURED]]
     return Identified(
         printed=printed,
         asked=given,
@@ -152,7 +150,7 @@ def _twice(spec: Spec, given: Weighed) -> Iterator[Subject]:
             yield Subject(other, both, (low * least, high * most))
 
 
-def _among(printed: Printed, given: Weighed, subjects: list[Subject], scales: Scales) -> list[Candidate]:
+def among(printed: Printed, given: Weighed, subjects: Iterable[Subject], scales: Scales) -> list[Candidate]:
     """The candidates of those that may print it, by the likeliest reading of its digits: one assumption is enough."""
     printed = replace(printed, readings=printed.readings[:1])
     worth = {other.spec: other.why for other in subjects if plausible(printed, given, other)}

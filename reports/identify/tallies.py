@@ -15,7 +15,7 @@ from flopledger.reports.identify.candidates import Candidate
 LOOKED_UP = 20  # releases of a row; one that is kept is enough
 
 
-def measured(candidate: Candidate, asked: Spec) -> Candidate:
+def measured(candidate: Candidate, asked: Spec, keys: kept.Keys) -> Candidate:
     """The same with the total that its counter had, where one of its releases was counted on this subject.
 
     `asked` is what was asked about: without a departure, a count may be filed under its inputs or under none given.
@@ -26,7 +26,7 @@ def measured(candidate: Candidate, asked: Spec) -> Candidate:
     specs = [named] if candidate.departure.said else [*{named, asked}]
     for release in islice(_releases(candidate), LOOKED_UP):
         for spec in specs:
-            total = _kept(candidate.total.counter, release, spec)
+            total = _kept(candidate.total.counter, release, spec, keys)
             if total is not None:
                 return replace(candidate, measured=total, measured_version=release or candidate.total.version)
     return candidate
@@ -46,13 +46,13 @@ def _releases(candidate: Candidate) -> Iterator[str | None]:
             yield from reversed(order[order.index(span.first) : order.index(span.last) + 1])
 
 
-def _kept(counter: str, release: str | None, spec: Spec) -> int | None:
+def _kept(counter: str, release: str | None, spec: Spec, keys: kept.Keys) -> int | None:
     name = f"{counter}=={release}" if release else counter
     if kept.unseen([name]):
         return None
     adapter = adapters.about(counter)
     if not release and not registry.is_here(adapter):
         return None
-    key = kept.key(adapter, release, spec)
+    key = keys.count(adapter, release, spec)
     found = kept.find(name, key) if key else None
     return found.answer.count.total if found and found.answer.count else None
