@@ -18,8 +18,8 @@ from flopledger.reports.command.options import (
     Quiet,
     Timeout,
     app,
-    fail,
     progress,
+    refuse,
 )
 from flopledger.reports.pages.terminal import Format, show, show_json
 
@@ -66,7 +66,7 @@ def identify(
             found = searched(printed, spec, scales)
             mine = _then(found, then, pick, scales) if then is not None else []
     except ValueError as error:
-        fail(str(error))
+        refuse(error)
     if form is Format.json:
         show_json({**words.plain(found), **({"then": [words.plain_candidate(each) for each in mine]} if mine else {})})
     else:
