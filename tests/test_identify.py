@@ -195,7 +195,7 @@ def test_a_kept_tally_says_what_was_really_printed(here: Here, tmp_path, monkeyp
     for total, said in ((1_034_246_688, "measured"), (5, "by formula; 1.3.0 printed 5")):
         answer = Answer(status="counted", count=Count(total=total, parts=[Part("", "conv", total)]))
         assert kept.file("torchsummaryX", kept.Keys().count(adapter, None, spec) or "", "cpu", answer) is None
-        assert words.evidence(measured(first, spec, kept.Keys())) == said
+        assert words.evidence(measured([first], spec)[0]) == said
 
 
 def test_every_published_row_can_be_read() -> None:
@@ -224,6 +224,8 @@ def test_bad_input_ends_with_status_2() -> None:
     """A file's model without `-i` and a rate are found before anything is counted."""
     for arguments, said in [
         (["4.1 GFLOP/s"], "is a rate"),
+        (["4.1G", "8.2G"], "are two numbers"),
+        (["8.7", "GFLOPs"], "write '8.7 GFLOPs' in quotation marks"),
         (["4.1G", "torch.nn:Linear"], "nothing says what goes into"),
         (["4.1G", "resnet5"], "no model"),
     ]:
