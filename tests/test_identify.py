@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -20,12 +21,13 @@ from flopledger.reports.command.main import app
 from flopledger.reports.identify import words
 from flopledger.reports.identify.forms import SWITCHES, Form
 from flopledger.reports.identify.number import NumberError, parse
-from flopledger.reports.identify.published import Claim, collected, explain
+from flopledger.reports.identify.published import Claim, collected, explain, together, torchvisions
 from flopledger.reports.identify.releases import Epoch, Span, epochs, joined
 from flopledger.reports.identify.same import same
 from flopledger.reports.identify.search import Identified, Scales, identify
 from flopledger.reports.identify.tallies import measured
 from flopledger.reports.identify.weighing import Weighed, weighed
+from flopledger.reports.pages.markdown import escape
 
 
 @pytest.mark.parametrize(
@@ -209,6 +211,17 @@ def test_every_published_row_can_be_read() -> None:
             assert parse(claim.number).value > 1e8 and claim.label and re.search("[@#]|paper", claim.source)
             assert set(filter(None, claim.form.split(", "))) <= forms
             assert split(claim.spec)[1] and claim.input
+
+
+def test_the_page_of_published_numbers_has_every_row() -> None:
+    """docs/published.md is what `flopledger published --format markdown` said: a row that came or went is missed."""
+    page = (Path(__file__).parent.parent / "docs/published.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and " --- " not in line][1:]
+    claims = [claim for group in together([*collected(), *torchvisions()]) for claim in group.claims]
+    assert len(rows) == len(claims) > 200
+    for row, claim in zip(rows, claims, strict=True):
+        assert row.startswith(f"| {escape(claim.spec)} |") and f" {escape(claim.number)} |" in row
+        assert "unexplained: |" not in row
 
 
 def test_a_published_number_is_explained_or_has_a_reason(here: Here) -> None:
