@@ -371,6 +371,14 @@ def test_counters_get_what_is_in_a_wrapper_with_its_sizes_found() -> None:
     assert model.module[0].has_uninitialized_params()
 
 
+def test_counters_of_operations_know_values_on_meta() -> None:
+    """A model of which the mask is looked at may be too large for real tensors, and kernels there are other ones."""
+    model = Calls(lambda s, x, ids, mask: (x @ x[:, mask[0]].repeat(1, 6), x[:, : s.positions.max().item()] @ x[:5]))
+    report = compare(model, (torch.rand(6, 6), IDS, torch.eye(6) > 0), counters=["torch", "ptflops-aten"], keep=False)
+    assert ["meta", "meta"] == [tally.device for tally in report.run.tallies]
+    assert 0 == report.reconcile("torch", "ptflops-aten").residual
+
+
 MAKES = """
 import numpy as np
 import torch
