@@ -20,6 +20,7 @@ from flopledger.reference_model.faults import Fault, fault_of
 from flopledger.reference_model.known import held, input_on_meta, is_lazy, knowing, unmade
 from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.quantities.registry import load_others
+from flopledger.reference_model.subject import ON_REAL
 from flopledger.reference_model.tracing import Names, Recorder
 from flopledger.reference_model.transforms import sides
 
@@ -100,7 +101,7 @@ def trace(
                 fault = _fault(error, model)
                 if device == "meta" or any(p.is_meta for p in model.parameters()):
                     raise ModelError(fault) from error
-                notes.append(f"traced on real tensors: on the meta device the model says {fault.said!r}")
+                notes.append(f"{ON_REAL}: on the meta device the model says {fault.said!r}")
         try:
             return traced("cpu")
         except Exception as error:

@@ -302,7 +302,7 @@ def _traced(asked: Spec, live: Live | None) -> Ledger:
             raise SpecError(error.fault.told(f"{which} rejects {given}", f"{which} fails with {given}")) from error
         except NotNow as error:
             raise SpecError(f"model {spec.model!r} cannot be traced on the meta device ({reason}): {error}") from error
-        notes.append(f"traced on real tensors: on the meta device the model says {reason!r}")
+        notes.append(f"{subject.ON_REAL}: on the meta device the model says {reason!r}")
     if inputs.files(texts):
         notes.append(f"what was in the files that went in: {', '.join(ledger.inputs)}")
     # As they were asked for: a tensor no longer says what its values were drawn from.
