@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from collections import Counter
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -172,19 +173,22 @@ def _bands(names: list[str]) -> tuple[Spec, int]:
 
 def _amounts(run: Run) -> list[tuple[str, str, Fraction, dict[str, Fraction]]]:
     """The ledger and each counter: name, total in words, total in MACs, and op in words → count in MACs."""
-    mine: dict[str, Fraction] = {}
+    mine: Counter[str] = Counter()
     for entry in run.ledger.entries:
-        mine[op_word(entry.op)] = mine.get(op_word(entry.op), Fraction(0)) + entry["macs"]
-    found = [("the ledger", at_least(run, amount(macs(run), "MAC")), Fraction(macs(run)), mine)]
+        mine[op_word(entry.op)] += entry["macs"]
+    found = [("the ledger", at_least(run, amount(macs(run), "MAC")), *_in_macs(macs(run), mine, "MAC"))]
     for tally in run.counted():
-        split: dict[str, Fraction] = {}
-        scale = 2 if tally.unit == "FLOP" else 1
+        split: Counter[str] = Counter()
         for part in tally.parts:
-            op = op_word(part.op) if part.op is not None else ELSEWHERE
-            split[op] = split.get(op, Fraction(0)) + Fraction(part.count, scale)
+            split[op_word(part.op) if part.op is not None else ELSEWHERE] += part.count
         total = tally.total or 0
-        found.append((visible(tally.name), amount(total, tally.unit), Fraction(total, scale), split))
+        found.append((visible(tally.name), amount(total, tally.unit), *_in_macs(total, split, tally.unit)))
     return found
+
+
+def _in_macs(total: int, split: dict[str, int], unit: str) -> tuple[Fraction, dict[str, Fraction]]:
+    scale = 2 if unit == "FLOP" else 1
+    return Fraction(total, scale), {op: Fraction(count, scale) for op, count in split.items()}
 
 
 def waterfall_steps(reconciliation: Reconciliation) -> list[dict[str, Any]]:
