@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from flopledger.reference_model import inputs
 from flopledger.reference_model.faults import Fault, fault_of
-from flopledger.reference_model.known import held, inexact, is_lazy, knowing, on_meta, unmade
+from flopledger.reference_model.known import held, input_on_meta, is_lazy, knowing, unmade
 from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.quantities.registry import load_others
+from flopledger.reference_model.subject import ON_REAL
 from flopledger.reference_model.tracing import Names, Recorder
 from flopledger.reference_model.transforms import sides
 
@@ -63,7 +64,7 @@ def trace(
 
     def traced(where: Where) -> Ledger:
         recorder = Recorder(model, mode == "step")
-        change = _given if where == "meta" else _copy
+        change = input_on_meta if where == "meta" else _copy
         given, named = inputs.mapped(change, (args, kwargs))
         # The recorder is inside: it sees each operation once, and nothing of what is done to know its value.
         with (
@@ -99,7 +100,7 @@ def trace(
                 fault = _fault(error, model)
                 if device == "meta" or any(p.is_meta for p in model.parameters()):
                     raise ModelError(fault) from error
-                notes.append(f"traced on real tensors: on the meta device the model says {fault.said!r}")
+                notes.append(f"{ON_REAL}: on the meta device the model says {fault.said!r}")
         try:
             return traced("cpu")
         except Exception as error:
@@ -190,12 +191,6 @@ def _same_dice() -> Iterator[None]:
             yield
     finally:
         random.setstate(theirs)
-
-
-def _given(tensor: Tensor) -> Tensor:
-    """An input on meta. Paths depend on integers, and on a single number like a time step: those are known."""
-    moved = on_meta(tensor, values=not inexact(tensor) or tensor.numel() == 1)
-    return moved.detach().requires_grad_(tensor.requires_grad)
 
 
 def _shared_or_copied(tensor: Tensor) -> Tensor:
