@@ -18,7 +18,7 @@ from flopledger.reference_model import zoo
 from flopledger.reference_model.names import SpecError
 from flopledger.reference_model.subject import Spec, is_ours, split
 from flopledger.reference_model.zoo.known_sizes import KNOWN
-from flopledger.reports.command.options import _models
+from flopledger.reports.command.options import models_completed
 
 
 @pytest.fixture(autouse=True)
@@ -338,6 +338,6 @@ def test_a_name_without_its_zoo_is_suggested_with_it(name: str, hint: str) -> No
 
 def test_the_shell_completes_models() -> None:
     """Nobody types vit_large_patch14_clip_quickgelu_224 twice."""
-    assert "timm:" in _models("ti")
-    assert ["timm:vit_tiny_patch16_224"] == _models("timm:vit_tiny_patch16_2")
-    assert [] == _models("mylib:")
+    assert "timm:" in models_completed("ti")
+    assert ["timm:vit_tiny_patch16_224"] == models_completed("timm:vit_tiny_patch16_2")
+    assert [] == models_completed("mylib:")

@@ -21,7 +21,7 @@ from flopledger.reference_model.zoo.defaults import Defaults, shape, unsaid
 from flopledger.reference_model.zoo.source_text import found_in
 
 _NETWORK = re.compile(r"^class (\w+)\((?:\s*\w+,)*\s*ModelMixin\b", re.MULTILINE)
-_CLIPS = re.compile("3D|Motion|Temporal|Video")
+_LONG = re.compile("1D|3D|Allegro|Audio|Motion|Temporal|Video")  # sounds and clips
 _WORDS = 77  # the tokens of CLIP's text encoder, whose output a network takes unless its configuration says otherwise
 _LATENT = 64  # of an image of 512 by 512: what StableDiffusionPipeline's networks were made for
 
@@ -88,8 +88,8 @@ def default_inputs(name: str, options: dict[str, Any]) -> Defaults:
     heeded = [key for key, why in _HEEDED.items() if key in taken and why(config)]
     asked = dict.fromkeys([*needed, *heeded])
     found = {key: _ARGUMENTS[key](config) if key in _ARGUMENTS else None for key in asked}
-    # Of a clip no configuration says how many frames it has, and where they go among the dimensions.
-    if not found or None in found.values() or _CLIPS.search(made.__name__):
+    # Of those no configuration says how long they are, and where that goes among the dimensions.
+    if not found or None in found.values() or _LONG.search(made.__name__):
         raise unsaid(f"diffusers:{name}", [*asked])
     texts = tuple(f"{key}={text}" for key, text in found.items())
     return Defaults(texts, f"{made.__name__}'s {', '.join(config.said)}")
@@ -112,7 +112,7 @@ class _Config(dict[str, Any]):
 
 
 def _picture(config: _Config) -> str | None:
-    """`1x4x64x64`; of one dimension where the network has one."""
+    """`1x4x64x64`."""
     channels = config.first("in_channels")
     if channels is None:
         return None
@@ -126,8 +126,6 @@ def _picture(config: _Config) -> str | None:
     if size is None:
         return None
     config.said.append(f"sample_size {size}")
-    if isinstance(size, int) and size > 4096:  # of sound
-        return shape(1, channels, size)
     return shape(1, channels, [size, size] if isinstance(size, int) else size)
 
 
@@ -165,6 +163,7 @@ _ARGUMENTS: dict[str, Callable[[_Config], str | None]] = {
     "encoder_hidden_states": _text,
     "pooled_projections": _pooled,
     "class_labels": lambda config: "1:int64=1",
+    "encoder_attention_mask": lambda config: f"1x{_WORDS}:int64=1",
     "added_cond_kwargs": _beside,
 }
 # What a forward calls optional, and fails without.
@@ -173,6 +172,7 @@ _HEEDED: dict[str, Callable[[_Config], bool]] = {
         config.get(key) for key in ("joint_attention_dim", "caption_channels", "cross_attention_dim")
     ),
     "timestep": lambda config: True,
+    "encoder_attention_mask": lambda config: "groups" in config and "encoder_hid_dim" in config,  # Kandinsky 3
     "pooled_projections": lambda config: bool(config.get("pooled_projection_dim")),
     "class_labels": lambda config: bool(config.get("num_embeds_ada_norm")) and "caption_channels" not in config,
     "added_cond_kwargs": lambda config: config.get("addition_embed_type") == "text_time" or _is_told_sizes(config),
