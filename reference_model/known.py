@@ -271,8 +271,14 @@ def _grouped_mm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     return torch.empty(shape, dtype=dtype or left.dtype, device=_META)
 
 
+def _not_taken(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a mask lets an encoder drop what is padded: it does so on real tensors alone, whatever the mask."""
+    return False
+
+
 _SPECIAL = {
     "_grouped_mm": _grouped_mm,
+    "_nested_tensor_from_mask_left_aligned": _not_taken,
     "index": _index,
     "masked_select": _masked_select,
     "_pack_padded_sequence": _lengths,
