@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flopledger.reports.pages.words import at_least, macs_said, number, op_word, place, unpriced, visible
+from flopledger.reports.pages.numbers import number, visible
+from flopledger.reports.pages.vocabulary import op_word, place
+from flopledger.reports.pages.words import at_least, macs_said, unpriced
 
 if TYPE_CHECKING:
     from torch import nn

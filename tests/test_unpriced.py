@@ -32,7 +32,7 @@ from flopledger.reports.documents.reading import RunError, digest, encode
 from flopledger.reports.documents.run import Run, decode
 from flopledger.reports.documents.snapshot import snapshot
 from flopledger.reports.drift import drift
-from flopledger.reports.pages import drift_words, history_words, words
+from flopledger.reports.pages import analysis, drift_words, history_words, pair_words, paper, words
 from flopledger.reports.pages.files import history_pages, pages
 from flopledger.reports.pages.terminal import Format, shown
 from flopledger.reports.verdict import wrong
@@ -133,11 +133,11 @@ def test_the_layer_table_does_not_know_it_either() -> None:
 def test_a_pair_says_that_it_is_in_neither(run: Run) -> None:
     """`Nothing is left over` is true of what the two counted, and of that alone."""
     found = run.between("thop", "torch")
-    said = words.leftover(found, run)
+    said = pair_words.leftover(found, run)
     assert said.endswith(f"{NAME}, which has no formula, is in neither total.")
-    assert f"unpriced operation ({NAME};" in words.neither(found, run)
+    assert f"unpriced operation ({NAME};" in pair_words.neither(found, run)
     assert "alike for unpriced" not in words.same_measure(run) and NAME in words.same_measure(run)
-    assert {"not counted"} == {text for row in [words.matrix(run)["unpriced"]] for (text,) in row.values()}
+    assert {"not counted"} == {text for row in [analysis.matrix(run)["unpriced"]] for (text,) in row.values()}
 
 
 def test_a_counter_that_charged_something_there_is_not_said_to_have_left_it_out() -> None:
@@ -148,19 +148,19 @@ def test_a_counter_that_charged_something_there_is_not_said_to_have_left_it_out(
     rows = [(claim, 5 if i == index else amount) for i, (claim, amount) in enumerate(thop.rows)]
     seeing = replace(thop, rows=rows, total=(thop.total or 0) + 5, parts=[*thop.parts, more])
     run = replace(MIXED, tallies=[seeing, MIXED.tally("torch")])
-    assert (False, True) == tuple(words.blind(run, tally) for tally in run.tallies)
-    for text in (words.leftover(run.between("thop", "torch"), run), words.headline(run), words.totals(run)):
+    assert (False, True) == tuple(analysis.blind(run, tally) for tally in run.tallies)
+    for text in (pair_words.leftover(run.between("thop", "torch"), run), words.headline(run), words.totals(run)):
         assert f"what thop charged for {NAME} is not known" in text
 
 
 @BOTH
 def test_no_number_is_for_a_paper(run: Run) -> None:
     """The number of the paper is the one that others will compare with."""
-    assert bounded(words.recommended(run) or "")
+    assert bounded(paper.recommended(run) or "")
     for tally in (None, *run.counted()):
-        assert bounded(words.paper_sentence(run, tally))
-        assert bounded(words.paper_latex(run, tally))
-        assert words.LATEX_COLUMNS.count("&") == words.paper_latex(run, tally).replace("\\&", "").count("&")
+        assert bounded(paper.paper_sentence(run, tally))
+        assert bounded(paper.paper_latex(run, tally))
+        assert paper.LATEX_COLUMNS.count("&") == paper.paper_latex(run, tally).replace("\\&", "").count("&")
 
 
 def test_coverage_is_of_at_least_so_many() -> None:
@@ -210,6 +210,17 @@ def test_commands_that_count_name_it_and_exit_1(run: Run, form: Format, capsys: 
             assert found.get("at_least") or ("macs_at_least" in found and "macs" not in found)
         else:
             assert bounded(said)
+
+
+def test_a_counter_without_a_number_does_not_hide_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever asks for two counters of which one fails still wants to know what has no formula."""
+    run = replace(MIXED, tallies=[replace(tally, status="failed", total=None, reason="no") for tally in MIXED.tallies])
+    monkeypatch.setattr(explain_command, "compared", lambda *_: Report(run))
+    with pytest.raises(typer.Exit):
+        explain_command.explain("thop", "torch", form=Format.table, **AGAIN)
+    assert "UNPRICED" in (said := capsys.readouterr().err) and NAME in said
 
 
 def test_commands_that_write_name_it_and_exit_1(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -292,7 +303,7 @@ def test_its_name_is_somebodys_text() -> None:
     found = everywhere(MIXED, text)
     page = pages(found)
     assert all(line.isprintable() for line in page["report.md"].split("\n"))
-    said = shown([words.unpriced(found), words.recommended(found) or "", words.headline(found)])
+    said = shown([words.unpriced(found), paper.recommended(found) or "", words.headline(found)])
     assert "\x1b" not in said and "\\x1b[31m<b>" in said
     first = page["report.md"].split("\n\n")[1]
     assert "<b>" not in first and "\\x1b" not in repr(first).replace("\\\\", "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,7 +48,8 @@ def check(
 
     try:
         with progress(len(PROBES), quiet) as (_, advance):
-            found = probed(counter, timeout=timeout, jobs=jobs, keep=not no_cache, on_done=advance)
+            told: Any = {"on_running": advance.running, "on_done": advance}
+            found = probed(counter, timeout=timeout, jobs=jobs, keep=not no_cache, **told)
     except ValueError as error:
         fail(str(error))
     if form is Format.json:
@@ -60,7 +61,8 @@ def check(
 
 
 def _blocks(found: Probed) -> list[Block]:
-    from flopledger.reports.pages.words import listed, number, op_word, place, plural, visible
+    from flopledger.reports.pages.numbers import listed, number, plural, visible
+    from flopledger.reports.pages.vocabulary import op_word, place
 
     said: list[Block] = []
     by_op: dict[str, list[bool]] = {}
@@ -77,7 +79,7 @@ def _blocks(found: Probed) -> list[Block]:
         ops,
     ]
     if found.broken:
-        columns = [Column("probe"), Column("site"), Column("operation"), Column("its rule gives"), Column("", True),
+        columns = [Column("probe"), Column("site"), Column("operation"), Column("its rule"), Column("gives", True),
                    Column("it reported", True), Column("which is")]  # fmt: skip
         rows = [
             [f.probe, place(f.site), listed([op_word(op) for op in f.ops]), " and ".join(f.formulas) or "–",

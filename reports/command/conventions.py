@@ -66,7 +66,7 @@ def _claims(counter: str, version: str | None, unit: str, convention: Any) -> li
 
 
 def _row(rule: Any) -> list[str]:
-    from flopledger.reports.pages.words import op_word
+    from flopledger.reports.pages.vocabulary import op_word
 
     ops = ", ".join(map(op_word, rule.ops)) or "everything else"
     return [f"{ops} ({rule.condition})" if rule.condition else ops, str(rule.formula)]

@@ -41,7 +41,7 @@ def count(
 ) -> None:
     """Totals only: what each counter says."""
     from flopledger.reports.coverage import coverage
-    from flopledger.reports.pages import words
+    from flopledger.reports.pages import numbers, words
     from flopledger.reports.verdict import wrong
 
     run = compared(model, inputs, counters, timeout, jobs, quiet, no_cache, mode, past).run
@@ -60,18 +60,18 @@ def count(
         [
             t.name,
             t.version or "",
-            "" if t.total is None else words.number(t.total),
+            "" if t.total is None else numbers.number(t.total),
             t.unit if t.status == "counted" else "",
             words.seen(run, t) if t.status == "counted" else "",
-            "" if t.params is None else words.number(t.params),
-            t.status if not t.reason else f"{t.status}: {words.visible(t.reason)}",
+            "" if t.params is None else numbers.number(t.params),
+            t.status if not t.reason else f"{t.status}: {numbers.brief(t.reason)}",
         ]
         for t in run.tallies
     ]
     show_text(words.at(run), form)
     show_table(
         [Column("counter"), Column("version"), Column("total", True), Column("unit"), Column("MACs seen", True),
-         Column("params", True), Column("status")], rows, form,
+         Column("params", True, 1), Column("status")], rows, form,
     )  # fmt: skip
     if run.ledger.unpriced:
         show_text(words.unpriced(run), form)

@@ -19,8 +19,8 @@ from flopledger.reports.command.options import (
     app,
     compared,
 )
-from flopledger.reports.pages.blocks import Column
-from flopledger.reports.pages.terminal import Format, show_json, show_table, show_text
+from flopledger.reports.pages.blocks import Block, Column, Table
+from flopledger.reports.pages.terminal import Format, show, show_json
 
 
 @app.command()
@@ -36,7 +36,7 @@ def ledger(
 ) -> None:
     """The reference itself: every kind of operation, and what could be charged for it."""
     from flopledger.reference_model.ledger import Ledger
-    from flopledger.reports.pages import words
+    from flopledger.reports.pages import numbers, vocabulary, words
 
     run = compared(model, inputs, [], timeout, None, quiet, no_cache, mode, past).run
     found = Ledger(
@@ -52,29 +52,34 @@ def ledger(
         show_json({"model": run.model, "at_least": bool(run.ledger.unpriced), **msgspec.to_builtins(run.ledger)})
         raise typer.Exit(int(bool(run.ledger.unpriced)))
     quantities = ["sites", "calls", "macs", "bias_adds", "inputs", "outputs", "weights", "biases"]
+    spare = ["biases", "weights", "inputs", "bias_adds", "calls"]  # where there is no room for all, in this order
     unknown = ("macs", "bias_adds", "weights", "biases")  # of what has no formula
     rows = []
     for phase in ("forward", "backward"):
         part = msgspec.structs.replace(found, entries=[entry for entry in found.entries if entry.phase == phase])
         rows += [
             [
-                words.op_word(op) + (" (backward)" if phase == "backward" else ""),
-                *("unknown" if op == "unpriced" and q in unknown else words.number(n.get(q, 0)) for q in quantities),
+                vocabulary.op_word(op) + (" (backward)" if phase == "backward" else ""),
+                *("unknown" if op == "unpriced" and q in unknown else numbers.number(n.get(q, 0)) for q in quantities),
             ]
             for op, n in part.by_op().items()
         ]
-    total = {q: words.number(value) for q, value in found.totals().items()}
+    total = {q: numbers.number(value) for q, value in found.totals().items()}
     rows.append(["sum", "", *(total.get(q, "0") for q in quantities[1:])])
     if run.ledger.unpriced:
         rows[-1][2:] = [f"at least {text}" if q in unknown else text
                         for q, text in zip(quantities[1:], rows[-1][2:], strict=True)]  # fmt: skip
-    show_text(f"{words.at(run)}, {words.number(found.params)} parameters, traced on {found.device}", form)
-    show_table([Column("operation"), *(Column(q.replace("_", " "), True) for q in quantities)], rows, form)
-    if run.ledger.unpriced:
-        show_text(words.unpriced(run), form)
-    for said in words.beside(run):
-        show_text(said, form)
-    for note in found.notes:
-        show_text(f"note: {words.visible(note)}", form)
+    columns = [
+        Column(quantity.replace("_", " "), True, len(spare) - spare.index(quantity) if quantity in spare else 0)
+        for quantity in quantities
+    ]
+    blocks: list[Block] = [
+        f"{words.at(run)}, {numbers.number(found.params)} parameters, traced on {found.device}",
+        Table([Column("operation"), *columns], rows),
+        *([words.unpriced(run)] if run.ledger.unpriced else []),
+        *words.beside(run),
+        *(f"note: {numbers.brief(note)}" for note in found.notes),
+    ]
+    show(blocks, form)
     if run.ledger.unpriced:
         raise typer.Exit(1)

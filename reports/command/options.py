@@ -11,11 +11,24 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 from flopledger.reports.pages.terminal import Format, printable
 
+
+class Commands(TyperGroup):
+    """Says of each command the whole first sentence, however narrow the terminal."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, self.commands[name].get_short_help_str(1000)) for name in self.list_commands(ctx)]
+            )
+
+
 app = typer.Typer(
     name="flopledger",
+    cls=Commands,
     help="Run one PyTorch model through many FLOP counters and explain every difference exactly.",
     invoke_without_command=True,
     rich_markup_mode=None,
@@ -31,7 +44,7 @@ def complete_counters(incomplete: str) -> list[str]:
     return [name for name in inert if name.lower().startswith(incomplete.lower())]
 
 
-def _models(incomplete: str) -> list[str]:
+def models_completed(incomplete: str) -> list[str]:
     from flopledger.reference_model import zoo
 
     source, colon, _ = incomplete.partition(":")
@@ -64,7 +77,7 @@ ModelArgument = Annotated[
         metavar="[MODEL]",
         help="mobilenet_v2, mobilenet_v2?width_mult=0.35, torchvision:resnet50, file.py:make, package:make, "
         "exported.pt2 or script.ts.",
-        autocompletion=_models,
+        autocompletion=models_completed,
     ),
 ]
 Inputs = Annotated[
@@ -128,9 +141,9 @@ def compared(
             if past is not None:
                 model = after(model, past)
             options: dict[str, Any] = {"mode": str(mode), "timeout": timeout, "jobs": jobs, "keep": not no_cache}
-            found = compare(model, inputs, counters=names, on_done=advance, **options)
+            found = compare(model, inputs, counters=names, on_running=advance.running, on_done=advance, **options)
     except ValueError as error:
-        fail(str(error))
+        refuse(error)
     except OSError as error:
         fail(_cannot_work(error))
     if not quiet:
@@ -168,27 +181,54 @@ def _cannot_work(error: OSError) -> str:
     return f"cannot work in {tempfile.tempdir or 'a temporary folder'}: {error.strerror or error}"
 
 
+class Advance:
+    """Tells a bar that something is through, when it is called, and what runs now."""
+
+    def __init__(self, show: Callable[[int, str], None] = lambda done, now: None):
+        self.show = show
+        self.now: dict[str, None] = {}
+        self.done = 0
+
+    def running(self, name: str) -> None:
+        """`name` begins to run."""
+        self.now[name] = None
+        self._say()
+
+    def __call__(self, name: str) -> None:
+        """`name` is through, whether it ran or was kept."""
+        self.now.pop(name, None)
+        self.done += 1
+        self._say()
+
+    def _say(self) -> None:
+        from flopledger.counters.engine.job import LEDGER
+
+        names = ", ".join(name for name in self.now if name != LEDGER)
+        tracing = ["tracing the model"] if LEDGER in self.now else []
+        self.show(self.done, "; ".join([*tracing, *([f"{printable(names)} running"] if names else [])]))
+
+
 @contextmanager
-def progress(total: int | None, quiet: bool) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
+def progress(total: int | None, quiet: bool) -> Iterator[tuple[Callable[[int], None], Advance]]:
     """A bar on stderr while jobs run, where somebody can see it; to start with a total, and to advance."""
     if quiet or not sys.stderr.isatty():
-        yield lambda total: None, lambda name: None
+        yield lambda total: None, Advance()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("counting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+    columns = (BarColumn(20), MofNCompleteColumn(separator=" of "), TextColumn("done"), TimeElapsedColumn(),
                TextColumn("{task.description}", markup=False))  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=total)
+        task = bar.add_task("importing torch", total=total)
 
         def start(total: int) -> None:
             bar.update(task, total=total)
 
-        def advance(name: str) -> None:
-            bar.update(task, advance=1, description=f"{printable(name)} done")
+        def show(done: int, now: str) -> None:
+            bar.update(task, completed=done, description=now)
 
-        yield start, advance
+        yield start, Advance(show)
 
 
 @contextmanager
@@ -199,15 +239,26 @@ def writing_to(out: Path) -> Iterator[None]:
         fail(f"cannot write to {out}: {error.strerror or error}")
 
 
-def fail(message: str) -> NoReturn:
-    """One line on stderr, exit status 2."""
-    note(message)
+def fail(message: str, *where: str) -> NoReturn:
+    """One line on stderr, and below it those that say where; exit status 2."""
+    note(message, *where)
     raise typer.Exit(2)
 
 
-def note(message: str) -> None:
-    """One line on stderr; the work goes on."""
-    print(f"flopledger: {printable(' '.join(message.split()))}", file=sys.stderr)
+def refuse(error: ValueError) -> NoReturn:
+    """What an error says, exit status 2; of one of a model also the lines that say where."""
+    from flopledger.counters.engine.plan import Rejected
+
+    fail(*(str(error).split("\n") if isinstance(error, Rejected) else [str(error)]))
+
+
+def note(message: str, *where: str) -> None:
+    """One line on stderr, and below it those that say where; the work goes on."""
+    print(f"flopledger: {_line(message)}", *(f"  {_line(each)}" for each in where), sep="\n", file=sys.stderr)
+
+
+def _line(text: str) -> str:
+    return printable(" ".join(text.split()))
 
 
 def wrote(paths: Iterable[Path], to: TextIO | None = None) -> None:

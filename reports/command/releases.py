@@ -25,6 +25,7 @@ from flopledger.reports.command.options import (
     fail,
     note,
     progress,
+    refuse,
     writing_to,
     wrote,
 )
@@ -89,11 +90,11 @@ def releases(
         with progress(None, quiet) as (start, advance):
             found = history(
                 counter, model, inputs, since=since, last=last, timeout=timeout, jobs=jobs, keep=not no_cache,
-                on_start=lambda count: start(count + 1), on_done=advance,
+                on_start=lambda count: start(count + 1), on_running=advance.running, on_done=advance,
                 on_trouble=(lambda line: None) if quiet else note,
             )  # fmt: skip
     except ValueError as error:
-        fail(str(error))
+        refuse(error)
     except KeyboardInterrupt:
         print("flopledger: interrupted; what is finished is kept, and the same command goes on", file=sys.stderr)
         raise typer.Exit(130) from None

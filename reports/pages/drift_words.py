@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from flopledger.reports.drift import Drift, Row
-from flopledger.reports.pages import words
+from flopledger.reports.pages import numbers, vocabulary
 from flopledger.reports.pages.blocks import Block, Column, Point, Table
 from flopledger.reports.pages.lines import of_drift
-from flopledger.reports.pages.words import few, signed, visible, without_formula
+from flopledger.reports.pages.numbers import few, signed, visible
+from flopledger.reports.pages.words import without_formula
 
 
 def blocks(found: Drift) -> list[Block]:
     """One row per counter, then the lines of each one that moved."""
     counters = Table(
-        [Column("counter"), Column("mark"), Column("baseline"), Column("", True), Column("now"), Column("", True),
-         Column("change", True)],
+        [Column("counter"), Column("mark"), Column("version then", spare=1), Column("then", True),
+         Column("version now", spare=1), Column("now", True), Column("change", True)],
         [
             [visible(row.counter), _mark(row), visible(row.before_version or ""), _number(row.before),
              visible(row.after_version or ""), _number(row.after),
@@ -22,7 +23,7 @@ def blocks(found: Drift) -> list[Block]:
         ],
     )  # fmt: skip
     shapes = ", ".join(visible(text).replace("x", "×") for text in found.inputs)
-    how = "" if found.mode == "eval" else f" ({words.PASSES[found.mode]})"
+    how = "" if found.mode == "eval" else f" ({vocabulary.PASSES[found.mode]})"
     said: list[Block] = [f"{visible(found.model)} at {shapes}{how}", counters]
     for row in found.rows:
         said += _row(row)
@@ -63,9 +64,9 @@ def _row(row: Row) -> list[Block]:
     for x in row.lines:
         then, now = (visible(because) or "not charged" for because in (x.before_because, x.after_because))
         if then != now:
-            said.append(Point(f"{words.operation(x)}, then: {then}; now: {now}"))
+            said.append(Point(f"{vocabulary.operation(x)}, then: {then}; now: {now}"))
     return said
 
 
 def _number(n: int | None) -> str:
-    return "" if n is None else words.number(n)
+    return "" if n is None else numbers.number(n)

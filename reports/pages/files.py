@@ -7,7 +7,7 @@ from flopledger.reports.documents.history import check as check_history
 from flopledger.reports.documents.reading import encode, parse
 from flopledger.reports.documents.run import Run
 from flopledger.reports.documents.run import check as check_run
-from flopledger.reports.pages import charts, history_markdown, history_words, html, markdown, words
+from flopledger.reports.pages import analysis, charts, history_markdown, history_words, html, markdown, words
 
 
 def pages(run: Run) -> dict[str, str]:
@@ -18,9 +18,9 @@ def pages(run: Run) -> dict[str, str]:
     files = {"report.md": markdown.render(run), "report.html": html.render(run)}
     if run.counted():
         files["totals.svg"] = charts.to_svg(charts.totals_spec(run))
-    pair = words.most_different(run)
+    pair = analysis.most_different(run)
     if pair:
-        files["waterfall.svg"] = charts.to_svg(charts.waterfall_spec(pair, run.tally(pair.left).total or 0))
+        files["waterfall.svg"] = charts.to_svg(charts.waterfall_spec(pair, run.tally(pair.right).total or 0))
     return files
 
 

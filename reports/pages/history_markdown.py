@@ -6,7 +6,7 @@ from flopledger.reports.documents.history import Change, History
 from flopledger.reports.pages import history_words as told
 from flopledger.reports.pages.lines import of_step
 from flopledger.reports.pages.markdown import drawn, escape, table
-from flopledger.reports.pages.words import number, signed
+from flopledger.reports.pages.numbers import number, signed
 from flopledger.reports.verdict import wrong
 
 

@@ -6,10 +6,11 @@ import re
 
 from flopledger.reports import verdict as verdicts
 from flopledger.reports.documents.history import Change, History, Row
-from flopledger.reports.pages import words
+from flopledger.reports.pages import analysis, numbers, pair_words, vocabulary, words
 from flopledger.reports.pages.blocks import Block, Column, Point, Table
 from flopledger.reports.pages.lines import of_step
-from flopledger.reports.pages.words import number, op_word, plural, signed, visible
+from flopledger.reports.pages.numbers import number, plural, signed, visible
+from flopledger.reports.pages.vocabulary import op_word
 from flopledger.reports.reconcile import Line
 
 
@@ -34,7 +35,7 @@ def blocks(found: History) -> list[Block]:
 
 def headline(found: History) -> str:
     """How many releases, how many of them count, and how often the number moved."""
-    how = "" if found.model.mode == "eval" else f" ({words.PASSES[found.model.mode]})"
+    how = "" if found.model.mode == "eval" else f" ({vocabulary.PASSES[found.model.mode]})"
     counted, where = found.counted, f"{visible(found.model.spec)} at {shapes(found)}{how}"
     text = f"{visible(found.counter)}: {len(counted)} of {plural(len(found.rows), 'release')} count {where}"
     if not counted:
@@ -42,11 +43,11 @@ def headline(found: History) -> str:
     totals = [row.total or 0 for row in counted]
     steps = sum(1 for row in counted if row.moved)
     if not steps:
-        return f"{text}, and all of them say {number(totals[0])} {words.units(found.unit)}."
+        return f"{text}, and all of them say {number(totals[0])} {numbers.units(found.unit)}."
     often = "once" if steps == 1 else f"{steps} times"
     return (
         f"{text}. The number moved {often}, between {number(min(totals))} and {number(max(totals))}; "
-        f"today it is {number(totals[-1])} {words.units(found.unit)}."
+        f"today it is {number(totals[-1])} {numbers.units(found.unit)}."
     )
 
 
@@ -66,11 +67,11 @@ def _of_the_steps(found: History) -> str:
     if not wrong and not left:
         return _explained(found.counted)
     said = [f"{visible(c.before)} → {visible(c.after)} {signed(c.reconciliation.residual)}" for c in left]
-    text = f"NOT EVERYTHING IS EXPLAINED: residuals at {words.listed(said)}. " if said else "The residuals are 0. "
+    text = f"NOT EVERYTHING IS EXPLAINED: residuals at {numbers.listed(said)}. " if said else "The residuals are 0. "
     if wrong:
-        names = [f"{visible(row.release)} ({row.sites - row.agree} of {row.sites})" for row in wrong[: words.LISTED]]
-        more = [f"{len(wrong) - words.LISTED} more"] if len(wrong) > words.LISTED else []
-        text += f"Formulas fail at sites of {words.listed(names + more)}."
+        names = [f"{visible(row.release)} ({row.sites - row.agree} of {row.sites})" for row in wrong[: numbers.LISTED]]
+        more = [f"{len(wrong) - numbers.LISTED} more"] if len(wrong) > numbers.LISTED else []
+        text += f"Formulas fail at sites of {numbers.listed(names + more)}."
     return text.strip()
 
 
@@ -110,7 +111,7 @@ def title(change: Change) -> str:
 
 def reasons(change: Change) -> list[str]:
     """One sentence for each rule that changed: the old formula and the new one, with their reasons and sources."""
-    lines = words.contributing(change.reconciliation)
+    lines = analysis.contributing(change.reconciliation)
     groups: dict[tuple[str, ...], list[Line]] = {}
     for line in lines:
         rules = (line.phase, line.op, line.right_because, line.right_source, line.left_because, line.left_source)
@@ -120,7 +121,7 @@ def reasons(change: Change) -> list[str]:
     if not lines:
         said.append("no operation is charged differently")
     if change.reconciliation.residual:
-        said.append(words.leftover(change.reconciliation))
+        said.append(pair_words.leftover(change.reconciliation))
     return said
 
 
@@ -138,7 +139,7 @@ def _reason(lines: list[Line]) -> str:
     before, after = (list(dict.fromkeys(formulas)) for formulas in (
         (line.right_formula for line in lines), (line.left_formula for line in lines)))  # fmt: skip
     return (
-        f"{words.operation(first)}{where}, {signed(sum(line.difference for line in lines))}: "
+        f"{vocabulary.operation(first)}{where}, {signed(sum(line.difference for line in lines))}: "
         f"{_rule(before, first.right_because, first.right_source)} before, "
         f"{_rule(after, first.left_because, first.left_source)} after"
     )

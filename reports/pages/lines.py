@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from flopledger.reports.drift import Row
+from flopledger.reports.pages.analysis import contributing, equal
 from flopledger.reports.pages.blocks import Column, Kind, Table
-from flopledger.reports.pages.words import contributing, equal, number, operation, signed, verified, visible
+from flopledger.reports.pages.numbers import number, signed, visible
+from flopledger.reports.pages.pair_words import verified
+from flopledger.reports.pages.vocabulary import operation
 from flopledger.reports.reconcile import Reconciliation
 
 
@@ -77,5 +80,5 @@ def _table(heads: Sequence[str], shown: Sequence[Shown], rest: tuple[int, int, i
         for x in every
     ]  # fmt: skip
     rows.append(["sum", "", "", number(sums[0]), number(sums[1]), signed(sums[2]), ""])
-    columns = [Column("operation"), *(Column(head, i > 1) for i, head in enumerate(heads))]
+    columns = [Column("operation"), *(Column(head, i > 1, spare=i < 2) for i, head in enumerate(heads))]
     return Table(columns, [row[: len(columns)] for row in rows], [*(x.kind for x in every), "sum"])

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 
 from flopledger.reference_model.ledger import meaning_of
 from flopledger.reports.documents.run import Run, TallyRecord
-from flopledger.reports.pages import words
+from flopledger.reports.pages import analysis, numbers, pair_words, paper, vocabulary, words
 from flopledger.reports.pages.blocks import Table
 from flopledger.reports.pages.layers import Layer, layers
 from flopledger.reports.pages.lines import of_pair
-from flopledger.reports.pages.words import number, op_word, place, signed
+from flopledger.reports.pages.numbers import number, signed
+from flopledger.reports.pages.vocabulary import op_word, place
 from flopledger.reports.reconcile import Reconciliation
 from flopledger.reports.verdict import wrong
 
@@ -29,7 +30,7 @@ _LOOKED_FOR = re.compile(r"://|www\.|@\w|\w@|[#!]\d|GH-\d|:(?!\d{1,2}:)[\w+-]+:"
 
 def escape(raw: str) -> str:
     """One line of plain text: nothing in it is Markdown, HTML, a link or the end of a table cell."""
-    pieces = re.split(r"([\s|`]+)", words.visible(raw).strip())
+    pieces = re.split(r"([\s|`]+)", numbers.visible(raw).strip())
     return _STARTS.sub(r"\g<0>\\", "".join(map(_word, pieces)))
 
 
@@ -56,16 +57,16 @@ def drawn(found: Table) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rule, *rows)) + "\n"
 
 
-def fenced(raw: str) -> str:
+def fenced(raw: str, language: str = "latex") -> str:
     """A code block that its content cannot close."""
     longest = max((len(run) for run in re.findall("`+", raw)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}latex\n{raw}\n{fence}\n"
+    return f"{fence}{language}\n{raw}\n{fence}\n"
 
 
 def render(run: Run) -> str:
     """The whole page. It depends on the run alone, so the same run gives the same bytes."""
-    pair = words.most_different(run)
+    pair = analysis.most_different(run)
     blocks = [
         _opening(run),
         _totals(run),
@@ -117,7 +118,7 @@ def _measure(run: Run) -> str:
             escape(op_word(op)),
             *("<br>".join(escape(formula) for formula in formulas) for formulas in row.values()),
         ]
-        for op, row in words.matrix(run).items()
+        for op, row in analysis.matrix(run).items()
     ]
     return said + "\n" + table(["operation", *(f"{escape(t.name)} ({escape(t.unit)})" for t in counted)], rows)
 
@@ -126,11 +127,11 @@ def _difference(run: Run, pair: Reconciliation | None) -> str:
     title = "## Which lines make up the difference?\n\n"
     if pair is None:
         return f"{title}There are no two counted totals, so there is no difference to explain.\n"
-    because = "\n".join(f"- {escape(sentence)}" for sentence in words.sentences(pair))
+    because = "\n".join(f"- {escape(sentence)}" for sentence in pair_words.sentences(pair))
     return (
-        f"{title}The two most different: {escape(words.difference(pair))}\n\n{drawn(of_pair(pair))}\n"
+        f"{title}The two most different: {escape(pair_words.difference(pair))}\n\n{drawn(of_pair(pair))}\n"
         f"![From the first total to the second](waterfall.svg)\n\n{because}\n\n"
-        f"{escape(words.neither(pair, run))}\n\n**{escape(words.leftover(pair, run))}**\n"
+        f"{escape(pair_words.neither(pair, run))}\n\n**{escape(pair_words.leftover(pair, run))}**\n"
     )
 
 
@@ -141,22 +142,22 @@ def _left(run: Run) -> str:
             *map(signed, (pair.difference, pair.explained, *pair.off)),
             signed(pair.residual),
         ]
-        for pair in words.listed_pairs(run)
+        for pair in analysis.listed_pairs(run)
     ]
-    every = f"\n{words.which_pairs(run)}.\n" if words.pairs(run) else ""
+    every = f"\n{words.which_pairs(run)}.\n" if analysis.pairs(run) else ""
     every += f"\n{table(PAIR, rows, 5)}" if rows else ""
     return f"## Is anything left over?\n\n**{escape(words.anything_left(run))}**\n{every}"
 
 
 def _paper(run: Run) -> str:
-    choices: list[tuple[str, TallyRecord | None]] = [("the ledger", None)] if words.macs(run) else []
+    choices: list[tuple[str, TallyRecord | None]] = [("the ledger", None)] if analysis.macs(run) else []
     choices += [(tally.name, tally) for tally in run.counted()]
     blocks = [
-        f"**{escape(name)}.** {escape(words.paper_sentence(run, tally))}\n\n" + fenced(words.paper_latex(run, tally))
+        f"**{escape(name)}.** {escape(paper.paper_sentence(run, tally))}\n\n" + fenced(paper.paper_latex(run, tally))
         for name, tally in choices
     ]
-    advice = words.recommended(run) or "The ledger has no multiply-accumulates; say which counter you used."
-    columns = f"Columns of the LaTeX rows: {escape(words.LATEX_COLUMNS)}.\n"
+    advice = paper.recommended(run) or "The ledger has no multiply-accumulates; say which counter you used."
+    columns = f"Columns of the LaTeX rows: {escape(paper.LATEX_COLUMNS)}.\n"
     return "\n".join([f"## Which number goes in a paper?\n\n{escape(advice)}\n", *blocks, columns])
 
 
@@ -171,7 +172,7 @@ def _layers(run: Run) -> str:
         said = f"The {number(ROWS)} largest of {number(len(every))} rows; `run.json` and the HTML have all.\n\n"
     head = ["site", "operation", "MACs", *(escape(tally.name) for tally in counted)]
     body = table(head, [_layer(layer) for layer in shown], 1 + len(counted))
-    summary = f"<details><summary>{words.plural(len(every), 'row')}, one per operation and site</summary>"
+    summary = f"<details><summary>{numbers.plural(len(every), 'row')}, one per operation and site</summary>"
     return f"## Layer by layer\n\n{summary}\n\n{said}{body}\n</details>\n"
 
 
@@ -194,19 +195,19 @@ def _convention(run: Run, tally: TallyRecord) -> str:
     if tally.status == "counted":
         rows = [
             [
-                escape(words.operation(line)) + (f" ({escape(line.when)})" if line.when else ""),
-                escape(words.charge(line)[0]),
+                escape(vocabulary.operation(line)) + (f" ({escape(line.when)})" if line.when else ""),
+                escape(analysis.charge(line)[0]),
                 escape(line.because),
                 escape(line.source),
                 number(line.sites),
-                words.charge(line)[1],
+                analysis.charge(line)[1],
             ]
             for line in run.convention(tally)
         ]
         blocks.append(table(["operation", "formula", "because", "source", "sites", "count"], rows, 2))
     for f in tally.failures:
-        says = f"it reports {number(f.reported)}, they give {number(f.claimed)}{escape(words.known(f))}"
-        blocks.append(f"- Its formulas fail at {escape(words.whereabouts(f))}: {says}.\n")
+        says = f"it reports {number(f.reported)}, they give {number(f.claimed)}{escape(pair_words.known(f))}"
+        blocks.append(f"- Its formulas fail at {escape(vocabulary.whereabouts(f))}: {says}.\n")
     if tally.uncounted:
         names = ", ".join(f"{escape(name)} ({number(calls)})" for name, calls in tally.uncounted.items())
         blocks.append(f"Says that it left out: {names}.\n")
@@ -228,7 +229,7 @@ def _ledger(run: Run) -> str:
         f"torch {escape(made.torch or 'none')}, {escape(made.platform)}."
     )
     traced = (
-        f"Every operation of {words.PASSES[run.model.mode]}, traced on the {escape(run.model.device)} device, without "
-        "asking any counter.\n"
+        f"Every operation of {vocabulary.PASSES[run.model.mode]}, traced on the {escape(run.model.device)} device, "
+        "without asking any counter.\n"
     )
     return f"## The ledger\n\n{traced}{notes}\n{table(['quantity', 'meaning', 'total'], rows, 1)}\n{environment}\n"

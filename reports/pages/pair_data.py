@@ -10,14 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from flopledger.reports.documents.run import Run, TallyRecord, calls_without_formula
-from flopledger.reports.pages import words
+from flopledger.reports.pages import analysis, numbers, pair_words, vocabulary, words
+from flopledger.reports.pages.numbers import integer
 from flopledger.reports.reconcile import elements
-
-SAFE_INTEGER = 2**53 - 1  # larger ones cross into JavaScript as text and become BigInt there
-
-
-def integer(n: int) -> int | str:
-    return n if abs(n) <= SAFE_INTEGER else str(n)
 
 
 class _Texts:
@@ -27,7 +22,7 @@ class _Texts:
         self.index: dict[str, int] = {}
 
     def __call__(self, text: str) -> int:
-        return self.index.setdefault(words.visible(text), len(self.index))
+        return self.index.setdefault(numbers.visible(text), len(self.index))
 
 
 def pair_data(run: Run) -> dict[str, Any]:
@@ -38,19 +33,20 @@ def pair_data(run: Run) -> dict[str, Any]:
     ops = {name: i for i, name in enumerate(sorted(_ops(run)))}
     return {
         "ops": [
-            [text(words.op_word(op)), text(op), int(op in words.NOT_AN_OPERATION), int(op == "view")] for op in ops
+            [text(vocabulary.op_word(op)), text(op), int(op in vocabulary.NOT_AN_OPERATION), int(op == "view")]
+            for op in ops
         ],
-        "sites": [text(words.place(site)) for site in sites],
+        "sites": [text(vocabulary.place(site)) for site in sites],
         "unit": ops["unit"],
         "unpriced": _unpriced(run, text),
         "rows": {
             "op": [ops[entry.op] for entry, _ in run.rows],
             "phase": [int(entry.phase == "backward") for entry, _ in run.rows],
             "site": [sites[entry.site] for entry, _ in run.rows],
-            "kind": [text(words.kind(entry)) for entry, _ in run.rows],
+            "kind": [text(vocabulary.kind(entry)) for entry, _ in run.rows],
             "elements": [integer(elements(call)) for _, call in run.rows],
         },
-        "sides": [_side(tally, ops, sites, text, words.blind(run, tally)) for tally in counted],
+        "sides": [_side(tally, ops, sites, text, analysis.blind(run, tally)) for tally in counted],
         "texts": list(text.index),
     }
 
@@ -86,10 +82,10 @@ def _side(tally: TallyRecord, ops: dict[str, int], sites: dict[str, int], text: 
                 "site": None if f.level in ("op", "total") else sites[f.site],
                 "op": None if f.op is None else ops[f.op],
                 "nowhere": int(f.op == "unattributed" and not f.claimed),
-                "where": text(words.whereabouts(f)),
+                "where": text(vocabulary.whereabouts(f)),
                 "reported": integer(f.reported),
                 "claimed": integer(f.claimed),
-                "known": text(words.known(f)),
+                "known": text(pair_words.known(f)),
             }
             for f in tally.failures
         ],

@@ -1,0 +1,91 @@
+"""Text and numbers as they are shown: one printable line, thousands separators, prefixes, lists."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+
+BRIEF = 300  # characters of somebody else's text: an error, a note
+SAFE_INTEGER = 2**53 - 1  # of JavaScript
+LISTED = 10  # sites, modules or pairs that a sentence names before it says "and n more"
+
+
+# Letters and marks by their category, so `isprintable`, of which nothing is seen.
+_UNSEEN = re.compile(r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]")
+
+
+def visible(text: str) -> str:
+    """The text on one line: what cannot be printed or seen is written as an escape (`\\n`). Twice is as once."""
+    if text.isprintable() and not _UNSEEN.search(text):
+        return text
+    seen = (c.isprintable() and not _UNSEEN.match(c) for c in text)
+    return "".join(c if shown else c.encode("unicode_escape").decode() for c, shown in zip(text, seen, strict=True))
+
+
+def brief(text: str) -> str:
+    """`visible`, the beginning of what is long: the whole is in the document, and shown with FLOPLEDGER_TRACEBACK=1."""
+    shown = visible(text)
+    if len(shown) <= BRIEF or os.environ.get("FLOPLEDGER_TRACEBACK"):
+        return shown
+    start = shown[:BRIEF].rpartition(" ")[0] or shown[:BRIEF]
+    return f"{start} … ({number(len(shown) - len(start))} characters more, in the JSON)"
+
+
+def number(n: int) -> str:
+    """With thousands separators and a true minus: `1,034,246,688`."""
+    return f"{n:,}".replace("-", "−")
+
+
+def integer(n: int) -> int | str:
+    """A number that crosses into JavaScript: text, which becomes BigInt there, where a float would round it."""
+    return n if abs(n) <= SAFE_INTEGER else str(n)
+
+
+def signed(n: int) -> str:
+    """As `number`, with a plus where it is positive."""
+    return f"+{number(n)}" if n > 0 else number(n)
+
+
+def giga(n: int) -> str:
+    """Four or so digits and a prefix: `1.034 G`, `23.033 M`; the number itself below a thousand."""
+    for size, prefix in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if abs(n) >= size:
+            return f"{n / size:.3f} {prefix}".replace("-", "−")
+    return number(n)
+
+
+def percent(share: Fraction | None) -> str:
+    """A share to a tenth of a percent, cut off: 100 % is all of it. A dash where there is nothing to share."""
+    if share is None:
+        return "–"
+    tenths = int(share * 1000)
+    return f"{tenths // 10}.{tenths % 10} %" if tenths % 10 else f"{tenths // 10} %"
+
+
+def amount(n: int, unit: str) -> str:
+    """`giga` with its unit: `1.034 GMACs`, `12 MACs`."""
+    short = giga(n)
+    return f"{short}{'' if short[-1:].isalpha() else ' '}{units(unit)}"
+
+
+def units(unit: str) -> str:
+    """The plural: MAC → MACs."""
+    return visible(unit) if unit.endswith("s") else f"{visible(unit)}s"
+
+
+def plural(n: int, noun: str) -> str:
+    """`1 site`, `52 sites`."""
+    return f"{number(n)} {noun}" if n == 1 else f"{number(n)} {noun}s"
+
+
+def listed(items: Sequence[str], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return f"{', '.join(items[:-1])} {last} {items[-1]}" if len(items) > 1 else "".join(items)
+
+
+def few(items: Sequence[str], most: int = LISTED) -> str:
+    """As `listed`, of many the first and how many more."""
+    more = [f"{number(len(items) - most)} more"] if len(items) > most else []
+    return listed([*items[:most], *more])
