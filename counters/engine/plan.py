@@ -153,7 +153,9 @@ def count_each(
             mine[done.name] = done
             if done.name == LEDGER and done.answer.ledger is None:
                 del found[done.spec]
-                yield Counted(done.spec, None, [], done.answer.reason or "it could not be traced")
+                yield Counted(
+                    done.spec, None, [], "; ".join((done.answer.reason or "it could not be traced").split("\n"))
+                )
             elif mine.keys() >= expected:
                 del found[done.spec]  # ledgers are large, and subjects many
                 tallies = [tally(asked, mine.get(asked.name)) for asked in counters]
