@@ -124,7 +124,9 @@ def how_sure(found: Statement) -> str:
     out = [each for each in found.conventions if not each.in_range]
     low, high = (next(each.name for each in ranged if each.flop == flop) for flop in (found.low, found.high))
     if found.low == found.high:
-        said = "The conventions named below give this number."
+        said = (
+            "No other convention here sets a bound." if len(ranged) == 1 else "All conventions below give this number."
+        )
     else:
         what = "the training" if found.total is not None else "one pass"
         ends = (found.total_low, found.total_high) if found.total is not None else (str(found.low), str(found.high))
