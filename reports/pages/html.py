@@ -24,10 +24,13 @@ from flopledger.reports.pages import (
     numbers,
     pair_words,
     paper,
+    tables,
     vocabulary,
     words,
 )
+from flopledger.reports.pages.blocks import Loud
 from flopledger.reports.pages.layers import layers
+from flopledger.reports.pages.page import opening, says
 from flopledger.reports.pages.pair_data import integer, pair_data
 from flopledger.reports.reconcile import Reconciliation
 from flopledger.reports.verdict import wrong
@@ -59,8 +62,11 @@ def render(run: Run) -> str:
         run=run,
         words=WORDS,
         pair=pair,
-        alarm=wrong(run),
+        alarm=any(isinstance(said, Loud) for said in words.left(run)),
         table=lines.of_pair(pair) if pair else None,
+        opening=opening(run),
+        says=says(run),
+        pairs=tables.pairs(run),
         totals_svg=Markup(charts.to_svg(charts.totals_spec(run, background=None))) if run.counted() else "",
         waterfall_svg=Markup(_waterfall_svg(run, pair)) if pair else "",
         matrix=analysis.matrix(run),
@@ -109,6 +115,10 @@ def script_json(value: Any) -> str:
     return text
 
 
+def _kind(block: Any) -> str:
+    return type(block).__name__
+
+
 def _visible(value: Any) -> Any:
     """Whatever a template shows, whether or not its author thought of it: text is one printable line."""
     return numbers.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
@@ -127,7 +137,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters.update(
         visible=numbers.visible, number=numbers.number, signed=numbers.signed, giga=numbers.giga,
-        place=vocabulary.place, op=vocabulary.op_word, units=numbers.units,
+        place=vocabulary.place, op=vocabulary.op_word, units=numbers.units, kind=_kind,
     )  # fmt: skip
     return environment
 

@@ -28,16 +28,19 @@ class Format(StrEnum):
 
 
 def show(blocks: Sequence[Block], form: Format) -> None:
-    """Paragraphs and tables, one after the other."""
+    """Blocks, one after the other."""
+    if form is Format.markdown:
+        from flopledger.reports.pages.markdown import render
+
+        print(f"{render(blocks)}\n")
+        return
     for block in blocks:
         if isinstance(block, Table):
             show_table(block.columns, block.rows, form)
-            if form is Format.markdown:
-                print()
         elif isinstance(block, Fold | Live):
             show([block.summary, *block.blocks] if isinstance(block, Fold) else block.blocks, form)
         elif isinstance(block, Code):
-            show_code(block, form)
+            show_code(block)
         elif not isinstance(block, Chart):
             text = block if isinstance(block, str) else block.text
             show_text(text, form, "- " if isinstance(block, Point) else "")
@@ -68,13 +71,8 @@ def _drawn(block: Block) -> list[Any]:
     return [_text(f"- {block.text}" if isinstance(block, Point) else block if isinstance(block, str) else block.text)]
 
 
-def show_code(block: Code, form: Format) -> None:
+def show_code(block: Code) -> None:
     """Lines to copy, which are never wrapped."""
-    if form is Format.markdown:
-        from flopledger.reports.pages.markdown import fenced
-
-        print(fenced(block.text, block.language))
-        return
     for line in block.text.split("\n"):
         console().print(_text(line), soft_wrap=True)
 
@@ -96,10 +94,9 @@ def _inert(line: str) -> str:
 def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], form: Format) -> None:
     """Rows of text under columns, as a table for people or as Markdown."""
     if form is Format.markdown:
-        print("| " + " | ".join(escaped(column.heading) for column in columns) + " |")
-        print("| " + " | ".join("---:" if column.numeric else "---" for column in columns) + " |")
-        for row in rows:
-            print("| " + " | ".join(escaped(cell) for cell in row) + " |")
+        from flopledger.reports.pages.markdown import table
+
+        print(table(Table(columns, rows)))
         return
     console().print(_table(columns, rows))
 
