@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flopledger.reference_model.ledger import Module, Seen
+from flopledger.reference_model.ledger import Member, Module, Seen
 from flopledger.reference_model.quantities.registry import first_tensor
 
 Shape = tuple[int, ...]
@@ -33,6 +33,24 @@ class Hooked:
         paths = _paths(self.model)
         found = dict(self.model.named_modules())
         return {site: _module(found[site], paths[found[site]], seen) for site, seen in self.seen.items()}
+
+    def members(self) -> dict[str, Member]:
+        """All modules of the model, in the order of `named_modules()`."""
+        counted: set[int] = set()
+        found = {}
+        for site, module in self.model.named_modules():
+            own = {id(p): p for p in module.parameters(recurse=False) if id(p) not in counted}
+            counted |= own.keys()
+            seen = self.seen.get(site, Counter())
+            outputs = list(dict.fromkeys(out for _, out in seen if out is not None))
+            found[site] = Member(
+                kind=class_name(module),
+                params=sum(parameter.numel() for parameter in own.values()),
+                calls=sum(seen.values()),
+                output=list(outputs[0]) if outputs else None,
+                shapes=len(outputs),
+            )
+        return found
 
 
 def _shape(tensor: Tensor | None) -> Shape | None:

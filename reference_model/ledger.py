@@ -180,6 +180,21 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
         return sum(seen.times * prod(seen.output[:2]) for seen in self.seen if seen.output is not None)
 
 
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """A module of the model, whether or not it was called: what a tree of modules shows of it.
+
+    `kind` is its class (as `Entry.module`), `params` the elements of its own parameters, those that two modules share
+    at the first of them; `output` the shape of the first tensor out of its first call (None: no call, or no tensor),
+    `shapes` how many different ones its calls gave.
+    """
+
+    kind: str
+    params: int = 0
+    calls: int = 0
+    output: list[int] | None = None
+    shapes: int = 0
+
+
 class Unpriced(msgspec.Struct, frozen=True, kw_only=True):
     """A call that may hold arithmetic and has no formula: what it takes is unknown, which is not 0.
 
@@ -222,7 +237,8 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     """The reference for one model and its inputs.
 
     `device` is `"meta"` when nothing was computed and `"cpu"` when the model had to be run on
-    real tensors; `notes` then says why. `modules` are those that were called, containers included.
+    real tensors; `notes` then says why. `modules` are those that were called, containers included,
+    `members` all that the model has, in the order of `named_modules()`.
     `input_shapes` are of the tensors that went in, `nested` of which by name or in lists and dicts.
     `mode` is how the model was run: `eval`, `train` (a forward in train mode), `step` (that and its backward).
     """
@@ -235,6 +251,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = "eval"
     notes: list[str] = []
     modules: dict[str, Module] = {}
+    members: dict[str, Member] = {}
     input_shapes: list[list[int]] = []
     nested: int = 0
 

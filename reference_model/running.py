@@ -73,6 +73,7 @@ def trace(
                 mode=mode,
                 notes=[*notes, *troubles, *recorder.notes],
                 modules=recorder.hooked.modules(),
+                members=recorder.hooked.members(),
                 input_shapes=[sides(tensor) for tensor in inputs.tensors(args, kwargs)],
                 nested=len(inputs.tensors([value for value in args if not isinstance(value, Tensor)], kwargs)),
             )

@@ -14,7 +14,7 @@ from flopledger.counters import registry
 from flopledger.counters.convention import Convention, rule
 from flopledger.counters.engine.package_index import Listing, Release
 from flopledger.counters.tally import Aside, Part, Tally
-from flopledger.reference_model.ledger import Call, Entry, Ledger
+from flopledger.reference_model.ledger import Call, Entry, Ledger, Member
 from flopledger.reference_model.subject import Spec
 from flopledger.reports.documents.reading import digest, encode
 from flopledger.reports.documents.snapshot import snapshot
@@ -36,6 +36,8 @@ LEDGER = Ledger(
             Call(quantities={"outputs": 8}, facts={"shapes_in": [[2, 3]], "shapes_out": [[2, 4]]}, times=2)]),
     ],
     notes=["a note"],
+    members={"": Member(kind="lib.Net", calls=1, output=[1, 5], shapes=1),
+             "a": Member(kind="Conv2d", params=77, calls=1)},
 )  # fmt: skip
 MACS = Convention(
     "macs", (rule("conv linear", "macs", "one each", "lib.py:x"), rule("add", "outputs", "adds", "lib.py:y"))

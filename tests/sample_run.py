@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from flopledger.counters.condition import in_modules, in_phase
 from flopledger.counters.convention import Convention, Deviation, Rule, rule
 from flopledger.counters.tally import Part, Status, Tally
-from flopledger.reference_model.ledger import Call, Entry, Ledger
+from flopledger.reference_model.ledger import Call, Entry, Ledger, Member
 from flopledger.reports.documents.history import Change, History
 from flopledger.reports.documents.history import Row as Published
 from flopledger.reports.documents.run import Environment, Run, assemble
@@ -160,6 +160,18 @@ def mobilenet_entries(size: int = 416) -> list[Entry]:
     return entries
 
 
+def members(entries: list[Entry], params: int) -> dict[str, Member]:
+    """The modules of these sites and all that hold them; every parameter is the root's."""
+    found = {"": Member(kind="mobilenet_v2.MobileNetV2", params=params, calls=1, output=[1, 1000], shapes=1)}
+    for entry in entries:
+        parts = entry.site.split(".") if entry.site else []
+        for i in range(1, len(parts)):
+            found.setdefault(".".join(parts[:i]), Member(kind="Sequential"))
+        if entry.site and entry.leaf:
+            found[entry.site] = Member(kind=entry.module, calls=1, output=[1, entry["outputs"]], shapes=1)
+    return found
+
+
 CONVENTIONS = (
     Convention(
         "thop",
@@ -264,7 +276,8 @@ def sample_run(
     """
     entries = [replace(entry, site=rename(entry)) for entry in mobilenet_entries(size)]
     entries += [replace(entry, site=f"copy{n}.{entry.site}") for n in range(1, repeat) for entry in entries]
-    ledger = Ledger(model="mobilenet_v2", inputs=[f"1x3x{size}x{size}"], params=3504872 * repeat, entries=entries)
+    ledger = Ledger(model="mobilenet_v2", inputs=[f"1x3x{size}x{size}"], params=3504872 * repeat, entries=entries,
+                    members=members(entries, 3504872 * repeat))  # fmt: skip
     tallies = [
         (tally_of(convention, ledger, (extra or {}).get(convention.counter, ())), convention)
         for convention in CONVENTIONS[:counters]

@@ -30,7 +30,7 @@ STATED = {
     "run": """
         flopledger environment.python environment.torch environment.platform model.spec model.device
         ledger.entries.*.aten ledger.entries.*.inside ledger.entries.*.inside.* ledger.entries.*.base
-        ledger.notes ledger.notes.* ledger.source
+        ledger.notes ledger.notes.* ledger.source ledger.members..kind ledger.members.a.kind
         tallies.*.distribution tallies.*.claims.*.because tallies.*.claims.*.source
         tallies.*.claims.*.when tallies.*.shims tallies.*.shims.* tallies.*.warnings tallies.*.warnings.*
         tallies.*.failures.*.known
@@ -58,6 +58,9 @@ SEALED = {
         tallies.*.unit tallies.*.params
         tallies.*.claims tallies.*.claims.*.formula tallies.*.uncounted tallies.*.uncounted.aten::roll
         tallies.*.asides.*.name asked asked.* created
+        ledger.members ledger.members..params ledger.members..calls ledger.members..output
+        ledger.members..output.* ledger.members..shapes ledger.members.a.params
+        ledger.members.a.calls ledger.members.a.output ledger.members.a.shapes
         ledger.unpriced.*.inputs ledger.unpriced.*.inputs.* ledger.unpriced.*.inputs.*.*
         ledger.unpriced.*.output ledger.unpriced.*.output.* ledger.unpriced.*.output.*.*
     """,

@@ -19,7 +19,7 @@ from flopledger.counters.convention import Convention
 from flopledger.counters.formula import Case, Formula
 from flopledger.counters.tally import Aside, Granularity, Natural, Part, Status, Tally, believed
 from flopledger.reference_model import inputs, subject
-from flopledger.reference_model.ledger import MEANING, Entry, Ledger, Mode, Phase, Unpriced, unpriced
+from flopledger.reference_model.ledger import MEANING, Entry, Ledger, Member, Mode, Phase, Unpriced, unpriced
 from flopledger.reference_model.names import SpecError
 from flopledger.reports import coverage
 from flopledger.reports.align import Claim, Failure, align, compared, halved, in_order, rows_at, told
@@ -71,6 +71,7 @@ class LedgerRecord(msgspec.Struct, frozen=True, kw_only=True):
     unpriced: list[Unpriced]
     entries: list[Entry]
     notes: list[str] = []
+    members: dict[str, Member] = {}
     source: str = ""  # the code that makes ledgers, by its digest
 
     def rows(self) -> list[Any]:
@@ -248,7 +249,12 @@ def assemble(
         environment=environment,
         model=Model(spec=spec, inputs=ledger.inputs, params=ledger.params, device=ledger.device, mode=ledger.mode),
         ledger=LedgerRecord(
-            totals=ledger.totals(), unpriced=ledger.unpriced(), entries=entries, notes=ledger.notes, source=source
+            totals=ledger.totals(),
+            unpriced=ledger.unpriced(),
+            entries=entries,
+            notes=ledger.notes,
+            members=ledger.members,
+            source=source,
         ),
         tallies=[
             _record(tally, convention, ledger, (adapters or {}).get(tally.counter, "")) for tally, convention in tallies
