@@ -201,6 +201,6 @@ class Report:
         return f'<iframe srcdoc="{page}" style="width:100%;height:48rem;border:0"></iframe>'
 
     def _repr_markdown_(self) -> str:
-        from flopledger.reports.pages.markdown import render
+        from flopledger.reports.pages.files import text
 
-        return render(self.run)
+        return text(self.run)

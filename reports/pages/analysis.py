@@ -13,6 +13,7 @@ from flopledger.reports.pages.numbers import number
 from flopledger.reports.pages.vocabulary import NOT_AN_OPERATION
 from flopledger.reports.reconcile import Line, Reconciliation
 
+NEARLY = Fraction(9, 10)
 PAIRS = 45  # pairs that a page lists one by one
 
 
@@ -96,11 +97,17 @@ def listed_pairs(run: Run) -> list[Pair]:
 
 
 def most_different(run: Run) -> Reconciliation | None:
-    """The pair whose totals are furthest apart in MACs; of those in a tie one that speaks in one unit, or the first."""
+    """The pair whose totals are furthest apart in MACs, or nearly so and with one unit; the first of them in a tie.
+
+    A line for the unit beside the others is one that a reader need not have, if another pair shows as much.
+    """
     units = {tally.name: tally.unit for tally in run.counted()}
-    every = pairs(run)
-    pair = max(every, key=lambda pair: (abs(pair.in_macs), units[pair.left] == units[pair.right]), default=None)
-    return run.between(pair.left, pair.right) if pair else None
+    every = sorted(pairs(run), key=lambda pair: -abs(pair.in_macs))
+    alike = [pair for pair in every if units[pair.left] == units[pair.right]]
+    if not every:
+        return None
+    pair = alike[0] if alike and abs(alike[0].in_macs) >= NEARLY * abs(every[0].in_macs) else every[0]
+    return run.between(pair.left, pair.right)
 
 
 class Missed(NamedTuple):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from flopledger.reports.documents.run import Run, TallyRecord
 from flopledger.reports.pages.analysis import Missed, macs, missed
 from flopledger.reports.pages.numbers import few, giga, listed, number, part, percent, visible
 from flopledger.reports.pages.vocabulary import op_word
 
-ALL = Fraction(99, 100)  # who saw less is named in the first paragraph
-NAMED = 3  # counters of which the first paragraph says what they miss, and ops of each
+NAMED = 3  # ops that a sentence names
 
 
 def seen(run: Run, tally: TallyRecord) -> str:
@@ -41,23 +38,34 @@ def _missed(run: Run, found: Missed) -> str:
 def first(run: Run) -> list[str]:
     """For the first paragraph: who saw how much of the MACs, and what they miss; whose parameters are others."""
     counted = run.counted()
-    shares = {tally.name: run.coverage(tally).total for tally in counted}
     if not macs(run) or not counted:
         return parameters(run)
-    behind: dict[str, list[str]] = {}
-    for tally in sorted(counted, key=lambda tally: shares[tally.name].share or 0):
-        found = shares[tally.name]
-        if found.missed and Fraction(found.macs + found.unsure, found.of) < ALL:
-            says = f"saw {seen(run, tally)} of the MACs, missing {missing(run, tally)}"
-            behind.setdefault(says, []).append(visible(tally.name))
-    said = [f"{listed(names)} {says}." for says, names in list(behind.items())[:NAMED]]
-    if rest := [name for names in list(behind.values())[NAMED:] for name in names]:
-        said.append(f"{few(rest)} saw less than 99 %, too.")
-    if len(rest := [found for found in shares.values() if not found.unsure and (found.share or 0) >= ALL]) > 1:
-        least = min(found.share or Fraction(0) for found in rest)
-        who = "Each" if len(rest) == len(counted) else f"{number(len(rest))} others"
-        said.append(f"{who} saw {'all' if least == 1 else percent(least) + ' or more'} of the MACs.")
-    return said + parameters(run)
+    shares: dict[str, list[str]] = {}
+    for tally in sorted(counted, key=lambda tally: run.coverage(tally).total.share or 0):
+        shares.setdefault(seen(run, tally), []).append(visible(tally.name))
+    if list(shares) == ["100 %"]:
+        return [f"{'Each' if len(counted) > 1 else 'It'} saw all of the MACs.", *parameters(run)]
+    said = [f"{few(names, 4)} {share}" for share, names in shares.items()]
+    more = [f"{number(len(said) - NAMED)} other shares"] if len(said) > NAMED + 1 else []
+    return [f"Seen of the MACs: {listed([*said[: NAMED + 1], *more])}.", *_what_is_missed(run), *parameters(run)]
+
+
+def _what_is_missed(run: Run) -> list[str]:
+    """A sentence for each op of which counters miss something that shows, largest first."""
+    ops: dict[str, dict[str, list[str]]] = {}
+    most: dict[str, int] = {}
+    of: dict[str, int] = {}
+    for tally in run.counted():
+        for each in missed(run, tally):
+            share = "all" if each.macs == each.of else part(each.macs, each.of)
+            ops.setdefault(each.op, {}).setdefault(share, []).append(visible(tally.name))
+            most[each.op], of[each.op] = max(most.get(each.op, 0), each.macs), each.of
+    shown = [op for op in sorted(ops, key=lambda op: -most[op]) if most[op] * 1000 >= macs(run)][:NAMED]
+    found = []
+    for op in shown:
+        who = [f"{few(names, 5)} {'misses' if len(names) == 1 else 'miss'} {share}" for share, names in ops[op].items()]
+        found.append(f"{listed(who)} of {op_word(op)}, which is {part(of[op], macs(run))} of the MACs.")
+    return found
 
 
 def parameters(run: Run) -> list[str]:

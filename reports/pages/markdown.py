@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from flopledger.reports.pages.blocks import (
     Block,
@@ -18,6 +19,7 @@ from flopledger.reports.pages.blocks import (
     Point,
     Table,
 )
+from flopledger.reports.pages.numbers import visible
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "$": "&#36;", "@": "&#64;"}
 _MARKS = re.compile(r"[\\*\[\]~]|(?<![^\W_])_|_(?![^\W_])")
@@ -30,7 +32,7 @@ _LOOKED_FOR = re.compile(r"://|www\.|@\w|\w@|[#!]\d|GH-\d|:(?!\d{1,2}:)[\w+-]+:"
 
 def escape(raw: str) -> str:
     """One line of plain text: nothing in it is Markdown, HTML, a link or the end of a table cell."""
-    pieces = re.split(r"([\s|`]+)", numbers.visible(raw).strip())
+    pieces = re.split(r"([\s|`]+)", visible(raw).strip())
     return _STARTS.sub(r"\g<0>\\", "".join(map(_word, pieces)))
 
 
@@ -43,7 +45,7 @@ def _word(plain: str) -> str:
 def table(found: Table) -> str:
     """A table; in one of lines, what no formula explains and the sum are bold."""
     rule = ["---:" if column.numeric else "---" for column in found.columns]
-    kinds = found.kinds or [""] * len(found.rows)
+    kinds = found.kinds or ["on"] * len(found.rows)
     rows = [
         [f"**{escape(cell)}**" if cell and kind in ("residual", "sum") else escape(cell) for cell in row]
         for row, kind in zip(found.rows, kinds, strict=True)
@@ -83,11 +85,11 @@ def _drawn(block: Block) -> str:
         case Point(text):
             return f"- {escape(text)}"
         case Note(text):
-            return f"<sub>{escape(text)}</sub>"
+            return escape(text)
         case Table():
             return table(block)
         case Chart(name, title):
-            return f"![{escape(title)}]({name}.svg)"
+            return f"![{escape(title)}]({quote(name)}.svg)"
         case Code(text, language):
             return fenced(text, language)
         case Fold(summary, inner):

@@ -40,7 +40,7 @@ def giga(n: int | Fraction) -> str:
     """Four or so digits and a prefix: `1.034 G`, `23.033 M`; the number itself below a thousand."""
     sizes: tuple[tuple[int, str], ...] = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
     for size, prefix in sizes:
-        if abs(n) >= size:
+        if n >= size or n <= -size:
             return f"{float(n / size):.3f} {prefix}".replace("-", "−")
     return exactly(Fraction(n))
 

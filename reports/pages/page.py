@@ -81,8 +81,8 @@ def says(run: Run) -> list[Block]:
 
 def measure(run: Run) -> list[Block]:
     """Whether they charge for the same things."""
-    said = [Heading("Do they measure the same thing?", 2, "same"), words.same_measure(run)]
-    return [*said, tables.formulas(run)] if run.counted() else [*said]
+    said: list[Block] = [Heading("Do they measure the same thing?", 2, "same"), words.same_measure(run)]
+    return [*said, tables.formulas(run)] if run.counted() else said
 
 
 def difference(run: Run) -> list[Block]:

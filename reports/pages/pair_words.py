@@ -32,7 +32,8 @@ def leftover(reconciliation: Reconciliation, run: Run | None = None) -> str:
         explained = signed(reconciliation.difference - reconciliation.residual)
         return (
             f"LEFT OVER: residual {signed(reconciliation.residual)}, which no formula explains: the totals differ by "
-            f"{signed(reconciliation.difference)}, by their formulas it would be {explained}. {where}. In all, {checked}."
+            f"{signed(reconciliation.difference)}, by their formulas it would be {explained}. {where}. "
+            f"In all, {checked}."
         )
     return f"The residual is 0, but formulas fail and their errors cancel: {where}. In all, {checked}."
 

@@ -48,8 +48,8 @@ def formulas(run: Run) -> Table:
 
 def pairs(run: Run) -> Table:
     """The pairs that `listed_pairs` lists: how far apart, as reported and in MACs, and what no formula explains."""
-    columns = [Column("pair"), *(Column(name, True) for name in (
-        "difference", "in MACs", "by the formulas", "unexplained of the first", "of the second", "residual"))]  # fmt: skip
+    amounts = ("difference", "in MACs", "by the formulas", "unexplained of the first", "of the second", "residual")
+    columns = [Column("pair"), *(Column(name, True) for name in amounts)]
     rows = [
         [f"{visible(pair.left)} − {visible(pair.right)}", signed(pair.difference),
          f"{'+' if pair.in_macs > 0 else ''}{exactly(pair.in_macs)}", *map(signed, (pair.explained, *pair.off)),
