@@ -97,6 +97,9 @@ def of_complex(rules: Sequence[Rule], convolutions: Fraction = Fraction(1, 4)) -
 UNKNOWN = Rule((), Formula(), "no rule of this convention speaks of it", "")
 
 
+_NO_VALUE = (ArithmeticError, LookupError, TypeError, ValueError)  # what a quantity of a counter's own file may raise
+
+
 class Deviation(msgspec.Struct, frozen=True):
     """Where a library is known not to do what its rules say: at random, or by an accident that no rule can state.
 
@@ -147,15 +150,50 @@ class Convention(msgspec.Struct, frozen=True):
 
         None where that has no value: it divides by 0, or a quantity of the counter's own file fails.
         """
-        found: list[tuple[Rule, Fraction | None]] = []
-        for case in self.cases(ledger):
-            rule = UNKNOWN
+        return charged([self], ledger)[0]
+
+
+def charged(conventions: Sequence[Convention], ledger: Ledger) -> list[list[tuple[Rule, Fraction | None]]]:
+    """`Convention.charges` of each. Releases of one counter share most rules, and a rule is asked once about a call."""
+    speaks: dict[tuple[int, int], bool | None] = {}
+    amounts: dict[tuple[int, int], Fraction | None] = {}
+
+    def spoken(rule: Rule, at: int, case: Case) -> bool | None:
+        """None where its condition fails."""
+        key = id(rule), at
+        if key not in speaks:
             try:
-                rule = self.rule_for(case)
-                found.append((rule, rule.formula.over_calls(case)))
-            except (ArithmeticError, LookupError, TypeError, ValueError):
-                found.append((rule, None))
-        return found
+                speaks[key] = rule.speaks_of(case)
+            except _NO_VALUE:
+                speaks[key] = None
+        return speaks[key]
+
+    def amount(rule: Rule, at: int, case: Case) -> Fraction | None:
+        key = id(rule), at
+        if key not in amounts:
+            try:
+                amounts[key] = rule.formula.over_calls(case)
+            except _NO_VALUE:
+                amounts[key] = None
+        return amounts[key]
+
+    cases = conventions[0].cases(ledger) if conventions else []
+    found: list[list[tuple[Rule, Fraction | None]]] = []
+    for convention in conventions:
+        by_op = {
+            op: [rule for rule in convention.rules if not rule.ops or op in rule.ops]
+            for op in {case.entry.op for case in cases}
+        }
+        mine: list[tuple[Rule, Fraction | None]] = []
+        for at, case in enumerate(cases):
+            for rule in by_op[case.entry.op]:
+                if (fits := spoken(rule, at, case)) is not False:
+                    mine.append((UNKNOWN, None) if fits is None else (rule, amount(rule, at, case)))
+                    break
+            else:
+                mine.append((UNKNOWN, Fraction(0)))
+        found.append(mine)
+    return found
 
 
 class Step(msgspec.Struct, frozen=True):

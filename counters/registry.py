@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from packaging.version import InvalidVersion, Version
 
-from flopledger.counters.convention import Convention
+from flopledger.counters.convention import Convention, Step
 from flopledger.counters.tally import Count
 from flopledger.reference_model import subject
 from flopledger.reference_model.ledger import Mode
@@ -118,6 +120,13 @@ def is_here(adapter: Named) -> bool:
 def modes(adapter: Counter) -> tuple[Mode, ...]:
     """The ways of running a model that an adapter counts."""
     return tuple(getattr(adapter, "modes", ("eval", "train")))
+
+
+def changes(name: str) -> list[str]:
+    """The releases with which a counter of ours changed what it charges, oldest first, as its file states them."""
+    module = sys.modules[type(get(name)).__module__]
+    steps: Sequence[Step] = getattr(getattr(module, "rules", module), "STEPS", ())
+    return [step.release for step in steps]
 
 
 def stands_in_for(adapter: Named) -> str:

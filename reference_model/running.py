@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import get_testing_overrides
 
 from flopledger.reference_model import inputs
+from flopledger.reference_model.faults import Fault, fault_of
 from flopledger.reference_model.known import held, inexact, is_lazy, knowing, on_meta, unmade
 from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.quantities.registry import load_others
-from flopledger.reference_model.tracing import Recorder
+from flopledger.reference_model.tracing import Names, Recorder
 from flopledger.reference_model.transforms import sides
 
 Where = Literal["meta", "cpu"]
+_MOST_SHAPES = 8  # in one line
 
 
 class ModelError(ValueError):
-    """The model rejects these inputs; the message is the model's own."""
+    """The model rejects these inputs, or has a fault of its own: its message, and where that was."""
+
+    def __init__(self, fault: Fault | str):
+        self.fault = Fault(said=fault) if isinstance(fault, str) else fault
+        super().__init__(self.fault.told("", ""))
 
 
 def trace(
@@ -46,7 +55,8 @@ def trace(
     The model comes back as it was.
 
     Raises:
-        ModelError: the model rejects the inputs on both.
+        ModelError: the model rejects the inputs on both; in at most three lines: the model's own words with the
+            module, the line of its code, the operation and the shapes that it got.
     """
     kwargs = kwargs or {}
     model, notes = unwrapped(model)
@@ -87,13 +97,35 @@ def trace(
             except Exception as error:
                 # Data-dependent paths fail in a dozen ways there; running for real tells them
                 # from a model that rejects its inputs.
+                fault = _fault(error, model)
                 if device == "meta" or any(p.is_meta for p in model.parameters()):
-                    raise ModelError(message(error)) from error
-                notes.append(f"traced on real tensors: on the meta device the model says {message(error)!r}")
+                    raise ModelError(fault) from error
+                notes.append(f"traced on real tensors: on the meta device the model says {fault.said!r}")
         try:
             return traced("cpu")
         except Exception as error:
-            raise ModelError(message(error)) from error
+            raise ModelError(_fault(error, model)) from error
+
+
+def _fault(error: Exception, model: nn.Module) -> Fault:
+    return fault_of(error, {id(module): name for name, module in model.named_modules()}, _asked)
+
+
+def _asked(frame: FrameType) -> str:
+    """What torch was asked for in a frame of the recorder, with the shapes that it got; "" for any other frame."""
+    if frame.f_code is not Names.__torch_function__.__code__ or not frame.f_locals.get("name"):
+        return ""
+    func, name, args, kwargs = (frame.f_locals[each] for each in ("func", "name", "args", "kwargs"))
+    takes = get_testing_overrides().get(func)  # of every torch function, what takes its arguments by the same names
+    named = {**dict(zip(inspect.signature(takes).parameters if takes else (), args, strict=False)), **kwargs}
+    labels = {id(value): label for label, value in named.items() if label not in ("self", "tensor")}
+    with torch._C.DisableTorchFunction():
+        found = [
+            f"{labels.get(id(tensor), '')} {'×'.join(map(str, sides(tensor))) or 'a single number'}".strip()
+            for tensor in inputs.tensors(args, kwargs)
+        ]
+    shown = found if len(found) <= _MOST_SHAPES else [*found[:_MOST_SHAPES], "…"]
+    return f"{name.rpartition('.')[2].strip('_')} got {', '.join(shown) or 'no tensor'}"
 
 
 def unwrapped(model: Any) -> tuple[nn.Module, list[str]]:
@@ -244,10 +276,3 @@ def in_mode(model: nn.Module, mode: Mode) -> Iterator[None]:
         for module, training in before.items():
             if module.training != training:
                 module.training = training
-
-
-def message(error: BaseException) -> str:
-    """The first line of an error that says something, with its type where the text alone would not."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else ""
-    return text if len(text) > 12 else f"{type(error).__name__}: {text}".rstrip(": ")

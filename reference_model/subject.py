@@ -34,6 +34,7 @@ import msgspec
 
 from flopledger.reference_model import inputs as written
 from flopledger.reference_model import zoo
+from flopledger.reference_model.faults import below
 from flopledger.reference_model.ledger import Mode
 from flopledger.reference_model.names import SpecError, nearest, said, working_directory
 
@@ -111,7 +112,7 @@ class Spec(msgspec.Struct, frozen=True):
             except SpecError:
                 raise
             except Exception as error:
-                raise SpecError(f"model {self.model!r} could not be built: {said(error)}") from error
+                raise SpecError(f"model {self.model!r} could not be built: {said(error)}{below(error)}") from error
         if not isinstance(module, torch.nn.Module):
             raise SpecError(f"model {self.model!r} gave {type(module).__name__}, not a torch.nn.Module")
         with suppress(NotImplementedError):  # an exported program is in the mode in which it was exported
@@ -223,7 +224,8 @@ def resolve(model: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     try:
         factory = named(source, name)
     except SpecError as error:
-        raise SpecError(f"model {model!r} {error}") from error.__cause__
+        where = below(error.__cause__) if error.__cause__ else ""
+        raise SpecError(f"model {model!r} {error}{where}") from error.__cause__
     if not callable(factory):
         raise SpecError(f"{model!r} is a {type(factory).__name__}; it must be a function or class")
     return factory, options

@@ -161,7 +161,7 @@ class Recorder:
             with ExitStack() as stack:
                 if not seen:
                     stack.enter_context(nullcontext() if device is None else device)
-                    stack.enter_context(_Names(self))
+                    stack.enter_context(Names(self))
                     stack.enter_context(_Operations(self))
                 yield
         finally:
@@ -417,7 +417,7 @@ class Recorder:
         ]
 
 
-class _Names(TorchFunctionMode):
+class Names(TorchFunctionMode):
     """Knows through which torch functions an operation was called, and prices those that ATen splits up."""
 
     def __init__(self, recorder: Recorder):
@@ -567,7 +567,7 @@ class _Operations(TorchDispatchMode):
         whole = frame is not None and frame.pricer is not None
         if isinstance(func, HigherOrderOperator) and not whole:
             if of_functions(func, args, kwargs):
-                return run_bodies(recorder, (_Names(recorder), self), func, args, kwargs)
+                return run_bodies(recorder, (Names(recorder), self), func, args, kwargs)
             return recorder.higher(func, args, kwargs)
         if func not in self.known:
             self.known[func] = names_of(func)

@@ -37,6 +37,7 @@ def compare(
     timeout: float = TIMEOUT,
     jobs: int | None = None,
     keep: bool = True,
+    on_running: Callable[[str], None] = lambda name: None,
     on_done: Callable[[str], None] = lambda name: None,
 ) -> Report:
     """Run a model through the counters and reconcile every pair.
@@ -55,7 +56,8 @@ def compare(
         timeout: seconds that each counter may take.
         jobs: how many run at once; default one per core.
         keep: false counts again, whatever is kept of earlier runs.
-        on_done: called with a counter's name when it is through.
+        on_running: called with a counter's name when it begins to run.
+        on_done: called with its name when it is through.
 
     A live module is worked on in forked copies of this process and comes back as it was: state, hooks, flags and
     identity. One that comes in train mode is counted in eval mode all the same where no `mode` is given, and the
@@ -81,7 +83,9 @@ def compare(
         spec = Spec(model=live.label, inputs=(), mode=mode or "eval")
         if mode is None and any(module.training for module in model.modules()):
             notes.append(f'{IN_EVAL}, which mode="train" would count')
-    ledger, tallies = plan.count_all(names, spec, live=live, timeout=timeout, workers=jobs, keep=keep, on_done=on_done)
+    ledger, tallies = plan.count_all(
+        names, spec, live=live, timeout=timeout, workers=jobs, keep=keep, on_running=on_running, on_done=on_done
+    )
     ledger = replace(ledger, notes=[*dict.fromkeys([*notes, *ledger.notes])])
     return Report(
         documents.assemble(

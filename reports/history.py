@@ -38,6 +38,7 @@ def history(
     jobs: int | None = None,
     keep: bool = True,
     on_start: Callable[[int], None] = lambda releases: None,
+    on_running: Callable[[str], None] = lambda name: None,
     on_done: Callable[[str], None] = lambda name: None,
     on_trouble: Callable[[str], None] = lambda reason: None,
 ) -> History:
@@ -50,6 +51,7 @@ def history(
         ask: ask the package index now, however fresh the list that is kept.
         keep: false counts again, whatever is kept.
         on_start: called with the number of releases before the first of them runs.
+        on_running: called with a name when it begins to run.
         on_done: called with a name when it is through, cached or counted.
         on_trouble: called with one line where the index or the disk is in the way.
 
@@ -89,6 +91,7 @@ def history(
         workers=jobs,
         keep=keep,
         may_install=may_install,
+        on_running=on_running,
         on_done=on_done,
         on_trouble=on_trouble,
     )

@@ -58,7 +58,8 @@ def probed(
     timeout: float = 300.0,
     jobs: int | None = None,
     keep: bool = True,
-    on_done: Callable[[str], None] = lambda name: None,
+    on_running: Callable[[str], None] = lambda probe: None,
+    on_done: Callable[[str], None] = lambda probe: None,
 ) -> Probed:
     """Run a counter (or a release of it) on every probe, or on `only` some, and check its convention there.
 
@@ -72,7 +73,12 @@ def probed(
     specs = {Spec.parse(probes.spec(probe), list(probes.PROBES[probe])): probe for probe in chosen}
     counted: dict[str, tuple[Tally, Ledger]] = {}
     silent: dict[str, str] = {}
-    for spec, ledger, tallies in count_each([asked], list(specs), timeout=timeout, workers=jobs, keep=keep):
+
+    def told(spec: Spec, name: str) -> None:
+        on_running(specs[spec])
+
+    coming = count_each([asked], list(specs), timeout=timeout, workers=jobs, keep=keep, on_running=told)
+    for spec, ledger, tallies in coming:
         probe = specs[spec]
         on_done(probe)
         tally = tallies[0] if tallies else None

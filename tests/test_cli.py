@@ -34,7 +34,7 @@ def flopledger(*arguments: object, cwd: Path | None = None, torch: bool = True) 
     return subprocess.run(
         [*start, *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
+        env={**os.environ, "COLUMNS": "400", "NO_COLOR": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -80,7 +80,7 @@ def drawn(found: Any) -> None:
     html.render(found)
     json.dumps(charts.totals_spec(found), allow_nan=False)
     for pair in found.pairs():
-        json.dumps(charts.waterfall_spec(pair, found.tally(pair.left).total), allow_nan=False)
+        json.dumps(charts.waterfall_spec(pair, found.tally(pair.right).total), allow_nan=False)
 
 
 @often

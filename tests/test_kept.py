@@ -206,7 +206,7 @@ def test_any_other_failure_is_kept_for_this_set_of_packages(shop: Workshop) -> N
     """It would fail again, unless it is for want of a package."""
     shop.publish("mini", "raise ValueError('beyond me')")
     first = shop.count()
-    assert ("failed", "ValueError: beyond me") == (first[0].status, first[0].reason)
+    assert "failed" == first[0].status and str(first[0].reason).startswith("ValueError: beyond me (mini")
     assert first == shop.count()
     assert set() == shop.again
     (shop.site / "wanted-1.0.dist-info").mkdir()

@@ -674,11 +674,11 @@ def test_data_dependent_on_meta_alone_is_an_error_that_says_so() -> None:
     ids=["linear", "conv", "arguments", "own code"],
 )
 def test_a_model_that_rejects_its_inputs_speaks_for_itself(model: nn.Module, words: str) -> None:
-    """The model's own message says which layer and sizes; it must arrive, in one line."""
+    """The model's own message says which sizes; it must arrive, and at most two lines of where that was."""
     with pytest.raises(ModelError) as caught:
         of(model, (2, 3))
     assert words in str(caught.value) or words.split(": ")[-1] in str(caught.value)
-    assert 1 == len(str(caught.value).splitlines())
+    assert len(str(caught.value).splitlines()) <= 3
 
 
 def test_ten_gigabytes_of_parameters_on_meta() -> None:

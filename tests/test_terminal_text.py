@@ -145,7 +145,7 @@ def test_the_bar_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     with progress(2, quiet=False) as (_, advance):
-        advance(f"[/red]{EVERY}")
+        advance.running(f"[/red]{EVERY}")
     drawn = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", screen.getvalue())  # rich's own
     assert "[/red]\\x1b[31m\\x1b]0;title" in drawn and inert(drawn.replace("\r", ""))
 

@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from flopledger import counters, reference_model
 from flopledger.counters.engine.adapters import About
 from flopledger.counters.engine.job import LEDGER, Answer
 from flopledger.counters.engine.overlays import OverlayError, cache, read_file, write_file
@@ -36,7 +37,8 @@ from flopledger.reference_model import inputs, subject, zoo
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
 
-__all__ = ["Kept", "file", "find", "key", "ledger_key", "reference", "source", "unseen"]
+__all__ = ["Kept", "file", "find", "keep_note", "key", "ledger_key", "note", "note_key", "reference", "source",
+           "stamps", "unseen"]  # fmt: skip
 LEANED_ON = ("torch", "torchvision", "numpy", "pandas")
 _HUGE = ("torch", "torchvision")  # thousands of files: the list of them tells when it was written
 _QUANTITIES = "flopledger.quantities"  # the entry points of `flopledger.reference_model.quantities`
@@ -70,6 +72,22 @@ def ledger_key(spec: Spec) -> str | None:
     return _digest([LEDGER, reference(), others, _subject(spec), _here()])
 
 
+def note_key(spec: Spec, *more: Any) -> str | None:
+    """What something worked out from a model's ledger depends on, told by the times of files, which takes no time.
+
+    None for a model of somebody's own, and where files of tensors go in: what those depend on is not known here.
+    """
+    if not subject.is_ours(spec.model) or inputs.files(spec.inputs or ()):
+        return None
+    ours = [stamps(Path(str(package.__file__)).parent) for package in (reference_model, counters)]
+    return _digest([spec, ours, _here(), _installed(), *more])
+
+
+def stamps(folder: Path) -> list[Any]:
+    """The size and time of every Python file in a folder."""
+    return [[str(path), _stat(str(path))] for path in sorted(folder.rglob("*.py"))]
+
+
 def unseen(names: Iterable[str]) -> bool:
     """Whether nothing at all is kept under one of these names, so that something must be counted; cheap to learn."""
     try:
@@ -91,10 +109,7 @@ def find(name: str, key: str) -> Kept | None:
     A file in a cache is anybody's: it is taken for what was filed only if its digest fits and its sums hold.
     """
     try:
-        seal, _, content = read_file(_place(name, key)).partition(b"\n")
-        if seal.decode() != _seal(content):
-            return None
-        kept = msgspec.json.decode(content, type=Kept)
+        kept = msgspec.json.decode(note(name, key) or b"", type=Kept)
         if kept.answer.count is not None:
             checked(kept.answer.count)
         if kept.answer.ledger is not None:
@@ -122,7 +137,20 @@ def file(name: str, key: str, device: str, answer: Answer) -> str | None:
     contents = _contents(answer.sources)
     lean = msgspec.structs.replace(answer, sources=[])
     kept = Kept(name=name, device=device, answer=lean, sources=contents, circumstances=_circumstances())
-    content = msgspec.json.encode(kept)
+    return keep_note(name, key, msgspec.json.encode(kept))
+
+
+def note(name: str, key: str) -> bytes | None:
+    """What was kept with `keep_note`, None where that is nothing or nothing whole."""
+    try:
+        seal, _, content = read_file(_place(name, key)).partition(b"\n")
+        return content if seal.decode() == _seal(content) else None
+    except (OSError, ValueError):
+        return None
+
+
+def keep_note(name: str, key: str, content: bytes) -> str | None:
+    """Keep what was worked out under a name and a key; where the disk does not take it, say so in one line."""
     try:
         write_file(_place(name, key), _seal(content).encode() + b"\n" + content)
     except OverlayError as error:

@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urljoin
@@ -71,10 +72,7 @@ def published(distribution: str, *, ask: bool = False) -> Listing:
     """
     if distribution in ("", "torch"):
         raise OverlayError(f"{distribution or 'this counter'} has no overlays: it is not a package beside torch")
-    place = cache() / "index" / f"{canonicalize_name(distribution)}.json"
-    kept: Listing | None = None
-    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError, msgspec.MsgspecError):
-        kept = _believed(distribution, msgspec.json.decode(read_file(place), type=Listing))
+    kept = listed(distribution)
     if kept and not ask and datetime.now(UTC) - datetime.fromisoformat(kept.asked) < FRESH:
         return kept
     try:
@@ -84,8 +82,19 @@ def published(distribution: str, *, ask: bool = False) -> Listing:
             raise
         return msgspec.structs.replace(kept, trouble=str(error))
     with contextlib.suppress(OverlayError):  # then it is asked again the next time
-        write_file(place, msgspec.json.format(msgspec.json.encode(found), indent=1))
+        write_file(_place(distribution), msgspec.json.format(msgspec.json.encode(found), indent=1))
     return found
+
+
+def listed(distribution: str) -> Listing | None:
+    """The list that was kept the last time the index was asked, however old; None where none is. Asks nobody."""
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError, msgspec.MsgspecError):
+        return _believed(distribution, msgspec.json.decode(read_file(_place(distribution)), type=Listing))
+    return None
+
+
+def _place(distribution: str) -> Path:
+    return cache() / "index" / f"{canonicalize_name(distribution)}.json"
 
 
 def _believed(distribution: str, kept: Listing) -> Listing | None:

@@ -24,7 +24,7 @@ from flopledger.reference_model.subject import Spec
 
 
 class Rejected(ValueError):
-    """The model cannot be built, or rejects its inputs; the message is one line."""
+    """The model cannot be built, rejects its inputs or fails: one line of what is wrong, and at most two of where."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +81,7 @@ def count_all(
     workers: int | None = None,
     keep: bool = True,
     may_install: Callable[[], bool] = lambda: True,
+    on_running: Callable[[str], None] = lambda name: None,
     on_done: Callable[[str], None] = lambda name: None,
     on_trouble: Callable[[str], None] = lambda reason: None,
 ) -> tuple[Ledger, list[Tally]]:
@@ -100,7 +101,7 @@ def count_all(
     found: dict[str, Answered] = {}
     with closing(answers(
         [spec], counters, live=live, timeout=timeout, workers=workers,
-        keep=keep, may_install=may_install, on_trouble=on_trouble,
+        keep=keep, may_install=may_install, on_trouble=on_trouble, on_running=lambda spec, name: on_running(name),
     )) as coming:  # fmt: skip
         for done in coming:
             if done.name == LEDGER and done.answer.ledger is None:
@@ -120,6 +121,7 @@ def count_each(
     timeout: float = TIMEOUT,
     workers: int | None = None,
     keep: bool = True,
+    on_running: Callable[[Spec, str], None] = lambda spec, name: None,
 ) -> Iterator[tuple[Spec, Ledger | None, list[Tally]]]:
     """Many subjects through the same counters: each with its ledger and tallies when all of its answers are there.
 
@@ -127,7 +129,7 @@ def count_each(
     """
     found: dict[Spec, dict[str, Answered]] = {}
     expected = {LEDGER, *(asked.name for asked in counters if asked.runs)}
-    for done in answers(subjects, counters, timeout=timeout, workers=workers, keep=keep):
+    for done in answers(subjects, counters, timeout=timeout, workers=workers, keep=keep, on_running=on_running):
         mine = found.setdefault(done.spec, {})
         mine[done.name] = done
         lost = done.name == LEDGER and done.answer.ledger is None
@@ -146,6 +148,7 @@ def answers(
     keep: bool = True,
     may_install: Callable[[], bool] = lambda: True,
     on_trouble: Callable[[str], None] = lambda reason: None,
+    on_running: Callable[[Spec, str], None] = lambda spec, name: None,
 ) -> Generator[Answered, None, None]:
     """What the ledger and each counter say of each subject, as it comes; `count_all` says more of the rest.
 
@@ -190,8 +193,11 @@ def answers(
             else:
                 queue.append(job)
 
+    def told(job: Job) -> None:
+        on_running(job.spec, job.name)
+
     hopeless: set[Spec] = set()
-    for job, answer in supervisor.run(queue, live=live, timeout=timeout, workers=workers):
+    for job, answer in supervisor.run(queue, live=live, timeout=timeout, workers=workers, on_running=told):
         if job.spec in hopeless:
             continue
         name = LEDGER if job.counter == LEDGER else job.name

@@ -75,10 +75,11 @@ def run(
     live: Live | None = None,
     timeout: float = TIMEOUT,
     workers: int | None = None,
+    on_running: Callable[[Job], None] = lambda job: None,
 ) -> Iterator[tuple[Job, Answer]]:
     """Run jobs, each in its own process, and yield answers as they come.
 
-    Jobs are taken from the left of the queue, to which more may be added meanwhile.
+    Jobs are taken from the left of the queue, to which more may be added meanwhile; `on_running` is told of each.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = max(1, workers or cores)
@@ -100,6 +101,7 @@ def run(
                         paper.close()
                         yield job, Answer(status="failed", reason=_not_started(error), passing=True)
                         continue
+                    on_running(job)
                     started[process.sentinel] = (job, paper, time.monotonic() + _limit(job, timeout), process)
                 if not started:
                     continue

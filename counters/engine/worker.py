@@ -12,6 +12,7 @@ import resource
 import sys
 import sysconfig
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from flopledger.counters.engine.guard import guarded
 from flopledger.counters.engine.job import LEDGER, Answer, Job, Live
 from flopledger.counters.tally import Count, Unsupported, checked, exact
 from flopledger.reference_model import inputs, subject, zoo
+from flopledger.reference_model.faults import words_of
 from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.names import SpecError, working_directory
 from flopledger.reference_model.subject import Spec
@@ -34,6 +36,7 @@ from flopledger.reference_model.subject import Spec
 if TYPE_CHECKING:
     from torch import Tensor
 
+_MOST_SAID = 10_000  # characters of an error
 _MOST_WRITTEN = 1 << 28  # bytes a job may write to one file
 
 
@@ -135,7 +138,7 @@ def _attempt(job: Job, threads: int, live: Live | None) -> Answer:
     except SystemExit as error:
         return Answer(status="failed", reason=f"called sys.exit({error.code!r})")
     except BaseException as error:  # a counter may raise anything at all; its process ends here
-        return Answer(status="failed", reason=_reason(error), passing=_of_the_moment(error))
+        return Answer(status="failed", reason=_reason(error, job.distribution), passing=_of_the_moment(error))
 
 
 def _perform(job: Job, live: Live | None) -> Answer:
@@ -290,19 +293,20 @@ def _traced(asked: Spec, live: Live | None) -> Ledger:
         try:
             return trace(live.model, live.args, live.kwargs, name=live.label, mode=asked.mode)
         except ModelError as error:
-            raise SpecError(f"the model rejects these inputs: {error}") from error
+            raise SpecError(error.fault.told("the model rejects these inputs", "the model fails")) from error
     spec, why = asked.filled()
     texts = list(spec.inputs or ())
     notes = [] if why is None else [f"{subject.NOT_GIVEN}, so it is the model's own: {', '.join(texts)} ({why})"]
     try:
         ledger = trace(*spec.build("meta"), name=spec.model, device="meta", mode=spec.mode)
     except ModelError as error:
-        reason = str(error)
+        reason = error.fault.said
         try:  # data-dependent, or really wrong: real tensors tell
             _check_memory(spec)
             ledger = trace(*spec.build("cpu"), name=spec.model, device="cpu", mode=spec.mode)
         except ModelError as error:
-            raise SpecError(f"model {spec.model!r} rejects input {', '.join(texts)}: {error}") from error
+            which, given = f"model {spec.model!r}", f"input {', '.join(texts)}"
+            raise SpecError(error.fault.told(f"{which} rejects {given}", f"{which} fails with {given}")) from error
         except NotNow as error:
             raise SpecError(f"model {spec.model!r} cannot be traced on the meta device ({reason}): {error}") from error
         notes.append(f"traced on real tensors: on the meta device the model says {reason!r}")
@@ -411,6 +415,16 @@ def said(error: BaseException) -> str:
         return "(its own message raised an error)"
 
 
-def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in said(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}"[:2000] if lines else type(error).__name__
+def _reason(error: BaseException, distribution: str = "") -> str:
+    """An error in a line, with its type; with a distribution, also with the line of it that was running last."""
+    words = words_of(error).removeprefix(type(error).__name__).removeprefix(": ")
+    words = f"{words[:_MOST_SAID]} …" if len(words) > _MOST_SAID else words
+    inside = registry.modules_of(distribution) if distribution else {}
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        top, *_ = str(frame.f_globals.get("__name__", "")).split(".")
+        if top in inside:
+            file = Path(frame.f_code.co_filename).parts
+            at = len(file) - 1 - file[::-1].index(top) if top in file else -1
+            place = f" ({'/'.join(file[at:])}:{line})"
+    return f"{type(error).__name__}{': ' * bool(words)}{words}{place}"

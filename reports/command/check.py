@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,7 +48,8 @@ def check(
 
     try:
         with progress(len(PROBES), quiet) as (_, advance):
-            found = probed(counter, timeout=timeout, jobs=jobs, keep=not no_cache, on_done=advance)
+            told: Any = {"on_running": advance.running, "on_done": advance}
+            found = probed(counter, timeout=timeout, jobs=jobs, keep=not no_cache, **told)
     except ValueError as error:
         fail(str(error))
     if form is Format.json:

@@ -19,8 +19,8 @@ from flopledger.reports.command.options import (
     app,
     compared,
 )
-from flopledger.reports.pages.blocks import Column
-from flopledger.reports.pages.terminal import Format, show_json, show_table, show_text
+from flopledger.reports.pages.blocks import Block, Column, Table
+from flopledger.reports.pages.terminal import Format, show, show_json
 
 
 @app.command()
@@ -52,6 +52,7 @@ def ledger(
         show_json({"model": run.model, "at_least": bool(run.ledger.unpriced), **msgspec.to_builtins(run.ledger)})
         raise typer.Exit(int(bool(run.ledger.unpriced)))
     quantities = ["sites", "calls", "macs", "bias_adds", "inputs", "outputs", "weights", "biases"]
+    spare = ["biases", "weights", "inputs", "bias_adds", "calls"]  # where there is no room for all, in this order
     unknown = ("macs", "bias_adds", "weights", "biases")  # of what has no formula
     rows = []
     for phase in ("forward", "backward"):
@@ -68,13 +69,17 @@ def ledger(
     if run.ledger.unpriced:
         rows[-1][2:] = [f"at least {text}" if q in unknown else text
                         for q, text in zip(quantities[1:], rows[-1][2:], strict=True)]  # fmt: skip
-    show_text(f"{words.at(run)}, {numbers.number(found.params)} parameters, traced on {found.device}", form)
-    show_table([Column("operation"), *(Column(q.replace("_", " "), True) for q in quantities)], rows, form)
-    if run.ledger.unpriced:
-        show_text(words.unpriced(run), form)
-    for said in words.beside(run):
-        show_text(said, form)
-    for note in found.notes:
-        show_text(f"note: {numbers.visible(note)}", form)
+    columns = [
+        Column(quantity.replace("_", " "), True, len(spare) - spare.index(quantity) if quantity in spare else 0)
+        for quantity in quantities
+    ]
+    blocks: list[Block] = [
+        f"{words.at(run)}, {numbers.number(found.params)} parameters, traced on {found.device}",
+        Table([Column("operation"), *columns], rows),
+        *([words.unpriced(run)] if run.ledger.unpriced else []),
+        *words.beside(run),
+        *(f"note: {numbers.brief(note)}" for note in found.notes),
+    ]
+    show(blocks, form)
     if run.ledger.unpriced:
         raise typer.Exit(1)

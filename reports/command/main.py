@@ -15,7 +15,7 @@ import typer
 
 # isort: off
 from flopledger.reports.command import report, explain, count, counters, ledger, render  # noqa: F401
-from flopledger.reports.command import releases, snapshot, drift, conventions, check  # noqa: F401
+from flopledger.reports.command import releases, snapshot, drift, conventions, check, identify  # noqa: F401
 
 # isort: on
 from flopledger.reports.command import streams

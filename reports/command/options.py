@@ -119,6 +119,7 @@ def compared(
 ) -> Any:
     """The report of a run, with a bar where somebody can see it; a usage error where it cannot be had."""
     from flopledger.counters.engine import adapters
+    from flopledger.counters.engine.plan import Rejected
     from flopledger.reference_model.subject import NOT_GIVEN
     from flopledger.reports.compare import compare
 
@@ -128,7 +129,9 @@ def compared(
             if past is not None:
                 model = after(model, past)
             options: dict[str, Any] = {"mode": str(mode), "timeout": timeout, "jobs": jobs, "keep": not no_cache}
-            found = compare(model, inputs, counters=names, on_done=advance, **options)
+            found = compare(model, inputs, counters=names, on_running=advance.running, on_done=advance, **options)
+    except Rejected as error:
+        fail(*str(error).split("\n"))
     except ValueError as error:
         fail(str(error))
     except OSError as error:
@@ -168,16 +171,43 @@ def _cannot_work(error: OSError) -> str:
     return f"cannot work in {tempfile.tempdir or 'a temporary folder'}: {error.strerror or error}"
 
 
+class Advance:
+    """Tells a bar that something is through, when it is called, and what runs now."""
+
+    def __init__(self, show: Callable[[int, str], None] = lambda done, now: None):
+        self.show = show
+        self.now: dict[str, None] = {}
+        self.done = 0
+
+    def running(self, name: str) -> None:
+        """`name` begins to run."""
+        self.now[name] = None
+        self._say()
+
+    def __call__(self, name: str) -> None:
+        """`name` is through, whether it ran or was kept."""
+        self.now.pop(name, None)
+        self.done += 1
+        self._say()
+
+    def _say(self) -> None:
+        from flopledger.counters.engine.job import LEDGER
+
+        names = ", ".join(name for name in self.now if name != LEDGER)
+        tracing = ["tracing the model"] if LEDGER in self.now else []
+        self.show(self.done, "; ".join([*tracing, *([f"{printable(names)} running"] if names else [])]))
+
+
 @contextmanager
-def progress(total: int | None, quiet: bool) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
+def progress(total: int | None, quiet: bool) -> Iterator[tuple[Callable[[int], None], Advance]]:
     """A bar on stderr while jobs run, where somebody can see it; to start with a total, and to advance."""
     if quiet or not sys.stderr.isatty():
-        yield lambda total: None, lambda name: None
+        yield lambda total: None, Advance()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("counting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+    columns = (BarColumn(20), MofNCompleteColumn(separator=" of "), TextColumn("done"), TimeElapsedColumn(),
                TextColumn("{task.description}", markup=False))  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=total)
@@ -185,10 +215,10 @@ def progress(total: int | None, quiet: bool) -> Iterator[tuple[Callable[[int], N
         def start(total: int) -> None:
             bar.update(task, total=total)
 
-        def advance(name: str) -> None:
-            bar.update(task, advance=1, description=f"{printable(name)} done")
+        def show(done: int, now: str) -> None:
+            bar.update(task, completed=done, description=now)
 
-        yield start, advance
+        yield start, Advance(show)
 
 
 @contextmanager
@@ -199,15 +229,19 @@ def writing_to(out: Path) -> Iterator[None]:
         fail(f"cannot write to {out}: {error.strerror or error}")
 
 
-def fail(message: str) -> NoReturn:
-    """One line on stderr, exit status 2."""
-    note(message)
+def fail(message: str, *where: str) -> NoReturn:
+    """One line on stderr, and below it those that say where; exit status 2."""
+    note(message, *where)
     raise typer.Exit(2)
 
 
-def note(message: str) -> None:
-    """One line on stderr; the work goes on."""
-    print(f"flopledger: {printable(' '.join(message.split()))}", file=sys.stderr)
+def note(message: str, *where: str) -> None:
+    """One line on stderr, and below it those that say where; the work goes on."""
+    print(f"flopledger: {_line(message)}", *(f"  {_line(each)}" for each in where), sep="\n", file=sys.stderr)
+
+
+def _line(text: str) -> str:
+    return printable(" ".join(text.split()))
 
 
 def wrote(paths: Iterable[Path], to: TextIO | None = None) -> None:

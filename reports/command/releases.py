@@ -89,7 +89,7 @@ def releases(
         with progress(None, quiet) as (start, advance):
             found = history(
                 counter, model, inputs, since=since, last=last, timeout=timeout, jobs=jobs, keep=not no_cache,
-                on_start=lambda count: start(count + 1), on_done=advance,
+                on_start=lambda count: start(count + 1), on_running=advance.running, on_done=advance,
                 on_trouble=(lambda line: None) if quiet else note,
             )  # fmt: skip
     except ValueError as error:

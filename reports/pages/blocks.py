@@ -50,10 +50,11 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Column(msgspec.Struct, frozen=True):
-    """A heading; numbers go to the right."""
+    """A heading; numbers go to the right. A terminal without room leaves out the most spare ones first, and says so."""
 
     heading: str
     numeric: bool = False
+    spare: int = 0
 
 
 # What a row of a table of lines is: one that makes up the difference, one that is charged alike, what no formula

@@ -1,24 +1,23 @@
-"""The charts as Vega-Lite specifications, and their SVG: totals by op, a pair's waterfall, a history's steps.
+"""The charts: totals by op, a pair's waterfall, a history's steps, as data, as Vega-Lite specifications and as SVG.
 
-The same specification makes the file beside the Markdown and the interactive chart in the HTML. Counts
-become floats here and nowhere else.
+The HTML page draws the bars itself from the same data, so that they fit any width; the SVG files lie beside the
+Markdown. Counts become floats here and nowhere else.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
+import json
 import re
-from functools import cache
-from importlib.metadata import version
-from typing import Any
+import textwrap
+from fractions import Fraction
+from typing import Any, NamedTuple
 
-from flopledger.counters.engine import overlays as releases
 from flopledger.reports.documents.history import History
 from flopledger.reports.documents.run import Run, calls_without_formula
-from flopledger.reports.documents.writing import write_whole
+from flopledger.reports.pages.analysis import macs
 from flopledger.reports.pages.numbers import amount, giga, number, plural, signed, units, visible
 from flopledger.reports.pages.vocabulary import op_word, operation
+from flopledger.reports.pages.words import at_least
 from flopledger.reports.reconcile import Line, Reconciliation
 
 Spec = dict[str, Any]
@@ -37,24 +36,39 @@ REST = "#8b929c"
 UP, DOWN, TOTAL, LEFT_OVER = "#3d9b8f", "#d06a4e", "#6b7686", "#d11f3a"
 STEPS = 12  # lines that a waterfall shows one by one
 BAR = 30  # pixels from one bar to the next
-LABEL_ROOM = 92  # pixels right of the longest bar, for its label
+LETTER = 7  # pixels that a letter of a label may take
+NAME = 38  # letters of a bar's name on one line
 ELSEWHERE = "not split by operation"
+OTHERS = "other operations"
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-BUNDLES = {
-    "1.7.0": "92d4a4f00b4aa942512304efb42b0ec17d93486a2a5a999b70a8d532c2f7b964",
-    "1.8.0": "b11ae2116b4e9d1f5b2737febbc1ba91ea8ba36c110f5d14cefabaf401effa4d",
-    "1.9.0": "3425bd951a44d478d0505c6b5d1e8d57656b6e9a4da7bfe88a718ce61d76e572",
-    "1.9.0.post1": "3425bd951a44d478d0505c6b5d1e8d57656b6e9a4da7bfe88a718ce61d76e572",
-}  # release of vl-convert-python → SHA-256 of its `javascript_bundle()`
 
 
-def _base(description: str, width: int | str, background: str | None) -> Spec:
+class Piece(NamedTuple):
+    """What one op takes of a bar, in MACs where the unit is known."""
+
+    op: str
+    amount: Fraction
+    colour: str
+
+
+class Bar(NamedTuple):
+    """One total: the ledger's or a counter's, split by op."""
+
+    name: str
+    label: str
+    total: Fraction
+    pieces: list[Piece]
+
+
+def _base(description: str, labels: list[str], width: int = 760, background: str | None = "white") -> Spec:
+    """What all charts share; there is room for the longest of `labels` right of the drawing."""
     edge = 12 if background else 2
+    room = LETTER * max(map(len, labels), default=0) + 8
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "description": description,
         "background": background,
-        "padding": {"left": edge, "top": edge, "bottom": edge, "right": edge + LABEL_ROOM},
+        "padding": {"left": edge, "top": edge, "bottom": edge, "right": edge + room},
         "width": width,
         "autosize": {"type": "fit-x", "contains": "padding"},
         "config": {
@@ -62,48 +76,68 @@ def _base(description: str, width: int | str, background: str | None) -> Spec:
             "view": {"stroke": None},
             "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "domain": False,
                      "ticks": False, "labelPadding": 8, "gridColor": "#8884", "labelColor": "#222",
-                     "titleColor": "#555", "labelLimit": 240},
+                     "titleColor": "#555"},
             "legend": {"labelFontSize": 12, "title": None, "orient": "bottom", "symbolType": "square",
-                       "columns": 4, "labelColor": "#222", "labelLimit": 260},
+                       "columns": 4, "columnPadding": 24, "labelColor": "#222", "labelLimit": 260},
         },
     }  # fmt: skip
 
 
-def totals_spec(run: Run, width: int | str = 760, background: str | None = "white") -> Spec:
-    """One bar per counter that counted, split by op."""
+def totals_bars(run: Run) -> list[Bar]:
+    """The ledger and each counter that counted, in MACs, split by op: the largest ops in colours of their own."""
     amounts = _amounts(run)
-    ops = sorted({op for split in amounts.values() for op in split}, key=lambda op: _rank(op, amounts))
-    shown = [op for op in ops if op != ELSEWHERE][: len(PALETTE)]
-    rest = "other operations"
-    rows, labels = [], []
-    for tally in run.counted():
-        name, split, total = visible(tally.name), amounts[tally.name], tally.total or 0
-        merged: dict[str, int] = {}
+    largest: dict[str, Fraction] = {}
+    for *_, split in amounts:
         for op, count in split.items():
-            key = op if op in shown or op == ELSEWHERE else rest
-            merged[key] = merged.get(key, 0) + count
-        for op, count in merged.items():
-            rank = shown.index(op) if op in shown else len(shown)
-            rows.append({"counter": name, "op": op, "count": float(count), "rank": rank, "exact": number(count)})
-        labels.append({"counter": name, "total": float(total), "label": amount(total, tally.unit)})
-    domain = [*shown, *(extra for extra in (rest, ELSEWHERE) if any(row["op"] == extra for row in rows))]
-    colours = [*PALETTE[: len(shown)], *[REST] * (len(domain) - len(shown))]
-    y: Spec = {
-        "field": "counter",
-        "type": "nominal",
-        "title": None,
-        "sort": [row["counter"] for row in labels],
-    }
-    top = float(max((tally.total or 0 for tally in run.counted()), default=0)) or 1.0
+            largest[op] = max(count, largest.get(op, Fraction(0)))
+    ops = sorted(largest, key=lambda op: (-largest[op], op))
+    shown = [op for op in ops if op != ELSEWHERE][: len(PALETTE)]
+    colours = dict(zip(shown, PALETTE, strict=False))
+    bars = []
+    for name, label, total, split in amounts:
+        merged: dict[str, Fraction] = {}
+        for op in (*shown, *(op for op in split if op not in shown)):
+            key = op if op in shown or op == ELSEWHERE else OTHERS
+            merged[key] = merged.get(key, Fraction(0)) + split.get(op, 0)
+        pieces = [Piece(op, count, colours.get(op, REST)) for op, count in merged.items() if count]
+        bars.append(Bar(name, label, total, pieces))
+    return bars
+
+
+def legend(bars: list[Bar]) -> dict[str, str]:
+    """Op → colour, what has no colour of its own last."""
+    found = {piece.op: piece.colour for bar in bars for piece in bar.pieces}
+    return dict(sorted(found.items(), key=lambda item: [*PALETTE, REST].index(item[1])))
+
+
+def totals_title(run: Run) -> str:
+    """What the axis of the totals counts, and that the bars do not hold everything where they may not."""
+    names = len(calls_without_formula(run.ledger.unpriced))
+    return "MACs, where one MAC is two FLOPs" + (
+        f" (at least: {plural(names, 'operation')} without a formula)" if names else ""
+    )
+
+
+def totals_spec(run: Run) -> Spec:
+    """One bar for the ledger and one per counter that counted, split by op."""
+    bars = totals_bars(run)
+    rows = [
+        {"order": i, "op": piece.op, "count": float(piece.amount), "rank": rank}
+        for i, bar in enumerate(bars)
+        for rank, piece in enumerate(bar.pieces)
+    ]
+    labels = [{"order": i, "total": float(bar.total), "label": bar.label} for i, bar in enumerate(bars)]
+    colours = legend(bars)
+    y, height = _bands([bar.name for bar in bars])
     x: Spec = {
         "type": "quantitative",
-        "title": f"operations, in each counter's own unit{_without(run)}",
-        "scale": {"domain": [0, top], "nice": False},
+        "title": totals_title(run),
+        "scale": {"domain": [0, max(float(bar.total) for bar in bars) or 1.0], "nice": False},
         "axis": {"format": "~s", "tickCount": {"expr": "ceil(width / 110)"}},
     }
     return {
-        **_base("What each counter reports, split by operation.", width, background),
-        "height": BAR * len(labels),
+        **_base("What each counter reports, split by operation.", [bar.label for bar in bars]),
+        "height": height,
         "layer": [
             {
                 "data": {"values": rows},
@@ -111,10 +145,9 @@ def totals_spec(run: Run, width: int | str = 760, background: str | None = "whit
                 "encoding": {
                     "y": y,
                     "x": {"field": "count", "stack": "zero", **x},
-                    "color": {"field": "op", "type": "nominal", "sort": domain,
-                              "scale": {"domain": domain, "range": colours}},
+                    "color": {"field": "op", "type": "nominal", "sort": [*colours],
+                              "scale": {"domain": [*colours], "range": [*colours.values()]}},
                     "order": {"field": "rank", "type": "quantitative"},
-                    "tooltip": [{"field": f, "type": "nominal"} for f in ("counter", "op", "exact")],
                 },
             },
             {
@@ -127,41 +160,47 @@ def totals_spec(run: Run, width: int | str = 760, background: str | None = "whit
     }  # fmt: skip
 
 
-def _without(run: Run) -> str:
-    """That the bars do not hold everything, where they may not."""
-    names = len(calls_without_formula(run.ledger.unpriced))
-    return f" (at least: {plural(names, 'operation')} without a formula)" if names else ""
+def _bands(names: list[str]) -> tuple[Spec, int]:
+    """The axis of a bar for each name, two of which may be alike, and its height; long names take several lines."""
+    wrapped = [textwrap.wrap(name, NAME) or [""] for name in names]
+    words = json.dumps(wrapped, ensure_ascii=True)
+    y: Spec = {"field": "order", "type": "ordinal", "title": None,
+               "axis": {"grid": False, "labelExpr": f"{words}[datum.value]", "labelLimit": 0,
+                        "minExtent": LETTER * max(len(line) for lines in wrapped for line in lines) + 8}}  # fmt: skip
+    return y, len(names) * max(BAR, 15 * max(map(len, wrapped), default=1) + 6)
 
 
-def _amounts(run: Run) -> dict[str, dict[str, int]]:
-    """Counter → op in words → count."""
-    found: dict[str, dict[str, int]] = {}
+def _amounts(run: Run) -> list[tuple[str, str, Fraction, dict[str, Fraction]]]:
+    """The ledger and each counter: name, total in words, total in MACs, and op in words → count in MACs."""
+    mine: dict[str, Fraction] = {}
+    for entry in run.ledger.entries:
+        mine[op_word(entry.op)] = mine.get(op_word(entry.op), Fraction(0)) + entry["macs"]
+    found = [("the ledger", at_least(run, amount(macs(run), "MAC")), Fraction(macs(run)), mine)]
     for tally in run.counted():
-        split = found.setdefault(tally.name, {})
+        split: dict[str, Fraction] = {}
+        scale = 2 if tally.unit == "FLOP" else 1
         for part in tally.parts:
             op = op_word(part.op) if part.op is not None else ELSEWHERE
-            split[op] = split.get(op, 0) + part.count
+            split[op] = split.get(op, Fraction(0)) + Fraction(part.count, scale)
+        total = tally.total or 0
+        found.append((visible(tally.name), amount(total, tally.unit), Fraction(total, scale), split))
     return found
 
 
-def _rank(op: str, amounts: dict[str, dict[str, int]]) -> tuple[int, str]:
-    return -max(split.get(op, 0) for split in amounts.values()), op
-
-
 def waterfall_steps(reconciliation: Reconciliation) -> list[dict[str, Any]]:
-    """From the left total to the right one: a total, a step for each line, the residual, a total.
+    """From the right total to the left one: a step for each line, as the table has it, and the residual.
 
-    Beyond `STEPS` lines the smallest are one step. Steps lead from left to right, so a line's
-    difference (left minus right) goes down.
+    Beyond `STEPS` lines the smallest are one step. The difference is left minus right, so what only the left one
+    charges for goes up.
     """
     lines = sorted((x for x in reconciliation.lines if x.difference), key=lambda x: -abs(x.difference))
     few = lines if len(lines) <= STEPS else lines[: STEPS - 1]
-    steps = [(_label(line, lines), -line.difference, "more" if line.difference < 0 else "less") for line in few]
+    steps = [(_label(line, lines), line.difference, "more" if line.difference > 0 else "less") for line in few]
     if len(few) < len(lines):
-        tail = -sum(line.difference for line in lines[len(few) :])
+        tail = sum(line.difference for line in lines[len(few) :])
         steps.append((f"{len(lines) - len(few)} smaller lines", tail, "more" if tail > 0 else "less"))
     if reconciliation.residual:
-        steps.append(("RESIDUAL (unexplained)", -reconciliation.residual, "residual"))
+        steps.append(("RESIDUAL (unexplained)", reconciliation.residual, "residual"))
     return [{"label": label, "amount": change, "text": signed(change), "kind": kind} for label, change, kind in steps]
 
 
@@ -171,24 +210,25 @@ def _label(line: Line, lines: list[Line]) -> str:
     return f"{operation(line)} ({visible(line.left_formula)} → {visible(line.right_formula)})"
 
 
-def waterfall_rows(reconciliation: Reconciliation, left_total: int) -> list[dict[str, Any]]:
-    """The waterfall's bars, each with where it starts and ends."""
-    at = left_total
-    rows = [_total(visible(reconciliation.left), at)]
+def waterfall_rows(reconciliation: Reconciliation, right_total: int) -> list[dict[str, Any]]:
+    """The waterfall's bars: where each starts and ends, in operations and (`left`, `width`) in percent of the axis."""
+    at = right_total
+    rows = [_total(visible(reconciliation.right), at)]
     for step in waterfall_steps(reconciliation):
-        rows.append({**step, "start": float(at), "end": float(at + step["amount"]), "amount": float(step["amount"])})
-        at += step["amount"]
-    rows.append(_total(visible(reconciliation.right), at))
+        before, at = at, at + int(step["amount"])
+        rows.append({**step, "start": float(before), "end": float(at), "amount": float(step["amount"]),
+                     "after": number(at)})  # fmt: skip
+    rows.append(_total(visible(reconciliation.left), at))
     low = min(min(row["start"], row["end"]) for row in rows)
     high = max(max(row["start"], row["end"]) for row in rows)
     margin = (high - low) or abs(high) or 1.0
     floor = 0.0 if margin > 0.3 * high or low <= margin else low - margin * 0.25
+    span = (high - floor) or 1.0
     for i, row in enumerate(rows):
-        row["order"] = i
-        row["start"] = floor if row["kind"] == "total" else row["start"]
-        row["edge"] = max(row["start"], row["end"])
-        row["top"] = high
-        row["floor"] = floor
+        start = floor if row["kind"] == "total" else row["start"]
+        row |= {"order": i, "start": start, "edge": max(start, row["end"]), "top": high, "floor": floor,
+                "left": round(100 * (min(start, row["end"]) - floor) / span, 3),
+                "width": round(100 * abs(row["end"] - start) / span, 3)}  # fmt: skip
     return rows
 
 
@@ -199,16 +239,13 @@ def waterfall_title(rows: list[dict[str, Any]]) -> str:
 
 def _total(name: str, total: int) -> dict[str, Any]:
     return {"label": name, "amount": float(total), "text": number(total), "kind": "total",
-            "start": float(total), "end": float(total)}  # fmt: skip
+            "start": float(total), "end": float(total), "after": number(total)}  # fmt: skip
 
 
-def waterfall_spec(
-    reconciliation: Reconciliation, left_total: int, width: int | str = 760, background: str | None = "white"
-) -> Spec:
-    """How the left total becomes the right one, line by line; the residual is a bar of its own."""
-    rows = waterfall_rows(reconciliation, left_total)
-    y: Spec = {"field": "label", "type": "nominal", "title": None, "sort": {"field": "order"},
-               "axis": {"grid": False}}  # fmt: skip
+def waterfall_spec(reconciliation: Reconciliation, right_total: int) -> Spec:
+    """How the right total becomes the left one, line by line; the residual is a bar of its own."""
+    rows = waterfall_rows(reconciliation, right_total)
+    y, height = _bands([row["label"] for row in rows])
     start = rows[0]["floor"]
     x: Spec = {
         "type": "quantitative",
@@ -217,23 +254,16 @@ def waterfall_spec(
         "axis": {"format": "~s", "tickCount": {"expr": "ceil(width / 110)"}},
     }
     kinds, colours = ["total", "less", "more", "residual"], [TOTAL, DOWN, UP, LEFT_OVER]
+    colour = {"field": "kind", "type": "nominal", "legend": None, "scale": {"domain": kinds, "range": colours}}
     return {
-        **_base("The lines that lead from one total to the other.", width, background),
-        "height": BAR * len(rows),
+        **_base("The lines that lead from one total to the other.", [row["text"] for row in rows]),
+        "height": height,
         "data": {"name": "steps", "values": rows},
         "layer": [
             {
                 "mark": {"type": "bar", "height": {"band": 0.62}, "strokeWidth": 1},
-                "encoding": {
-                    "y": y,
-                    "x": {"field": "start", **x},
-                    "x2": {"field": "end"},
-                    "color": {"field": "kind", "type": "nominal", "legend": None,
-                              "scale": {"domain": kinds, "range": colours}},
-                    "stroke": {"field": "kind", "type": "nominal", "legend": None,
-                               "scale": {"domain": kinds, "range": colours}},
-                    "tooltip": [{"field": f, "type": "nominal"} for f in ("label", "text")],
-                },
+                "encoding": {"y": y, "x": {"field": "start", **x}, "x2": {"field": "end"}, "color": colour,
+                             "stroke": colour},
             },
             {
                 "mark": {"type": "text", "align": "left", "dx": 7, "fontSize": 12, "color": "#222"},
@@ -244,7 +274,7 @@ def waterfall_spec(
     }  # fmt: skip
 
 
-def history_spec(found: History, width: int | str = 760, background: str | None = "white") -> Spec:
+def history_spec(found: History, width: int = 760, background: str | None = "white") -> Spec:
     """The total of every release over the time of its upload, as steps; crosses are releases without one."""
     totals = [row.total or 0 for row in found.counted]
     low, high = float(min(totals)), float(max(totals))
@@ -271,9 +301,10 @@ def history_spec(found: History, width: int | str = 760, background: str | None 
                "title": units(found.unit) + (" (the axis does not start at zero)" if bottom else ""),
                "scale": {"domain": [bottom, high + margin], "zero": False, "nice": False},
                "axis": {"format": ".4~s", "tickCount": 6}}  # fmt: skip
+    title = f"What each release of {visible(found.counter)} reports, in order of upload."
     nominal = [{"field": f, "type": "nominal"} for f in ("release", "day")]
     return {
-        **_base(f"What each release of {visible(found.counter)} reports, in order of upload.", width, background),
+        **_base(title, labels, width, background),
         "height": 320,
         "layer": [
             {
@@ -321,28 +352,3 @@ def to_svg(spec: Spec) -> str:
         lambda match: ids.setdefault(match[0], f"clip{len(ids)}"),
         svg,
     )
-
-
-@cache
-def bundle() -> str:
-    """Vega, Vega-Lite and vega-embed as one script.
-
-    Making it takes more than a second, so it is kept in the cache folder. The page runs it, so the file there is
-    believed only by the digest of what this release of vl-convert makes; a release unknown to us makes it each time.
-    """
-    release = version("vl-convert-python")
-    folder, name = releases.cache(), f"vega-{release}.js"
-    with contextlib.suppress(OSError):
-        if _is_bundle(kept := releases.read_file(folder / name), release):
-            return kept.decode()
-    import vl_convert
-
-    script = str(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # its stub asks for what has a default
-    if _is_bundle(made := script.encode(), release):
-        with contextlib.suppress(OSError):  # a cache that cannot be written is only slower
-            write_whole(folder, {name: made})
-    return script
-
-
-def _is_bundle(script: bytes, release: str) -> bool:
-    return hashlib.sha256(script).hexdigest() == BUNDLES.get(release)

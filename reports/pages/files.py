@@ -20,7 +20,7 @@ def pages(run: Run) -> dict[str, str]:
         files["totals.svg"] = charts.to_svg(charts.totals_spec(run))
     pair = analysis.most_different(run)
     if pair:
-        files["waterfall.svg"] = charts.to_svg(charts.waterfall_spec(pair, run.tally(pair.left).total or 0))
+        files["waterfall.svg"] = charts.to_svg(charts.waterfall_spec(pair, run.tally(pair.right).total or 0))
     return files
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +21,7 @@ from flopledger.reports.documents.run import Run, TallyRecord
 from flopledger.reports.pages import (
     analysis,
     charts,
+    glossary,
     history_words,
     lines,
     numbers,
@@ -29,12 +32,12 @@ from flopledger.reports.pages import (
     words,
 )
 from flopledger.reports.pages.blocks import Loud
-from flopledger.reports.pages.layers import layers
+from flopledger.reports.pages.layers import layer_data
 from flopledger.reports.pages.page import opening, says
-from flopledger.reports.pages.pair_data import integer, pair_data
-from flopledger.reports.reconcile import Reconciliation
+from flopledger.reports.pages.pair_data import pair_data
 from flopledger.reports.verdict import wrong
 
+HISTORY_WIDTHS = {"wide": 860, "slim": 368}  # pixels
 TEMPLATES = Path(__file__).parent / "templates"
 # What a template may say, under one name.
 WORDS = SimpleNamespace(**{name: said for module in (numbers, vocabulary, analysis, pair_words, paper, words)
@@ -44,21 +47,12 @@ WORDS = SimpleNamespace(**{name: said for module in (numbers, vocabulary, analys
 def render(run: Run) -> str:
     """The whole page. It depends on the run alone, so the same run gives the same bytes."""
     pair = analysis.most_different(run)
-    data = {
-        "pairs": pair_data(run) if pair else None,
-        "totals": _totals(run),
-        "waterfall": _waterfall(run, pair),
-        "layers": _layers(run),
-    }
+    data = {"pairs": pair_data(run) if pair else None, "layers": layer_data(run), "words": glossary.WORDS}
+    steps = charts.waterfall_rows(pair, run.tally(pair.right).total or 0) if pair else []
     return page(
         "report.html.j2",
         data=data,
-        style=_asset("vendor/tabulator_simple.min.css"),
-        scripts=[
-            charts.bundle() if run.counted() else "",
-            _asset("vendor/tabulator.min.js"),
-            _asset("base.js") + "\n" + _asset("pair.js") + "\n" + _asset("page.js"),
-        ],
+        script="\n".join(map(_asset, ("base.js", "pair.js", "page.js", "layers.js"))),
         run=run,
         words=WORDS,
         pair=pair,
@@ -67,11 +61,14 @@ def render(run: Run) -> str:
         opening=opening(run),
         says=says(run),
         pairs=tables.pairs(run),
-        totals_svg=Markup(charts.to_svg(charts.totals_spec(run, background=None))) if run.counted() else "",
-        waterfall_svg=Markup(_waterfall_svg(run, pair)) if pair else "",
+        totals_bars=_totals(run),
+        waterfall_rows=[{**row, "pieces": [{**row, "colour": ""}]} for row in steps],
+        waterfall_title=f"Waterfall from {steps[0]['label']}, {steps[0]['text']}, to {steps[-1]['label']}, "
+        f"{steps[-1]['text']}. The table that follows has its numbers."
+        if steps
+        else "",
         matrix=analysis.matrix(run),
         papers=_papers(run),
-        layer_count=len(layers(run)),
         meaning=meaning_of,
     )
 
@@ -80,27 +77,27 @@ def history(found: History) -> str:
     """The page of a history, from the same parts."""
     return page(
         "history.html.j2",
-        data={"history": charts.history_spec(found, "container", None) if found.counted else None},
-        scripts=[charts.bundle() if found.counted else "", _asset("base.js") + "\n" + _asset("history.js")],
+        data={},
+        script=_asset("base.js"),
         found=found,
         words=WORDS,
         told=history_words,
         steps=[lines.of_step(change.reconciliation) for change in found.changes],
         alarm=wrong(found),
-        svg=Markup(charts.to_svg(charts.history_spec(found, background=None))) if found.counted else "",
+        pictures=_history_svgs(found),
     )
 
 
-def page(template: str, *, data: Any, scripts: list[str], style: str = "", **context: Any) -> str:
-    """One file with its data and scripts inside; nothing is fetched, and only these scripts run."""
-    closed = [f"(function(){{\n{script}\n}}).call(window);" for script in scripts if script]
+def page(template: str, *, data: Any, script: str, **context: Any) -> str:
+    """One file with its data and script inside; nothing is fetched, and only this script runs."""
+    closed = f"(function(){{\n{script}\n}}).call(window);"
     return (
         _environment()
         .get_template(template)
         .render(
             policy=_policy(closed),
-            style=Markup(style + _asset("page.css")),
-            scripts=[Markup(script) for script in closed],
+            style=Markup(_asset("page.css")),
+            script=Markup(closed),
             data=Markup(script_json(data)),
             **context,
         )
@@ -135,6 +132,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
+    environment.globals.update(split=glossary.split, meanings=glossary.WORDS)
     environment.filters.update(
         visible=numbers.visible, number=numbers.number, signed=numbers.signed, giga=numbers.giga,
         place=vocabulary.place, op=vocabulary.op_word, units=numbers.units, kind=_kind,
@@ -144,51 +142,52 @@ def _environment() -> jinja2.Environment:
 
 @cache
 def _asset(name: str) -> str:
-    lines = (TEMPLATES / name).read_text(encoding="utf-8").splitlines()
-    return "\n".join(line for line in lines if "sourceMappingURL=" not in line[:40])
+    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _policy(scripts: list[str]) -> str:
-    """Nothing is fetched, and only these scripts run: injected markup could do neither."""
-    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
+def _policy(script: str) -> str:
+    """Nothing is fetched, and only this script runs: injected markup could do neither."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
 
 
-def _totals(run: Run) -> charts.Spec | None:
-    return charts.totals_spec(run, "container", None) if run.counted() else None
+def _history_svgs(found: History) -> dict[str, Markup]:
+    """The chart of a history for a screen and for a phone; the two share no name."""
+    if not found.counted:
+        return {}
+    svgs = {name: charts.to_svg(charts.history_spec(found, width, None)) for name, width in HISTORY_WIDTHS.items()}
+    return {name: Markup(re.sub(r'(?<=id=")clip|(?<=url\(#)clip', f"{name}-clip", svg)) for name, svg in svgs.items()}
 
 
-def _waterfall(run: Run, pair: Reconciliation | None) -> charts.Spec | None:
-    """The chart that the script fills with the rows of whichever pair is chosen."""
-    return charts.waterfall_spec(pair, run.tally(pair.left).total or 0, "container", None) if pair else None
-
-
-def _waterfall_svg(run: Run, pair: Reconciliation) -> str:
-    return charts.to_svg(charts.waterfall_spec(pair, run.tally(pair.left).total or 0, background=None))
-
-
-def _layers(run: Run) -> dict[str, Any]:
+def _totals(run: Run) -> dict[str, Any]:
+    """What the chart of the totals draws, and its numbers."""
+    bars = charts.totals_bars(run)
+    longest = max((bar.total for bar in bars), default=Fraction(0)) or Fraction(1)
+    rows = []
+    for bar in bars:
+        pieces, at = [], Fraction(0)
+        for piece in bar.pieces:
+            if piece.amount > 0:
+                left, width = (round(float(100 * n / longest), 3) for n in (at, piece.amount))
+                pieces.append({"left": left, "width": width, "colour": piece.colour})
+                at += piece.amount
+        rows.append({"label": bar.name, "text": bar.label, "kind": "", "pieces": pieces})
     return {
-        "counters": [numbers.visible(tally.name) for tally in run.counted()],
-        "rows": [
-            {
-                "site": vocabulary.place(layer.site),
-                "op": vocabulary.op_word(layer.op) if layer.op is not None else "(whole module)",
-                "module": numbers.visible(layer.module.rpartition(".")[2]),
-                "macs": None if layer.macs is None else integer(layer.macs),
-                "outputs": integer(layer.outputs),
-                **{
-                    f"c{i}": integer(count) if count or layer.macs is not None else None
-                    for i, count in enumerate(layer.counts)
-                },
-            }
-            for layer in layers(run)
-        ],
+        "bars": bars,
+        "rows": rows,
+        "legend": charts.legend(bars),
+        "title": charts.totals_title(run),
+        "exact": _exact,
     }
+
+
+def _exact(bar: charts.Bar, op: str | None) -> str:
+    """What an op takes of a bar, or the whole of it where none is named."""
+    amount = bar.total if op is None else sum((p.amount for p in bar.pieces if p.op == op), Fraction(0))
+    return numbers.number(int(amount)) + (".5" if amount.denominator == 2 else "")
 
 
 def _papers(run: Run) -> list[dict[str, str]]:

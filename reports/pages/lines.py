@@ -80,5 +80,5 @@ def _table(heads: Sequence[str], shown: Sequence[Shown], rest: tuple[int, int, i
         for x in every
     ]  # fmt: skip
     rows.append(["sum", "", "", number(sums[0]), number(sums[1]), signed(sums[2]), ""])
-    columns = [Column("operation"), *(Column(head, i > 1) for i, head in enumerate(heads))]
+    columns = [Column("operation"), *(Column(head, i > 1, spare=i < 2) for i, head in enumerate(heads))]
     return Table(columns, [row[: len(columns)] for row in rows], [*(x.kind for x in every), "sum"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from fractions import Fraction
 
+BRIEF = 300  # characters of somebody else's text: an error, a note
+SAFE_INTEGER = 2**53 - 1  # of JavaScript
 LISTED = 10  # sites, modules or pairs that a sentence names before it says "and n more"
 
 
@@ -21,9 +24,23 @@ def visible(text: str) -> str:
     return "".join(c if shown else c.encode("unicode_escape").decode() for c, shown in zip(text, seen, strict=True))
 
 
+def brief(text: str) -> str:
+    """`visible`, the beginning of what is long: the whole is in the document, and shown with FLOPLEDGER_TRACEBACK=1."""
+    shown = visible(text)
+    if len(shown) <= BRIEF or os.environ.get("FLOPLEDGER_TRACEBACK"):
+        return shown
+    start = shown[:BRIEF].rpartition(" ")[0] or shown[:BRIEF]
+    return f"{start} … ({number(len(shown) - len(start))} characters more, in the JSON)"
+
+
 def number(n: int) -> str:
     """With thousands separators and a true minus: `1,034,246,688`."""
     return f"{n:,}".replace("-", "−")
+
+
+def integer(n: int) -> int | str:
+    """A number that crosses into JavaScript: text, which becomes BigInt there, where a float would round it."""
+    return n if abs(n) <= SAFE_INTEGER else str(n)
 
 
 def signed(n: int) -> str:
@@ -57,11 +74,6 @@ def part(n: int, of: int) -> str:
     """The size of one number beside another: `40.1 %`, `less than 0.1 %`; all of it where there is nothing else."""
     share = Fraction(abs(n), of) if of else Fraction(1)
     return "less than 0.1 %" if 0 < share < Fraction(1, 1000) else percent(share)
-
-
-def short(text: str, most: int = 200) -> str:
-    """A text of others, cut off with a mark where it goes on and on."""
-    return text if len(text) <= most else f"{text[:most].rstrip()}…"
 
 
 def amount(n: int | Fraction, unit: str) -> str:

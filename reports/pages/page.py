@@ -20,7 +20,7 @@ from flopledger.reports.pages.blocks import (
 )
 from flopledger.reports.pages.layers import layers
 from flopledger.reports.pages.lines import of_pair
-from flopledger.reports.pages.numbers import number, plural, visible
+from flopledger.reports.pages.numbers import brief, number, plural, visible
 from flopledger.reports.pages.vocabulary import PASSES, whereabouts
 from flopledger.reports.verdict import wrong
 
@@ -65,7 +65,7 @@ def says(run: Run) -> list[Block]:
     """The totals, beside the ledger."""
     found: list[Block] = [Heading("What does each counter say?", 2, "say"), tables.totals(run), Note(HOLD)]
     found += [
-        Point(f"{visible(tally.name)}, {tally.status}: {visible(tally.reason or 'no reason given')}")
+        Point(f"{visible(tally.name)}, {tally.status}: {brief(tally.reason or 'no reason given')}")
         for tally in run.tallies
         if tally.status != "counted"
     ]

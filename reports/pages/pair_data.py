@@ -11,13 +11,8 @@ from typing import Any
 
 from flopledger.reports.documents.run import Run, TallyRecord, calls_without_formula
 from flopledger.reports.pages import analysis, numbers, pair_words, vocabulary, words
+from flopledger.reports.pages.numbers import integer
 from flopledger.reports.reconcile import elements
-
-SAFE_INTEGER = 2**53 - 1  # larger ones cross into JavaScript as text and become BigInt there
-
-
-def integer(n: int) -> int | str:
-    return n if abs(n) <= SAFE_INTEGER else str(n)
 
 
 class _Texts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import shutil
@@ -12,9 +11,12 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from flopledger.reports.pages.blocks import Block, Chart, Code, Column, Fold, Live, Point, Table
+from flopledger.reports.pages.columns import drawn, wrapped
 
+WIDE = 160  # columns for a table in a file or a pipe
 # What GitHub's runner takes for a command where a line of a job's log begins with it, or has it anywhere.
 _WORKFLOW = re.compile(r"(?<!\S):(?=:)|#(?=#\[)")
 
@@ -29,52 +31,43 @@ class Format(StrEnum):
 
 def show(blocks: Sequence[Block], form: Format) -> None:
     """Blocks, one after the other."""
-    if form is Format.markdown:
+    if form is Format.table:
+        _print(blocks)
+    else:
         from flopledger.reports.pages.markdown import render
 
         print(f"{render(blocks)}\n")
-        return
-    for block in blocks:
-        if isinstance(block, Table):
-            show_table(block.columns, block.rows, form)
-        elif isinstance(block, Fold | Live):
-            show([block.summary, *block.blocks] if isinstance(block, Fold) else block.blocks, form)
-        elif isinstance(block, Code):
-            show_code(block)
-        elif not isinstance(block, Chart):
-            text = block if isinstance(block, str) else block.text
-            show_text(text, form, "- " if isinstance(block, Point) else "")
 
 
 def shown(blocks: Sequence[Block], width: int = 110) -> str:
     """The same as plain text."""
-    from rich.console import Console
+    return "\n".join(_lines(blocks, width))
 
-    text = io.StringIO()
-    plain = Console(file=text, width=width, highlight=False, color_system=None)
+
+def _lines(blocks: Sequence[Block], width: int | None, rule: str = "─") -> list[str]:
+    """Blocks as lines, with an empty one between a table and what stands beside it."""
+    lines: list[str] = []
     for block in blocks:
-        for drawn in _drawn(block):
-            plain.print(drawn)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+        found = _drawn(block, width, rule)
+        lines += found[1:] if found[:1] == [""] and lines[-1:] == [""] else found
+    return lines
 
 
-def _drawn(block: Block) -> list[Any]:
+def _drawn(block: Block, width: int | None, rule: str) -> list[str]:
+    """A block as lines; without a width, text is one line. Lines to copy are never wrapped."""
     if isinstance(block, Table):
-        return [_table(block.columns, block.rows)]
+        columns = [replace(column, heading=printable(column.heading)) for column in block.columns]
+        table = Table(columns, [[printable(cell) for cell in row] for row in block.rows])
+        return ["", *drawn(table, width or WIDE, rule), ""]
     if isinstance(block, Fold | Live):
-        inner = [block.summary, *block.blocks] if isinstance(block, Fold) else block.blocks
-        return [drawn for one in inner for drawn in _drawn(one)]
+        return _lines([block.summary, *block.blocks] if isinstance(block, Fold) else block.blocks, width, rule)
     if isinstance(block, Chart):
         return []
     if isinstance(block, Code):
-        return [_text(line) for line in block.text.split("\n")]
-    return [_text(f"- {block.text}" if isinstance(block, Point) else block if isinstance(block, str) else block.text)]
-
-
-def show_code(block: Code) -> None:
-    """Lines to copy, which are never wrapped."""
-    for line in block.text.split("\n"):
-        console().print(_text(line), soft_wrap=True)
+        return [printable(line) for line in block.text.split("\n")]
+    bullet, text = "- " if isinstance(block, Point) else "", block if isinstance(block, str) else block.text
+    said = f"{bullet}{printable(text)}"
+    return [said] if width is None else wrapped(said, width, " " * len(bullet))
 
 
 def show_json(value: Any) -> None:
@@ -98,31 +91,13 @@ def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], form: F
 
         print(table(Table(columns, rows)))
         return
-    console().print(_table(columns, rows))
+    _print([Table(columns, rows)])
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Any:
-    from rich import box
-    from rich.table import Table as RichTable
-
-    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(
-            _text(column.heading),
-            justify="right" if column.numeric else "left",
-            no_wrap=column.numeric,
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*(_text(cell) for cell in row))
-    return table
-
-
-def _text(text: str) -> Any:
-    """Text: names are not markup, and a terminal has nothing to obey in them."""
-    from rich.text import Text
-
-    return Text(printable(text))
+def _print(blocks: Sequence[Block]) -> None:
+    ascii_only = not (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    for line in _lines(blocks, width(), "-" if ascii_only else "─"):
+        print(line)
 
 
 def printable(text: str) -> str:
@@ -137,15 +112,12 @@ def show_text(text: str, form: Format, bullet: str = "") -> None:
     if form is Format.markdown:
         print(f"{bullet}{escaped(text)}\n")
     else:
-        console().print(_text(f"{bullet}{text}"), soft_wrap=not sys.stdout.isatty())
+        _print([Point(text) if bullet else text])
 
 
-def console() -> Any:
-    """Standard output; wide where it goes to a file or a pipe, so that no number is broken."""
-    from rich.console import Console
-
-    width = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 160
-    return Console(width=width, highlight=False)
+def width() -> int | None:
+    """How many columns there are to write in: what COLUMNS says, or the terminal; None where neither does."""
+    return shutil.get_terminal_size((0, 0)).columns or None
 
 
 def escaped(text: str) -> str:

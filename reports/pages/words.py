@@ -18,13 +18,13 @@ from flopledger.reports.pages.analysis import Pair, blind, differs, in_macs, lis
 from flopledger.reports.pages.blocks import Loud, Paragraph
 from flopledger.reports.pages.numbers import (
     amount,
+    brief,
     exactly,
     few,
     listed,
     number,
     part,
     plural,
-    short,
     signed,
     units,
     visible,
@@ -240,7 +240,7 @@ def _disagreement(tally: TallyRecord) -> str:
 
 def warned(tally: TallyRecord) -> str:
     """What the counter itself said, after what is known: `; it says: its count may be rounded`."""
-    said = "; ".join(short(visible(warning)) for warning in tally.warnings[:3])
+    said = "; ".join(brief(warning) for warning in tally.warnings[:3])
     return f"; it says: {said}" if said else ""
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from packaging.version import Version
 
@@ -31,18 +33,22 @@ COMPLEX_CONVOLUTION = rule(
 
 
 def _complexity(model: nn.Module, inputs: tuple[Any, ...], backend: str) -> tuple[int, int]:
-    """Call the library with these very tensors. It prints its errors and returns None for them."""
+    """Call the library with these very tensors. It prints errors and returns None for them; here they are raised."""
     from ptflops import get_model_complexity_info
 
     options = _asked(model, inputs, version_of("ptflops"))
     if "backend" in inspect.signature(get_model_complexity_info).parameters:
         options["backend"] = backend
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    caught: list[BaseException | None] = []
+    with contextlib.redirect_stdout(printed), patch("traceback.print_exc", lambda: caught.append(sys.exc_info()[1])):
         macs, params = get_model_complexity_info(model, print_per_layer_stat=False, as_strings=False, **options)
     if macs is None or params is None:
-        said = [line for line in printed.getvalue().splitlines() if line.strip()]
-        raise RuntimeError(said[-1] if said else "the library returned None")
+        if caught and caught[-1] is not None:
+            raise caught[-1]
+        lines = [line.strip() for line in printed.getvalue().splitlines()]
+        said = [line for line in lines if line and not line.endswith("exception:")]
+        raise RuntimeError(said[0] if said else "the library returned None")
     return exact(macs), exact(params, "parameters")
 
 

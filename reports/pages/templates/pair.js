@@ -4,7 +4,7 @@ const LISTED = 10;
 const STEPS = 12;
 const pairs = data.pairs;
 const said = (index) => pairs.texts[index];
-const number = (n) => BigInt(n).toLocaleString("en-US").replace("-", "−");
+const number = (n) => grouped(BigInt(n));
 const signed = (n) => (n > 0n ? "+" : "") + number(n);
 const plural = (n, noun) => `${number(n)} ${noun}${BigInt(n) === 1n ? "" : "s"}`;
 const listed = (items) => (items.length > 1 ? `${items.slice(0, -1).join(", ")} and ${items.at(-1)}` : items.join(""));
@@ -184,29 +184,48 @@ function waterfall(r) {
   const few = lines.length <= STEPS ? lines : lines.slice(0, STEPS - 1);
   const named = (line) => (lines.filter((other) => operation(other) === operation(line)).length === 1
     ? operation(line) : `${operation(line)} (${line.formulas.join(" → ")})`);
-  const steps = few.map((line) => [named(line), -line.difference, line.difference < 0n ? "more" : "less"]);
+  const steps = few.map((line) => [named(line), line.difference, line.difference > 0n ? "more" : "less"]);
   if (few.length < lines.length) {
-    const tail = -total(lines.slice(few.length).map((line) => line.difference));
+    const tail = total(lines.slice(few.length).map((line) => line.difference));
     steps.push([`${lines.length - few.length} smaller lines`, tail, tail > 0n ? "more" : "less"]);
   }
-  if (r.residual) steps.push(["RESIDUAL (unexplained)", -r.residual, "residual"]);
-  let at = BigInt(r.sides[0].total);
-  const end = (name, n) => ({ label: name, amount: Number(n), text: number(n), kind: "total", start: Number(n), end: Number(n) });
-  const rows = [end(r.names[0], at)];
+  if (r.residual) steps.push(["RESIDUAL (unexplained)", r.residual, "residual"]);
+  let at = BigInt(r.sides[1].total);
+  const end = (name, n) => ({ label: name, text: number(n), kind: "total", start: Number(n), end: Number(n), after: number(n) });
+  const rows = [end(r.names[1], at)];
   for (const [label, amount, kind] of steps) {
-    rows.push({ label, amount: Number(amount), text: signed(amount), kind, start: Number(at), end: Number(at + amount) });
+    const start = Number(at);
     at += amount;
+    rows.push({ label, text: signed(amount), kind, start, end: Number(at), after: number(at) });
   }
-  rows.push(end(r.names[1], at));
+  rows.push(end(r.names[0], at));
   const low = Math.min(...rows.flatMap((row) => [row.start, row.end]));
   const high = Math.max(...rows.flatMap((row) => [row.start, row.end]));
   const margin = high - low || Math.abs(high) || 1;
   const floor = margin > 0.3 * high || low <= margin ? 0 : low - margin * 0.25;
-  rows.forEach((row, order) => {
+  const span = high - floor || 1;
+  for (const row of rows) {
     const start = row.kind === "total" ? floor : row.start;
-    Object.assign(row, { order, start, edge: Math.max(start, row.end), top: high, floor });
-  });
-  return { rows, title: `operations${floor ? " (the axis does not start at zero)" : ""}` };
+    row.left = (100 * (Math.min(start, row.end) - floor)) / span;
+    row.width = (100 * Math.abs(row.end - start)) / span;
+  }
+  return { rows, floor };
+}
+function drawWaterfall(r) {
+  const { rows, floor } = waterfall(r);
+  $("waterfall").replaceChildren(...rows.map((row) => {
+    const bar = element("span", "bar");
+    Object.assign(bar.style, { left: `${row.left}%`, width: `${row.width}%` });
+    return element("div", `row ${row.kind}`, element("span", "name", row.label), element("span", "track", bar),
+      element("span", "value", row.text));
+  }));
+  $("waterfall").setAttribute("aria-label", `Waterfall from ${r.names[1]}, ${rows[0].text}, to ${r.names[0]}, ${rows.at(-1).text}. The table that follows has its numbers.`);
+  $("waterfall-numbers").replaceChildren(...rows.map((row) => {
+    const head = element("th", "", row.label);
+    head.scope = "row";
+    return element("tr", "", head, element("td", "n", row.text), element("td", "n", row.after));
+  }));
+  $("floor").hidden = !floor;
 }
 
 // Elements, whose text is text whatever it holds.
@@ -214,6 +233,19 @@ function element(tag, classes, ...children) {
   const made = document.createElement(tag);
   if (classes) made.className = classes;
   made.append(...children);
+  return made;
+}
+// A word of ours in a text, with what it means behind a button.
+const glossary = new RegExp(`\\b(${Object.keys(data.words).join("|")})s?\\b`);
+function explained(text) {
+  const found = glossary.exec(text);
+  const made = document.createDocumentFragment();
+  if (!found) { made.append(text); return made; }
+  const button = element("button", "term", found[0]);
+  button.type = "button";
+  button.title = data.words[found[1]];
+  button.setAttribute("popovertarget", `word-${found[1]}`);
+  made.append(text.slice(0, found.index), button, text.slice(found.index + found[0].length));
   return made;
 }
 function drawnTable({ heads, rows }) {
@@ -225,13 +257,16 @@ function drawnTable({ heads, rows }) {
     return element("td", classes, i < 3 && text ? formula(text) : text);
   };
   const drawn = rows.map(([kind, [name, ...cells]]) => {
-    const head = element("th", "", name);
+    const head = element("th", "", explained(name));
     head.scope = "row";
     return element("tr", kind, head, ...cells.map((text, i) => cell(text, i + 1)));
   });
-  const top = element("tr", "", ...heads.map((text, i) => element("th", numeric(i) ? "n" : "", text)));
-  return element("div", "scroll", element("table", "lines", element("thead", "", top),
+  const top = element("tr", "", ...heads.map((text, i) => element("th", numeric(i) ? "n" : "", explained(text))));
+  for (const cell of top.cells) cell.scope = "col";
+  const box = element("div", "scroll", element("table", "lines", element("thead", "", top),
     element("tbody", "", ...drawn.slice(0, -1)), element("tfoot", "", drawn.at(-1))));
+  Object.assign(box, { tabIndex: 0, role: "group", ariaLabel: "the lines of the difference" });
+  return box;
 }
 function drawPair(r) {
   const [left, right] = r.names;

@@ -1,0 +1,162 @@
+"""From a printed number and a model to what printed it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from flopledger.counters.engine import kept, overlays, plan
+from flopledger.counters.engine.job import TIMEOUT
+from flopledger.reference_model.subject import Spec
+from flopledger.reports.identify.candidates import Candidate, Departure, candidates, ranked
+from flopledger.reports.identify.departures import Subject, departures, other_inputs, plausible, variants
+from flopledger.reports.identify.gaps import Near, nearest
+from flopledger.reports.identify.number import Printed
+from flopledger.reports.identify.releases import Epoch, epochs
+from flopledger.reports.identify.weighing import Weighed, weighed
+
+
+class Identified(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked, and everything that prints the number, in order of what it assumes.
+
+    `looked_at` says which other inputs, modes and variants were looked at. `near` is for a number that nothing prints.
+    """
+
+    printed: Printed
+    asked: Weighed
+    found: list[Candidate]
+    near: list[Near]
+    looked_at: list[str]
+
+
+class _Kept(msgspec.Struct, omit_defaults=True):
+    """What a subject weighs, or why it has no ledger."""
+
+    weighed: Weighed | None = None
+    refused: str = ""
+
+
+class Scales:
+    """Weighs subjects, and keeps what they weigh: only what is not kept is traced."""
+
+    def __init__(
+        self,
+        timeout: float = TIMEOUT,
+        workers: int | None = None,
+        keep: bool = True,
+        on_done: Callable[[str], None] = lambda name: None,
+    ):
+        self.timeout, self.workers, self.keep, self.on_done = timeout, workers, keep, on_done
+        self.refusals: dict[Spec, str] = {}  # why a subject has no ledger
+
+    @cached_property
+    def _epochs(self) -> list[Epoch]:
+        return epochs()
+
+    @cached_property
+    def _more(self) -> list[object]:
+        """What conventions depend on beside our code: the lists of releases."""
+        return [kept.stamps(Path(__file__).parent), sorted(_times(overlays.cache() / "index"))]
+
+    def weigh(self, specs: Iterable[Spec]) -> dict[Spec, Weighed]:
+        """What these weigh; one that cannot be built, or rejects its inputs, is not among them."""
+        found: dict[Spec, Weighed] = {}
+        keys = {spec: kept.note_key(spec, *self._more) for spec in specs}
+        for spec, key in keys.items():
+            if key and self.keep and (data := kept.note("@weighed", key)):
+                before = msgspec.json.decode(data, type=_Kept)
+                if before.weighed is not None:
+                    found[spec] = before.weighed
+                else:
+                    self.refusals[spec] = before.refused
+        open_ = [spec for spec in keys if spec not in found and spec not in self.refusals]
+        for answered in plan.answers(open_, [], timeout=self.timeout, workers=self.workers, keep=self.keep):
+            self.on_done(answered.spec.model)
+            key, ledger = keys[answered.spec], answered.answer.ledger
+            if ledger is None:
+                self.refusals[answered.spec] = _why(answered)
+                note = _Kept(refused=_why(answered))
+            else:
+                found[answered.spec] = weighed(ledger, self._epochs)
+                note = _Kept(weighed=found[answered.spec])
+            if key and not answered.answer.passing:
+                kept.keep_note("@weighed", key, msgspec.json.encode(note))
+        return found
+
+    def asked(self, spec: Spec) -> Weighed:
+        """What this weighs. Raises plan.Rejected where it cannot be had."""
+        found = self.weigh([spec])
+        if spec not in found:
+            raise plan.Rejected(self.refusals[spec])
+        return found[spec]
+
+
+def _why(answered: plan.Answered) -> str:
+    what = "" if answered.answer.status == "rejected" else f"model {answered.spec.model!r} could not be traced: "
+    return f"{what}{answered.answer.reason}"
+
+
+def _times(folder: Path) -> list[tuple[str, int]]:
+    try:
+        return [(path.name, path.stat().st_mtime_ns) for path in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def identify(printed: Printed, spec: Spec, scales: Scales) -> Identified:
+    """Everything that prints a number for a model: as it was asked, and with one departure from that.
+
+    Only where nothing fits, a variant of the model at another input is looked at, too.
+
+    Raises:
+        plan.Rejected: the model cannot be built, or rejects its inputs.
+    """
+    given = scales.asked(spec)
+    found = candidates(printed, given, Departure())
+    others = [] if _settled(printed, found) else departures(spec, given)
+    found += _among(printed, given, others, scales)
+    if all(each.reading.cut for each in found):
+        found += _among(printed, given, [*_twice(replace(spec, inputs=tuple(given.inputs)), given)], scales)
+    order = ranked(_once(found))
+    return Identified(
+        printed=printed,
+        asked=given,
+        found=order,
+        near=[] if order else nearest(printed, given),
+        looked_at=[text for other in others for text in other.why.said],
+    )
+
+
+def _settled(printed: Printed, found: list[Candidate]) -> bool:
+    """Whether a counter, or plain MACs, give every digit of what was asked: nothing else will by chance."""
+    return printed.exact and any(each.total or (each.form and not each.form.switches) for each in found)
+
+
+def _twice(spec: Spec, given: Weighed) -> Iterator[Subject]:
+    """Each variant of the model at each other input."""
+    for variant, why, (low, high) in variants(spec):
+        for other, more, (least, most) in other_inputs(variant, given):
+            both = Departure((*why.said, *more.said), why.cost + more.cost)
+            yield Subject(other, both, (low * least, high * most))
+
+
+def _among(printed: Printed, given: Weighed, subjects: list[Subject], scales: Scales) -> list[Candidate]:
+    """The candidates of those that may print it, by the likeliest reading of its digits: one assumption is enough."""
+    printed = replace(printed, readings=printed.readings[:1])
+    worth = {other.spec: other.why for other in subjects if plausible(printed, given, other)}
+    weights = scales.weigh(worth)
+    return [each for spec, why in worth.items() if spec in weights for each in candidates(printed, weights[spec], why)]
+
+
+def _once(found: list[Candidate]) -> list[Candidate]:
+    """A counter's number once, with the fewest assumptions: where what was asked prints it, nothing else need."""
+    best: dict[object, Candidate] = {}
+    for each in found:
+        key = each.total.counter if each.total else each.form, each.factor, each.value
+        if key not in best or each.cost < best[key].cost:
+            best[key] = each
+    return list(best.values())

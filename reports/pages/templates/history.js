@@ -1,1 +1,0 @@
-if (data.history) draw("history", data.history);
