@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from flopledger.reports.budget import assert_macs
     from flopledger.reports.compare import Report, compare
     from flopledger.reports.reconcile import Reconciliation
+    from flopledger.reports.table import table
 
 _HOME = {
     "Ledger": "reference_model.ledger",
@@ -27,10 +28,12 @@ _HOME = {
     "assert_macs": "reports.budget",
     "compare": "reports.compare",
     "price": "reference_model.quantities.registry",
+    "table": "reports.table",
     "trace": "reference_model.running",
 }
 __all__ = [
-    "Ledger", "MobileNetV2", "Reconciliation", "Report", "Tally", "assert_macs", "compare", "price", "trace",
+    "Ledger", "MobileNetV2", "Reconciliation", "Report", "Tally", "assert_macs", "compare", "price", "table",
+    "trace",
 ]  # fmt: skip
 
 

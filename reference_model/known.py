@@ -271,7 +271,13 @@ def _grouped_mm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     return torch.empty(shape, dtype=dtype or left.dtype, device=_META)
 
 
+def _passed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What checks alone ask for, those of distributions and `torch._check_tensor_all`: they change no path."""
+    return on_meta(torch.ones((), dtype=torch.bool, device=_CPU))
+
+
 _SPECIAL = {
+    "_is_all_true": _passed,
     "_grouped_mm": _grouped_mm,
     "index": _index,
     "masked_select": _masked_select,
@@ -349,6 +355,19 @@ def held(tensor: Tensor) -> Tensor:
     weight = isinstance(tensor, nn.Parameter)
     moved = on_meta(tensor, values=not weight or not inexact(tensor) or tensor.numel() == 1)
     return nn.Parameter(moved, tensor.requires_grad) if weight else moved.requires_grad_(tensor.requires_grad)
+
+
+def moved(model: nn.Module) -> nn.Module:
+    """A model with all of its tensors on meta: some are made with a device of their own, like torch.FloatTensor(3)."""
+    there: dict[int, Tensor] = {}
+    for module in model.modules():
+        for own in (module._parameters, module._buffers):
+            for name, tensor in own.items():
+                if tensor is not None and not tensor.is_meta:
+                    if id(tensor) not in there:
+                        there[id(tensor)] = held(tensor)
+                    own[name] = there[id(tensor)]  # type: ignore[assignment]
+    return model
 
 
 def is_lazy(tensor: Tensor) -> bool:
@@ -454,6 +473,8 @@ class _Device(DeviceContext):
             args = (args[0].detach(), *args[1:])  # as it does itself
             with _disable_current_modes():
                 return func(value_of(args[0]), *args[1:], **kwargs)
+        if func in _INDEXED:  # torch makes tensors of lists by itself, and on meta without content
+            args = (args[0], _indices(args[1]), *args[2:])
         if func is torch.tensor_split and len(args) > 1 and isinstance(args[1], Tensor) and is_known(args[1]):
             with _disable_current_modes():
                 args = (args[0], value_of(args[1]), *args[2:])
@@ -464,7 +485,20 @@ class _Device(DeviceContext):
 
 
 _READERS: set[Any] = {torch.Tensor.numpy, torch.Tensor.__array__}
+_INDEXED: set[Any] = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}
 _CONSTANTS: set[Any] = {torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor}
+
+
+def _indices(index: Any) -> Any:
+    """What a tensor is indexed with, its lists of numbers as tensors."""
+    if isinstance(index, tuple):
+        return tuple(torch.tensor(each, device=_CPU) if _numbers(each) else each for each in index)
+    return torch.tensor(index, device=_CPU) if _numbers(index) else index
+
+
+def _numbers(index: Any) -> bool:
+    """Whether it is a list of numbers or of truth values, or a nest of such."""
+    return isinstance(index, list) and len(index) > 0 and all(type(at) in (int, bool) or _numbers(at) for at in index)
 
 
 def _read(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> None:

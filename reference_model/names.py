@@ -13,7 +13,10 @@ class SpecError(ValueError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean a, b?` with the nearest known names, or "" when nothing is near."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    folded: dict[str, str] = {}
+    for each in known:
+        folded.setdefault(each.casefold(), each)
+    close = [folded[each] for each in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)]
     return f"; did you mean {', '.join(close)}?" if close else ""
 
 
@@ -28,7 +31,8 @@ def working_directory() -> str:
 def said(error: BaseException) -> str:
     """An error in one line, with its type; some cannot even say what they are."""
     try:
-        text = str(error).strip().splitlines()
+        text = [line.strip() for line in str(error).strip().splitlines()]
     except BaseException:
         text = []
-    return f"{type(error).__name__}: {text[0] if text else ''}"
+    first = " ".join(text[: 2 if text and text[0].endswith(":") else 1])  # what is wrong is in the second then
+    return f"{type(error).__name__}: {first}"

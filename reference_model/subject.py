@@ -141,7 +141,7 @@ def _own_inputs(model: str) -> tuple[tuple[str, ...], str] | None:
 def _made(factory: Callable[..., Any], options: dict[str, Any], device: str) -> Any:
     import torch
 
-    from flopledger.reference_model.known import held, knowing
+    from flopledger.reference_model.known import knowing, moved
 
     if isinstance(factory, functools.partial) and factory.func is _saved:
         return factory(device)
@@ -149,12 +149,12 @@ def _made(factory: Callable[..., Any], options: dict[str, Any], device: str) -> 
         return factory(**options)
     try:
         with knowing():
-            return factory(**options)
+            module = factory(**options)
     except SpecError:
         raise
     except Exception:  # a constructor that needs data, or a device: NumPy's, a trace by jit
         module = factory(**options)
-        return module._apply(held) if isinstance(module, torch.nn.Module) else module
+    return moved(module) if isinstance(module, torch.nn.Module) else module
 
 
 def split(model: str) -> tuple[str, str, dict[str, Any]]:

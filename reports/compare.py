@@ -94,7 +94,7 @@ def compare(
             environment=documents.environment(),
             spec=spec.model,
             ledger=ledger,
-            tallies=[_with_convention(tally, ledger) for tally in tallies],
+            tallies=[with_convention(tally, ledger) for tally in tallies],
             source=sources.reference(),
             adapters={t.counter: adapters.about(t.counter).code for t in tallies},
             asked=names if counters is not None else None,
@@ -114,7 +114,7 @@ def _arguments(inputs: Any, kwargs: Mapping[str, Any] | None) -> tuple[tuple[Any
     return (inputs,), named
 
 
-def _with_convention(tally: Tally, ledger: Ledger) -> tuple[Tally, Convention]:
+def with_convention(tally: Tally, ledger: Ledger) -> tuple[Tally, Convention]:
     """A tally and what its counter claims; one that cannot say claims nothing, so all of it is left over."""
     if tally.total is None:
         return tally, Convention(tally.counter, ())

@@ -78,12 +78,12 @@ def probed(
         on_running(specs[spec])
 
     coming = count_each([asked], list(specs), timeout=timeout, workers=jobs, keep=keep, on_running=told)
-    for spec, ledger, tallies in coming:
+    for spec, ledger, tallies, reason in coming:
         probe = specs[spec]
         on_done(probe)
         tally = tallies[0] if tallies else None
         if ledger is None or tally is None or tally.total is None:
-            silent[probe] = (tally and tally.reason) or "the probe could not be traced"
+            silent[probe] = (tally and tally.reason) or reason or "it has no number"
         else:
             counted[probe] = tally, ledger
     ordered = {probe: counted[probe] for probe in chosen if probe in counted}

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flopledger.counters.engine import worker
+from flopledger.reference_model.known import moved
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.running import ModelError, trace
 from flopledger.reference_model.subject import Spec, SpecError
@@ -67,6 +69,9 @@ LOOKS: dict[str, Callable[..., Any]] = {
     "filled": lambda s, x, ids, mask: x * torch.empty(3, 3).fill_(-1).triu_(1).sum().item(),
     "view": lambda s, x, ids, mask: (ids[0].fill_(2), x[:, : ids.view(-1)[4]] * 2)[1],
     "float mask": lambda s, x, ids, mask: x * ((1 - mask.float()) * -1e9).min().item(),
+    "list": lambda s, x, ids, mask: x[:, ids[0, [-1, 0]]] * 2 if 3 in ids[:, [0]] else x,
+    "list written to": lambda s, x, ids, mask: (ids.__setitem__((0, [0, 1]), 2), x * ids[0, :2].max().item())[1],
+    "checked": lambda s, x, ids, mask: torch.distributions.Categorical(probs=x.softmax(-1)).entropy() * 2,
     "to the CPU": lambda s, x, ids, mask: x.cpu() * 2,
     "packed": lambda s, x, ids, mask: nn.utils.rnn.pack_padded_sequence(
         x.unsqueeze(2).expand(2, 6, 3), mask.sum(1).cpu(), batch_first=True, enforce_sorted=False
@@ -306,6 +311,20 @@ def test_a_model_comes_back_as_it_was(kind: str, device: str | None) -> None:
         trace(model, args, kwargs, device=device, mode=mode)
     assert before == state()
     assert dice == (torch.get_rng_state().tolist(), random.getstate())
+
+
+def test_a_number_of_numpys_is_a_fact_like_another() -> None:
+    """VITS fills a tensor with one, and the ledger could not be written."""
+    ledger = trace(Calls(lambda s, x, ids, mask: (x.fill_(np.log(2)), x * 2)[1]), (torch.rand(2, 6), IDS, MASK))
+    assert {"fill", "mul"} <= {entry.op for entry in ledger}
+
+
+def test_weights_with_a_device_of_their_own_are_moved_to_meta() -> None:
+    """XLNet makes one by torch.FloatTensor: what is tied stays tied, and no counter finds two devices."""
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, device="meta"), nn.Linear(3, 3))
+    model[2].weight = model[0].weight
+    assert {"meta"} == {parameter.device.type for parameter in moved(model).parameters()}
+    assert model[2].weight is model[0].weight
 
 
 def test_a_model_that_rejects_its_inputs_says_so_in_its_own_words() -> None:

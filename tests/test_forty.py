@@ -52,7 +52,7 @@ def test_what_fails_in_forty_models_is_little_and_known() -> None:
     places = failing = pairs = even = 0
     unknown, odd, missing = [], [], []
     kinds: dict[str, int] = {}
-    for spec, ledger, tallies in count_each([Asked.parse(name) for name in COUNTERS], list(specs), timeout=900):
+    for spec, ledger, tallies, _ in count_each([Asked.parse(name) for name in COUNTERS], list(specs), timeout=900):
         name = spec.model.rpartition(":")[2]
         assert ledger is not None, name
         missing += [f"{name}: {t.name} {t.status}: {t.reason}"[:200] for t in tallies if t.status != "counted"]

@@ -356,9 +356,9 @@ def test_a_kept_result_is_of_these_inputs(tmp_path: Path) -> None:
     found = set()
     for texts in (["x=1x3:int64"], ["x=1x3:int64[0:9]"], ["x=1x3:int64=1"], ["1x3:int64"], [f"x=@{path}"]):
         np.save(path, np.zeros(3))
-        found.add(kept.ledger_key(Spec.parse("mobilenet_v2", texts)))
+        found.add(kept.Keys().ledger(Spec.parse("mobilenet_v2", texts)))
     np.save(path, np.ones(3))
-    found.add(kept.ledger_key(Spec.parse("mobilenet_v2", [f"x=@{path}"])))
+    found.add(kept.Keys().ledger(Spec.parse("mobilenet_v2", [f"x=@{path}"])))
     assert 6 == len(found)
 
 

@@ -137,10 +137,10 @@ def test_each_part_of_a_key_makes_another(shop: Workshop, monkeypatch: pytest.Mo
     narrow = Spec.parse("mobilenet_v2?width_mult=0.5", ["1x3x32x32"])
     asked = [(mini, None, SPEC), (other, None, SPEC), (mini, "1.0", SPEC), (mini, "1.1", SPEC), (mini, None, larger),
              (mini, None, narrow)]  # fmt: skip
-    keys = [kept.key(*each) for each in asked]
-    assert keys == [kept.key(*each) for each in asked]
+    keys = [kept.Keys().count(*each) for each in asked]
+    assert keys == [kept.Keys().count(*each) for each in asked]
     monkeypatch.setattr(kept, "_here", lambda: ["another torch"])
-    keys += [kept.key(*each) for each in asked]
+    keys += [kept.Keys().count(*each) for each in asked]
     assert None not in keys
     assert 12 == len(set(keys))
 

@@ -581,11 +581,11 @@ def test_choosing_a_pair_changes_waterfall_and_table(browser: Any, run: Run, tmp
     """Any pair, not only the default one, must be explained on the page (issue 2, item 8)."""
     page = opened(browser, run, tmp_path)
     assert "+92,331,232" in shown(page, "#pair-lines")
-    choose(page, "left", "torchsummaryX")
-    choose(page, "right", "torch_flop_counter")
+    choose(page, "first", "torchsummaryX")
+    choose(page, "second", "torch_flop_counter")
     wait(page, "return document.getElementById('pair-lines').textContent.includes('−1,034,212,576')")
-    choose(page, "left", "thop")
-    choose(page, "right", "torchsummaryX")
+    choose(page, "first", "thop")
+    choose(page, "second", "torchsummaryX")
     wait(page, "return document.getElementById('waterfall').textContent.includes('+92,113,632')")
     assert "+92,331,232" in shown(page, "#pair-lines")
     chart = shown(page, "#waterfall")
@@ -599,7 +599,7 @@ def test_exchanging_the_pair_turns_every_sign(browser: Any, run: Run, tmp_path: 
     page = opened(browser, run, tmp_path)
     page.find_element("id", "swap").click()
     wait(page, "return document.getElementById('pair-lines').textContent.includes('−92,331,232')")
-    choose(page, "right", "torchsummaryX")
+    choose(page, "second", "torchsummaryX")
     wait(page, "return document.getElementById('pair-lines').textContent.includes('+92,331,232')")
 
 
@@ -615,9 +615,9 @@ def test_the_page_says_of_every_pair_what_the_terminal_says(
     page = opened(browser, chosen, tmp_path)
     counted = chosen.counted()
     script = """
-        document.getElementById('left').value = arguments[0];
-        document.getElementById('right').value = arguments[1];
-        document.getElementById('left').dispatchEvent(new Event('change'));
+        document.getElementById('first').value = arguments[0];
+        document.getElementById('second').value = arguments[1];
+        document.getElementById('first').dispatchEvent(new Event('change'));
         const texts = (selector) => [...document.querySelectorAll(selector)].map((found) => found.textContent);
         return [texts('#pair-reasons p, #pair-reasons li'), texts('#pair-lines th, #pair-lines td'),
                 texts('#waterfall .name'), texts('#waterfall .value')];

@@ -36,7 +36,7 @@ from flopledger.reports.documents.snapshot import snapshot
 from flopledger.reports.drift import drift
 from flopledger.reports.pages import drift_words, history_words
 from flopledger.reports.pages.blocks import Column, Point, Table
-from flopledger.reports.pages.terminal import Format, show, show_json, shown
+from flopledger.reports.pages.terminal import Format, show, show_json, shown, width
 from flopledger.reports.probing import Finding, Probed
 
 COMMAND = Path(sys.executable).with_name("flopledger")
@@ -361,3 +361,61 @@ def test_a_terminal_that_cannot_show_a_sign_gets_an_escape(tmp_path: Path) -> No
     assert (0, "") == (done.returncode, done.stderr) and "4\\xb7outputs" in done.stdout
     done = called(f"{COMMAND} count $'\\xff.py:make' --format json", tmp_path, PYTHONIOENCODING="ascii")
     assert 2 == done.returncode and "'\\udcff.py:make' is not text" in done.stderr
+
+
+# --- widths
+
+
+def table_at(width: int, columns: list[Column], *rows: list[str]) -> list[str]:
+    return shown([Table(columns, rows)], width).strip("\n").split("\n")
+
+
+def test_a_table_takes_the_room_there_is() -> None:
+    """Words go on the next line; then spare columns go, the most spare ones first, which is said; then rows stack."""
+    columns = [Column("what it is"), Column("why", spare=1), Column("code", spare=2), Column("total", True)]
+    row = ["a long name of it", "for a reason", "x.py", "1,234,567"]
+    assert table_at(60, columns, row, row) == [
+        "what it is         why           code      total",
+        "─────────────────  ────────────  ────  ─────────",
+        *["a long name of it  for a reason  x.py  1,234,567"] * 2,
+    ]
+    assert table_at(44, columns, row, row) == [
+        "what it is     why           code      total",
+        "─────────────  ────────────  ────  ─────────",
+        *["a long name    for a reason  x.py  1,234,567", "of it"] * 2,
+    ]
+    assert table_at(40, columns, row, row) == [
+        "what it is     why                total",
+        "─────────────  ────────────  ─────────",
+        *["a long name    for a reason  1,234,567", "of it"] * 2,
+        "(left out at a width of 40: code)",
+    ]
+    assert table_at(20, columns, row) == [
+        "a long name of it",
+        "    why: for a",
+        "      reason",
+        "    code: x.py",
+        "    total: 1,234,567",
+    ]
+
+
+def test_a_word_wider_than_all_is_whole() -> None:
+    """Half of a path or a number is another one; a terminal breaks such a line where one can copy it."""
+    assert ["a/very/long/path", "    n:", "      1,234,567"] == table_at(8, [Column("p"), Column("n", True)],
+                                                               ["a/very/long/path", "1,234,567"])  # fmt: skip
+    assert "a\na/very/long/path\nb" == shown(["a a/very/long/path b"], 8)
+    assert "- a point\n  of two" == shown([Point("a point of two")], 9)
+
+
+def test_wide_characters_take_two_columns() -> None:
+    """A table of Chinese names is as straight as any other."""
+    assert ["名      n", "────  ───", "模型  100", "m       1"] == table_at(
+        20, [Column("名"), Column("n", True)], ["模型", "100"], ["m", "1"]
+    )
+
+
+@pytest.mark.parametrize(("columns", "expected"), [("50", 50), ("0", None), ("wide", None), ("", None)])
+def test_the_width_is_what_columns_says(columns: str, expected: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where output goes to a pipe; without a word about it nothing is wrapped there, for grep's sake."""
+    monkeypatch.setenv("COLUMNS", columns)
+    assert expected == width()

@@ -29,7 +29,8 @@ T = TypeVar("T")
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """An adapter's attributes (see `registry.Counter`), and the files that count.
 
-    `identity` is its module and class. `trouble` says why a registered counter cannot be asked anything.
+    `stating` are those beside them that only say what it charges. `identity` is its module and class. `trouble` says
+    why a registered counter cannot be asked anything.
     """
 
     name: str
@@ -40,6 +41,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     instead_of: str = ""
     identity: str = ""
     files: list[str] = []
+    stating: list[str] = []
     trouble: str = ""
 
     @property
@@ -114,6 +116,7 @@ def _described(name: str) -> About:
     if adapter.device not in ("meta", "cpu"):
         raise UnknownCounter(f'counter {name!r} has device {adapter.device!r}; it must be "meta" or "cpu"')
     module = type(adapter).__module__
+    counting, stating = sources.files(module)
     return About(
         name=name,
         distribution=adapter.distribution,
@@ -122,7 +125,8 @@ def _described(name: str) -> About:
         about=adapter.about,
         instead_of=registry.stands_in_for(adapter),
         identity=f"{module}:{type(adapter).__qualname__}",
-        files=sorted(map(str, sources.files(module)[0])),
+        files=sorted(map(str, counting)),
+        stating=sorted(map(str, stating)),
     )
 
 

@@ -11,6 +11,7 @@ resources and this environment; what passes (no memory, no network, a full disk,
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import os
 import platform
@@ -18,11 +19,11 @@ import re
 import resource
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -37,39 +38,65 @@ from flopledger.reference_model import inputs, subject, zoo
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
 
-__all__ = ["Kept", "file", "find", "keep_note", "key", "ledger_key", "note", "note_key", "reference", "source",
-           "stamps", "unseen"]  # fmt: skip
+__all__ = ["Kept", "Keys", "brief", "file", "find", "keep_brief", "keep_note", "note", "note_key", "reference",
+           "source", "stamps", "unseen"]  # fmt: skip
+T = TypeVar("T")
 LEANED_ON = ("torch", "torchvision", "numpy", "pandas")
 _HUGE = ("torch", "torchvision")  # thousands of files: the list of them tells when it was written
 _QUANTITIES = "flopledger.quantities"  # the entry points of `flopledger.reference_model.quantities`
 _READ_WHOLE = 1 << 24  # bytes; of a larger file that a model was made from, size and time have to do
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer as it is filed, with the device it came from, and what it depends on beside its key."""
+class Basis(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer depends on beside its key."""
 
     name: str
-    device: str
-    answer: Answer
     sources: dict[str, str] = {}
     circumstances: str = ""
 
 
-def key(adapter: About, release: str | None, spec: Spec) -> str | None:
-    """What a count depends on; None where it cannot be told, as for an editable install."""
-    library = f"=={release}" if release else _files_of(adapter.distribution)
-    if library is None or not adapter.files:
-        return None
-    return _digest([adapter.identity, library, adapter.code, _subject(spec), _here()])
+class Kept(Basis, frozen=True, kw_only=True):
+    """An answer as it is filed, with the device it came from."""
+
+    device: str
+    answer: Answer
 
 
-def ledger_key(spec: Spec) -> str | None:
-    """What the ledger of a model depends on; None where other packages price operators and cannot be told apart."""
-    points = metadata.entry_points(group=_QUANTITIES)
-    others = [[point.value, _files_of(point.dist.name) if point.dist else None] for point in points]
-    if any(files is None for _, files in others):
-        return None
-    return _digest([LEDGER, reference(), others, _subject(spec), _here()])
+class Brief(Basis, frozen=True, kw_only=True):
+    """What somebody made of an answer, as it is filed beside it."""
+
+    failed: bool
+    value: msgspec.Raw
+
+
+class Keys:
+    """What answers are filed under. What is installed is looked at once for all the subjects of a plan."""
+
+    def __init__(self) -> None:
+        self._files = functools.cache(_files_of)
+        self._source = functools.cache(source)
+        self._subject = functools.cache(lambda spec: _subject(spec, self._source))
+        self._ledgers = functools.cache(self._of_ledgers)
+        self._codes: dict[str, str] = {}
+
+    def count(self, adapter: About, release: str | None, spec: Spec) -> str | None:
+        """What a count depends on; None where it cannot be told, as for an editable install."""
+        library = f"=={release}" if release else self._files(adapter.distribution)
+        if library is None or not adapter.files:
+            return None
+        if adapter.name not in self._codes:
+            self._codes[adapter.name] = adapter.code
+        return _digest([adapter.identity, library, self._codes[adapter.name], self._subject(spec), _here()])
+
+    def ledger(self, spec: Spec) -> str | None:
+        """What the ledger of a model depends on; None where packages price operators and cannot be told apart."""
+        others = self._ledgers()
+        return None if others is None else _digest([LEDGER, *others, self._subject(spec), _here()])
+
+    def _of_ledgers(self) -> list[Any] | None:
+        points = metadata.entry_points(group=_QUANTITIES)
+        others = [[point.value, self._files(point.dist.name) if point.dist else None] for point in points]
+        return None if any(files is None for _, files in others) else [reference(), others]
 
 
 def note_key(spec: Spec, *more: Any) -> str | None:
@@ -79,13 +106,14 @@ def note_key(spec: Spec, *more: Any) -> str | None:
     """
     if not subject.is_ours(spec.model) or inputs.files(spec.inputs or ()):
         return None
-    ours = [stamps(Path(str(package.__file__)).parent) for package in (reference_model, counters)]
+    ours = stamps(*(Path(str(package.__file__)).parent for package in (reference_model, counters)))
     return _digest([spec, ours, _here(), _installed(), *more])
 
 
-def stamps(folder: Path) -> list[Any]:
-    """The size and time of every Python file in a folder."""
-    return [[str(path), _stat(str(path))] for path in sorted(folder.rglob("*.py"))]
+def stamps(*places: Path) -> list[Any]:
+    """The size and time of files, and of every Python file in folders."""
+    files = [path for place in places for path in (sorted(place.rglob("*.py")) if place.is_dir() else [place])]
+    return [[str(path), _stat(str(path))] for path in files]
 
 
 def unseen(names: Iterable[str]) -> bool:
@@ -114,12 +142,16 @@ def find(name: str, key: str) -> Kept | None:
             checked(kept.answer.count)
         if kept.answer.ledger is not None:
             _check_ledger(kept.answer.ledger)
-    except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
+    except (ValueError, RecursionError):
         return None
-    failed = kept.answer.status != "counted"
-    if kept.name != name or (failed and kept.circumstances != _circumstances()):
-        return None
-    return kept if kept.sources == _contents(kept.sources) else None
+    return kept if kept.name == name and _holds(kept, kept.answer.status != "counted") else None
+
+
+def _holds(kept: Basis, failed: bool) -> bool:
+    """Whether what it came from is as it was; where it depends on the circumstances, these too."""
+    if failed and kept.circumstances != _circumstances():
+        return False
+    return kept.sources == _contents(kept.sources)
 
 
 def _check_ledger(ledger: Ledger) -> None:
@@ -158,6 +190,28 @@ def keep_note(name: str, key: str, content: bytes) -> str | None:
     return None
 
 
+def brief(name: str, key: str, code: Any, kind: type[T]) -> T | None:
+    """What `keep_brief` has kept; it holds as long as the answer from which it was made."""
+    try:
+        found = msgspec.json.decode(note(name, _digest([key, code])) or b"", type=Brief)
+        return msgspec.json.decode(found.value, type=kind) if _holds(found, found.failed) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def keep_brief(name: str, key: str, code: Any, value: Any, failed: bool = False) -> None:
+    """Keep what was made of an answer, for whoever needs no more of it: a ledger takes long to read, and to go through.
+
+    `code` is the digest of what else it was made with. Without the answer, or a disk that takes it, nothing is kept.
+    """
+    try:
+        basis = msgspec.json.decode(note(name, key) or b"", type=Basis)
+    except (ValueError, RecursionError):
+        return
+    brief = Brief(**msgspec.structs.asdict(basis), failed=failed, value=msgspec.Raw(msgspec.json.encode(value)))
+    keep_note(name, _digest([key, code]), msgspec.json.encode(brief))
+
+
 def _seal(content: bytes) -> str:
     """Tells what was written by us, and is whole, from what somebody or something has changed since."""
     return hashlib.sha256(b"flopledger result " + content).hexdigest()
@@ -167,12 +221,12 @@ def _place(name: str, key: str) -> Path:
     return cache() / "results" / f"{_plain(name)}-{key}.json"
 
 
-def _subject(spec: Spec) -> list[Any]:
+def _subject(spec: Spec, source: Callable[[str], str]) -> list[Any]:
     """What a spec stands for, as far as that is known before it is built; with the tensors that its inputs name."""
-    return [*_model(spec), _contents(inputs.files(spec.inputs or ()))]
+    return [*_model(spec, source), _contents(inputs.files(spec.inputs or ()))]
 
 
-def _model(spec: Spec) -> list[Any]:
+def _model(spec: Spec, source: Callable[[str], str]) -> list[Any]:
     where, name, _ = subject.split(spec.model)
     made = source(subject.__name__)
     if where == "":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from packaging.version import Version
@@ -111,7 +111,16 @@ def count_all(
             on_done(done.name)
     ledger = found[LEDGER].answer.ledger
     assert ledger is not None
-    return ledger, [_tally(asked, found.get(asked.name)) for asked in counters]
+    return ledger, [tally(asked, found.get(asked.name)) for asked in counters]
+
+
+class Counted(NamedTuple):
+    """All answers about one subject. One that cannot be traced has no ledger, and so no tallies; `reason` says why."""
+
+    spec: Spec
+    ledger: Ledger | None
+    tallies: list[Tally]
+    reason: str = ""
 
 
 def count_each(
@@ -121,21 +130,34 @@ def count_each(
     timeout: float = TIMEOUT,
     workers: int | None = None,
     keep: bool = True,
+    may_install: Callable[[], bool] = lambda: True,
     on_running: Callable[[Spec, str], None] = lambda spec, name: None,
-) -> Iterator[tuple[Spec, Ledger | None, list[Tally]]]:
-    """Many subjects through the same counters: each with its ledger and tallies when all of its answers are there.
+    on_done: Callable[[Spec, str], None] = lambda spec, name: None,
+    on_trouble: Callable[[str], None] = lambda reason: None,
+) -> Iterator[Counted]:
+    """Many subjects through the same counters, in one plan: each when all of its answers are there.
 
-    A subject that cannot be traced has no ledger and no tallies.
+    `on_running` and `on_done` are called with a subject and the name of who begins with it, or is through; the rest
+    is as in `count_all`.
     """
     found: dict[Spec, dict[str, Answered]] = {}
     expected = {LEDGER, *(asked.name for asked in counters if asked.runs)}
-    for done in answers(subjects, counters, timeout=timeout, workers=workers, keep=keep, on_running=on_running):
-        mine = found.setdefault(done.spec, {})
-        mine[done.name] = done
-        lost = done.name == LEDGER and done.answer.ledger is None
-        if lost or mine.keys() >= expected:
-            ledger = mine[LEDGER].answer.ledger
-            yield done.spec, ledger, [] if lost else [_tally(asked, mine.get(asked.name)) for asked in counters]
+    coming = answers(
+        subjects, counters, timeout=timeout, workers=workers, keep=keep, may_install=may_install,
+        on_running=on_running, on_trouble=on_trouble,
+    )  # fmt: skip
+    with closing(coming):
+        for done in coming:
+            on_done(done.spec, done.name)
+            mine = found.setdefault(done.spec, {})
+            mine[done.name] = done
+            if done.name == LEDGER and done.answer.ledger is None:
+                del found[done.spec]
+                yield Counted(done.spec, None, [], done.answer.reason or "it could not be traced")
+            elif mine.keys() >= expected:
+                del found[done.spec]  # ledgers are large, and subjects many
+                tallies = [tally(asked, mine.get(asked.name)) for asked in counters]
+                yield Counted(done.spec, mine[LEDGER].answer.ledger, tallies)
 
 
 def answers(
@@ -162,6 +184,7 @@ def answers(
     queue: deque[Job] = deque()
     waiting: dict[Spec, list[Job]] = {}  # releases, which are not installed for a model that is none
     keys: dict[tuple[Spec, str], str] = {}
+    keys_of = results.Keys()
     troubles: set[str] = set()
 
     def kept(spec: Spec, name: str, key: str | None) -> Answered | None:
@@ -171,13 +194,13 @@ def answers(
         return Answered(spec=spec, name=name, answer=found.answer, device=found.device) if found else None
 
     for spec in subjects:
-        ledger = kept(spec, LEDGER, None if live else results.ledger_key(spec))
+        ledger = kept(spec, LEDGER, None if live else keys_of.ledger(spec))
         if ledger:
             yield ledger
         else:
             queue.append(Job(counter=LEDGER, spec=spec))
         for asked in ordered:
-            key = None if live else results.key(asked.adapter, asked.release, spec)
+            key = None if live else keys_of.count(asked.adapter, asked.release, spec)
             if found := kept(spec, asked.name, key):
                 yield found
                 continue
@@ -233,7 +256,8 @@ def _refused(job: Job, asked: Asked, may_install: Callable[[], bool]) -> Answere
     return Answered(spec=job.spec, name=asked.name, answer=Answer(status="unavailable", reason=reason))
 
 
-def _tally(asked: Asked, answered: Answered | None) -> Tally:
+def tally(asked: Asked, answered: Answered | None = None) -> Tally:
+    """What a counter said; without an answer, why it has none."""
     adapter = asked.adapter
     common: dict[str, Any] = {
         "counter": asked.counter,

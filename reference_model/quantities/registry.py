@@ -165,8 +165,10 @@ def _fact(value: Any) -> Any:
         return value
     if isinstance(value, Tensor):
         return tuple(value.shape)
-    if isinstance(value, (bool, int, float, str)):
+    if isinstance(value, (bool, str)):
         return value
+    if isinstance(value, (int, float)):  # NumPy's are some, and are nothing that a document holds
+        return int(value) if isinstance(value, int) else float(value)
     if isinstance(value, (tuple, list)):
         found = [_fact(each) for each in value]
         return None if None in found else found

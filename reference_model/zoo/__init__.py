@@ -9,7 +9,8 @@ diffusers:UNet2DConditionModel               a network of diffusers' pipelines, 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from flopledger.reference_model.names import SpecError, said
@@ -48,16 +49,16 @@ def factory(source: str, name: str, options: dict[str, Any]) -> Callable[[], Any
     Raises:
         SpecError: the library is not installed, or has no such model; or `options` ask for weights.
     """
-    make = _of(source).factory(name, options)
+    zoo = _of(source)
+    with _explained(source, name):
+        make = zoo.factory(name, options)
 
     def offline() -> Any:
         with nothing_downloaded():
             if source not in _ON_META:
                 return make()
-            try:
+            with _explained(source, name):
                 return make()
-            except Exception as error:
-                raise SpecError(f"model '{source}:{name}' could not be built: {said(error)}") from error
 
     return offline
 
@@ -69,9 +70,15 @@ def default_inputs(source: str, name: str, options: dict[str, Any]) -> Defaults 
         SpecError: as `factory`, or the model cannot be made with these options.
     """
     zoo = _of(source)
+    with nothing_downloaded(), _explained(source, name):
+        return zoo.default_inputs(name, options)
+
+
+@contextmanager
+def _explained(source: str, name: str) -> Iterator[None]:
+    """Whatever a library raises meanwhile is a SpecError of one line."""
     try:
-        with nothing_downloaded():
-            return zoo.default_inputs(name, options)
+        yield
     except SpecError:
         raise
     except Exception as error:

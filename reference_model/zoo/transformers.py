@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _TYPES = re.compile(r"^        \(\"([\w.-]+)\", \"\w+Config\"\),$", re.MULTILINE)
-_NAMED = re.compile(r"checkpoint=\"([^\"/]+/[^\"]+)\"")
 _BUILT = ("dtype", "attn_implementation", "experts_implementation")  # how a model is built, not what it is
+_DTYPES = ("float32", "float64", "float16", "bfloat16")
 _NEVER = ("trust_remote_code", "auto_map", "quantization_config", "kernel_config", "allow_all_kernels", "name_or_path")
 _IMPLEMENTATION = re.compile(r"\w+")  # one of the hub's kernels has a slash in its name
 
@@ -73,6 +73,8 @@ def _described(name: str, options: dict[str, Any]) -> tuple[type[PreTrainedModel
     for key, value in built.items():
         if not (isinstance(value, str) and _IMPLEMENTATION.fullmatch(value)):
             raise SpecError(f"{key}={value!r} is not built in; write a word, like eager or bfloat16")
+        if key == "dtype" and value not in _DTYPES:
+            raise SpecError(f"dtype={value!r} is none that weights have; write one of {', '.join(_DTYPES)}")
     made, config = _by_file(name, sizes) if name.endswith(".json") else _by_name(name, sizes)
     for part in _parts(config):
         if getattr(part, "use_pretrained_backbone", False):
@@ -97,20 +99,44 @@ def _by_name(name: str, sizes: dict[str, Any]) -> tuple[type[PreTrainedModel] | 
         kind: Any = made.config_class  # type: ignore[attr-defined]
         if kind is not None:
             return made, _configured(kind, {}, sizes)
-    if "/" in name or (owned := [each for each in _mentioned() if each.partition("/")[2] == name]):
-        full = name if "/" in name else owned[0]
-        close = nearest(full, [*KNOWN])
+    if Path(name, "config.json").is_file():
+        raise SpecError(f"{name!r} is a folder; give its file, transformers:{Path(name, 'config.json')}")
+    if "/" in name or "-" in name:
+        close = nearest(name, [*KNOWN, *(each.partition("/")[2] for each in KNOWN if "/" not in name)])
         raise SpecError(
-            f"the sizes of {full!r} are not known here, and nothing is downloaded; give its config.json, like "
-            f"transformers:path/to/config.json, or a type and sizes, like transformers:llama?hidden_size=2048{close}"
+            f"the sizes of {name!r} are not known here, and nothing is downloaded; give its config.json, like "
+            "transformers:path/to/config.json, or a type and what differs from its defaults, like "
+            f"transformers:{_kind_in(name)}?hidden_size=2048{close}"
         )
-    classes = [each for each in dir(transformers) if each[0].isupper() and not each.endswith(("Config", "Tokenizer"))]
-    raise SpecError(f"transformers has no model {name!r}{nearest(name, [*names(), *classes])}")
+    close = nearest(name, [*names(), *_classes()])
+    raise SpecError(
+        f"transformers has no model {name!r}{close or '; write a type, a class or a file, like '}"
+        f"{'' if close else 'transformers:bert, transformers:BertModel or transformers:path/to/config.json'}"
+    )
 
 
-def _mentioned() -> Iterator[str]:
-    """Names of the hub that transformers' own documentation mentions beside a configuration."""
-    return (name for (name,) in found_in("transformers", "models", _NAMED))
+def _kind_in(name: str) -> str:
+    """The model type that the name of a model begins with, or has in it: qwen2 of Qwen/Qwen2.5-7B; llama of none."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    plain = {_letters(kind): kind for kind in CONFIG_MAPPING}
+    of_it = _letters(name.rpartition("/")[2])
+    found = [kind for kind in plain if len(kind) > 1 and kind in of_it]
+    return plain[min(found, key=lambda kind: (of_it.index(kind), -len(kind)))] if found else "llama"
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _classes() -> set[str]:
+    """The classes of models that AutoModel, for some task, makes."""
+    from transformers.models.auto import modeling_auto
+
+    found = [value for name, value in vars(modeling_auto).items() if name.endswith("_MAPPING_NAMES")]
+    each = (made for mapping in found for made in mapping.values())
+    named = {name for made in each for name in ([made] if isinstance(made, str) else made)}
+    return {name for name in named if not name.endswith("Config")}
 
 
 def _by_file(path: str, sizes: dict[str, Any]) -> tuple[type[PreTrainedModel] | None, PreTrainedConfig]:
@@ -146,6 +172,7 @@ def _configured(kind: type[PreTrainedConfig], known: dict[str, Any], sizes: dict
             if key not in attributes and not hasattr(usual, key):
                 parts = [name for name in usual.sub_configs if hasattr(getattr(usual, name, None), key)]
                 where = f"; its {parts[0]} has: {parts[0]}={{'{key}': …}}" if parts else nearest(key, attributes)
+                where = where or "; what is written after ? are attributes of it, like num_hidden_layers=2"
                 raise SpecError(f"{kind.__name__} has no {key!r}{where}")
     merged = _merged(known, sizes)
     layers = merged.get("num_hidden_layers")

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -71,16 +73,21 @@ def _mains(model: type[PreTrainedModel], config: PreTrainedConfig, names: list[s
 
 def _generates(model: type[PreTrainedModel], config: PreTrainedConfig) -> bool:
     """Whether it goes on with a text, in which an image stands in the place of tokens: text alone is an input, too."""
+    return model.can_generate() or _continues(config) or hasattr(model, "get_placeholder_mask")
+
+
+def _continues(config: PreTrainedConfig) -> bool:
+    """Whether some token of its text marks the place of an image."""
     parts = {**config.to_dict(), **config.get_text_config().to_dict()}
-    marked = any(key.endswith(("token_id", "token_index")) and key.startswith(_PLACEHOLDERS) for key in parts)
-    return model.can_generate() or marked or hasattr(model, "get_placeholder_mask")
+    return any(key.endswith(("token_id", "token_index")) and key.startswith(_PLACEHOLDERS) for key in parts)
 
 
 def _besides(config: PreTrainedConfig, names: list[str]) -> list[str]:
     """What comes with the main input: the decoder's tokens; where the words are on the page, and its image."""
     decoder = ["decoder_input_ids"] if config.is_encoder_decoder else []
     page = ["bbox", "pixel_values"] if "bbox" in names else []
-    return [name for name in [*decoder, *page] if name in names]
+    seen = ["pixel_values"] if "input_ids" in names and hasattr(config, "image_size") and not _continues(config) else []
+    return [name for name in [*decoder, *page, *seen] if name in names]
 
 
 class _About:
@@ -149,7 +156,29 @@ class _About:
         if frames is not None and self.config.model_type in _CLIPS:
             self.reasons.append(f"{frames} frames")
             return self.floating(frames, channels, *sides)
-        return self.floating(channels, *sides)
+        return self.floating(*([2] if _compares_pairs(self.config) else []), channels, *sides)
+
+    def patches(self) -> str:
+        """The patches of one image as rows, for a tower that takes images of any size beside a grid."""
+        seen = {name: self.first(name) for name in ("in_channels", "temporal_patch_size", "patch_size")}
+        rows = shape(self.side() ** 2, seen["in_channels"] * seen["temporal_patch_size"] * seen["patch_size"] ** 2)
+        return rows if self.dtype == "float32" else f"{rows}:{self.dtype}"
+
+    def grid(self) -> str:
+        """How many patches one image has over time, from top to bottom, and from left to right."""
+        self.first("temporal_patch_size")
+        if (side := self.side()) % self.first("spatial_merge_size"):
+            raise Unknown("image_size")
+        return f"1x3:int64=[1,{side},{side}]"
+
+    def side(self) -> int:
+        """The patches along one side of a square image. Raises Unknown."""
+        if (positions := self.maybe("num_position_embeddings")) is not None:
+            self.reasons.append(f"an image of {positions} patches, its positions")
+            return math.isqrt(positions)
+        size, patch = self.first("image_size"), self.first("patch_size")
+        self.reasons.append("the image_size of an image")
+        return int(size) // int(patch)
 
     def video(self) -> str:
         channels, *sides = self.image()
@@ -182,8 +211,9 @@ class _About:
             return self.floating(longest, self.config.num_mel_bins)
         rate = int(_any(self.config, "sampling_rate", "sample_rate") or _SECOND)
         self.reasons.append(f"a second of sound at {rate} Hz")
-        channels = _any(self.config, "audio_channels", "num_channels")
-        return self.floating(channels or 1, rate) if _is_codec(self.config) else self.floating(rate)
+        channels = _any(self.config, "audio_channels", "num_channels", "channels")
+        apart = _is_codec(self.config) or _dimensions(self.model, "input_values") == 3
+        return self.floating(channels or 1, rate) if apart else self.floating(rate)
 
     def past(self) -> str:
         """A window of a time series: its length by the number of its channels."""
@@ -200,12 +230,14 @@ class _About:
 
 
 _POSITIONS = ("max_position_embeddings", "max_target_positions", "n_positions", "max_seq_len")
-_CLIPS = ("videomae", "timesformer", "vivit")
+_CLIPS = ("videomae", "timesformer", "vivit", "xclip")
 _ARGUMENTS: dict[str, Callable[[_About], str]] = {
     "input_ids": _About.tokens,
     "decoder_input_ids": lambda about: about.tokens(decoder=True),
     "pixel_values": _About.pixels,
     "pixel_values_videos": _About.video,
+    "hidden_states": _About.patches,
+    "grid_thw": _About.grid,
     "input_features": _About.features,
     "input_values": _About.waveform,
     "past_values": _About.past,
@@ -219,6 +251,19 @@ def _any(part: Any, *names: str) -> Any:
 
 def _is_codec(config: Any) -> bool:
     return _any(config, "codebook_size", "audio_channels") is not None
+
+
+def _dimensions(model: type[PreTrainedModel], argument: str) -> int:
+    """How many dimensions the documentation of a forward gives an argument; 0 where it gives none."""
+    found = re.search(rf"^\s*{argument} \([^\n]*of shape `\(([^)]*)\)", model.forward.__doc__ or "", re.MULTILINE)
+    return len(found[1].split(",")) if found else 0
+
+
+def _compares_pairs(config: PreTrainedConfig) -> bool:
+    """Whether it finds the same points in two images."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_KEYPOINT_MATCHING_MAPPING_NAMES
+
+    return config.model_type in MODEL_FOR_KEYPOINT_MATCHING_MAPPING_NAMES
 
 
 def _square(size: Any) -> tuple[int, int]:

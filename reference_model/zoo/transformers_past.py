@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
-from flopledger.reference_model.names import SpecError, said
+from flopledger.reference_model.names import SpecError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -44,7 +44,8 @@ def decoding(make: Callable[[], PreTrainedModel], past: int) -> PreTrainedModel:
                 layers = [vars(layer) for layer in cache.layers]
             except (TypeError, ValueError, AttributeError, RuntimeError, LookupError) as error:
                 raise SpecError(
-                    f"{type(twin).__name__} keeps no keys and values as `past` needs: {said(error)}"
+                    f"{type(twin).__name__} keeps no keys and values to go on from; past={past} is for a model that "
+                    "goes on with a text, like transformers:gpt2?task=CausalLM"
                 ) from error
         model = make()
         for layer in layers:

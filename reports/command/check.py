@@ -79,7 +79,7 @@ def _blocks(found: Probed) -> list[Block]:
         ops,
     ]
     if found.broken:
-        columns = [Column("probe"), Column("site"), Column("operation"), Column("its rule gives"), Column("", True),
+        columns = [Column("probe"), Column("site"), Column("operation"), Column("its rule"), Column("gives", True),
                    Column("it reported", True), Column("which is")]  # fmt: skip
         rows = [
             [f.probe, place(f.site), listed([op_word(op) for op in f.ops]), " and ".join(f.formulas) or "–",

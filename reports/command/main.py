@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 
 # isort: off
-from flopledger.reports.command import report, explain, count, counters, ledger, render  # noqa: F401
-from flopledger.reports.command import releases, snapshot, drift, conventions, check, identify  # noqa: F401
+from flopledger.reports.command import report, explain, count, counters, ledger, layers, render  # noqa: F401
+from flopledger.reports.command import releases, snapshot, drift, conventions, check, identify, table  # noqa: F401
 
 # isort: on
 from flopledger.reports.command import streams

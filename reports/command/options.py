@@ -11,11 +11,24 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 from flopledger.reports.pages.terminal import Format, printable
 
+
+class Commands(TyperGroup):
+    """Says of each command the whole first sentence, however narrow the terminal."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, self.commands[name].get_short_help_str(1000)) for name in self.list_commands(ctx)]
+            )
+
+
 app = typer.Typer(
     name="flopledger",
+    cls=Commands,
     help="Run one PyTorch model through many FLOP counters and explain every difference exactly.",
     invoke_without_command=True,
     rich_markup_mode=None,
@@ -31,7 +44,7 @@ def complete_counters(incomplete: str) -> list[str]:
     return [name for name in inert if name.lower().startswith(incomplete.lower())]
 
 
-def _models(incomplete: str) -> list[str]:
+def models_completed(incomplete: str) -> list[str]:
     from flopledger.reference_model import zoo
 
     source, colon, _ = incomplete.partition(":")
@@ -64,7 +77,7 @@ ModelArgument = Annotated[
         metavar="[MODEL]",
         help="mobilenet_v2, mobilenet_v2?width_mult=0.35, torchvision:resnet50, file.py:make, package:make, "
         "exported.pt2 or script.ts.",
-        autocompletion=_models,
+        autocompletion=models_completed,
     ),
 ]
 Inputs = Annotated[

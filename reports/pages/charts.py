@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from collections import Counter
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -60,7 +61,7 @@ class Bar(NamedTuple):
     pieces: list[Piece]
 
 
-def _base(description: str, labels: list[str], width: int = 760, background: str | None = "white") -> Spec:
+def base(description: str, labels: list[str], width: int = 760, background: str | None = "white") -> Spec:
     """What all charts share; there is room for the longest of `labels` right of the drawing."""
     edge = 12 if background else 2
     room = LETTER * max(map(len, labels), default=0) + 8
@@ -136,7 +137,7 @@ def totals_spec(run: Run) -> Spec:
         "axis": {"format": "~s", "tickCount": {"expr": "ceil(width / 110)"}},
     }
     return {
-        **_base("What each counter reports, split by operation.", [bar.label for bar in bars]),
+        **base("What each counter reports, split by operation.", [bar.label for bar in bars]),
         "height": height,
         "layer": [
             {
@@ -172,19 +173,22 @@ def _bands(names: list[str]) -> tuple[Spec, int]:
 
 def _amounts(run: Run) -> list[tuple[str, str, Fraction, dict[str, Fraction]]]:
     """The ledger and each counter: name, total in words, total in MACs, and op in words → count in MACs."""
-    mine: dict[str, Fraction] = {}
+    mine: Counter[str] = Counter()
     for entry in run.ledger.entries:
-        mine[op_word(entry.op)] = mine.get(op_word(entry.op), Fraction(0)) + entry["macs"]
-    found = [("the ledger", at_least(run, amount(macs(run), "MAC")), Fraction(macs(run)), mine)]
+        mine[op_word(entry.op)] += entry["macs"]
+    found = [("the ledger", at_least(run, amount(macs(run), "MAC")), *_in_macs(macs(run), mine, "MAC"))]
     for tally in run.counted():
-        split: dict[str, Fraction] = {}
-        scale = 2 if tally.unit == "FLOP" else 1
+        split: Counter[str] = Counter()
         for part in tally.parts:
-            op = op_word(part.op) if part.op is not None else ELSEWHERE
-            split[op] = split.get(op, Fraction(0)) + Fraction(part.count, scale)
+            split[op_word(part.op) if part.op is not None else ELSEWHERE] += part.count
         total = tally.total or 0
-        found.append((visible(tally.name), amount(total, tally.unit), Fraction(total, scale), split))
+        found.append((visible(tally.name), amount(total, tally.unit), *_in_macs(total, split, tally.unit)))
     return found
+
+
+def _in_macs(total: int, split: dict[str, int], unit: str) -> tuple[Fraction, dict[str, Fraction]]:
+    scale = 2 if unit == "FLOP" else 1
+    return Fraction(total, scale), {op: Fraction(count, scale) for op, count in split.items()}
 
 
 def waterfall_steps(reconciliation: Reconciliation) -> list[dict[str, Any]]:
@@ -256,7 +260,7 @@ def waterfall_spec(reconciliation: Reconciliation, right_total: int) -> Spec:
     kinds, colours = ["total", "less", "more", "residual"], [TOTAL, DOWN, UP, LEFT_OVER]
     colour = {"field": "kind", "type": "nominal", "legend": None, "scale": {"domain": kinds, "range": colours}}
     return {
-        **_base("The lines that lead from one total to the other.", [row["text"] for row in rows]),
+        **base("The lines that lead from one total to the other.", [row["text"] for row in rows]),
         "height": height,
         "data": {"name": "steps", "values": rows},
         "layer": [
@@ -304,7 +308,7 @@ def history_spec(found: History, width: int = 760, background: str | None = "whi
     title = f"What each release of {visible(found.counter)} reports, in order of upload."
     nominal = [{"field": f, "type": "nominal"} for f in ("release", "day")]
     return {
-        **_base(title, labels, width, background),
+        **base(title, labels, width, background),
         "height": 320,
         "layer": [
             {

@@ -20,21 +20,18 @@ _EASY = 12  # a column of text that has more to say is not made narrower than th
 
 def drawn(table: Table, width: int, rule: str = "─") -> list[str]:
     """The lines of a table, at most `width` wide but where a single word or number is wider."""
-    columns, rows = table.columns, table.rows
-    left_out: list[str] = []
-    while (widths := _widths(columns, rows, width)) is None and (spare := max(column.spare for column in columns)):
-        left_out = [*(column.heading for column in columns if column.spare == spare), *left_out]
-        kept = [i for i, column in enumerate(columns) if column.spare != spare]
-        columns, rows = [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
+    kept = _kept(table, width)
+    columns, rows = [table.columns[i] for i in kept], [[row[i] for i in kept] for row in table.rows]
+    widths = _widths(columns, rows, width)
     records = [line for row in table.rows for line in _record(table.columns, row, width)]
     if widths is None:
         return records
     lines = [*_row([column.heading for column in columns], columns, widths)]
-    lines.append(rule * (sum(widths) + len(GAP) * (len(widths) - 1)))
+    lines.append(GAP.join(rule * at for at in widths))
     for row in rows:
         lines += _row(row, columns, widths)
-    if left_out:
-        lines += wrapped(f"(left out, as there are {width} columns: {', '.join(left_out)})", width)
+    if left_out := [column.heading for i, column in enumerate(table.columns) if i not in kept]:
+        lines += wrapped(f"(left out at a width of {width}: {', '.join(left_out)})", width)
     narrowed = any(cell_len(cell) > at for row in rows for cell, at in zip(row, widths, strict=True))
     return records if narrowed and len(records) < len(lines) else lines
 
@@ -43,7 +40,7 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     """Lines of whole words, those after the first behind `indent` more than it; a wider word is a line by itself."""
     if cell_len(text) <= width:
         return [text]
-    margin = text[: len(text) - len(text.lstrip(" "))]
+    margin = _margin(text)
     lines: list[str] = []
     for word in text.split():
         if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= width:
@@ -53,13 +50,32 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     return lines
 
 
+def _margin(text: str) -> str:
+    return text[: len(text) - len(text.lstrip(" "))]
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text, each as far in as a line that begins with it."""
+    return [f"{_margin(text)}{word}" for word in text.split()]
+
+
+def _kept(table: Table, width: int) -> list[int]:
+    """Which columns there is room for: the others than spare ones always, and of those the least spare ones first."""
+    kept = [i for i, column in enumerate(table.columns) if not column.spare]
+    for spare in sorted({column.spare for column in table.columns} - {0}):
+        more = [i for i, column in enumerate(table.columns) if i in kept or column.spare == spare]
+        if _widths([table.columns[i] for i in more], [[row[i] for i in more] for row in table.rows], width):
+            kept = more
+    return kept
+
+
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
     """How wide each column is, the widest ones of text narrowed first; None where that is not enough."""
     least, most = [], []
     for i, column in enumerate(columns):
         cells = [row[i] for row in rows]
         whole = max(map(cell_len, [column.heading, *cells]))
-        words = [*column.heading.split(), *(cells if column.numeric else " ".join(cells).split())]
+        words = [*column.heading.split(), *(cells if column.numeric else (w for cell in cells for w in _words(cell)))]
         longest = max(map(cell_len, words), default=0)
         least.append(longest if column.numeric else max(longest, min(whole, _EASY)))
         most.append(whole)

@@ -13,8 +13,8 @@ from flopledger.reports.pages.words import without_formula
 def blocks(found: Drift) -> list[Block]:
     """One row per counter, then the lines of each one that moved."""
     counters = Table(
-        [Column("counter"), Column("mark"), Column("baseline"), Column("", True), Column("now"), Column("", True),
-         Column("change", True)],
+        [Column("counter"), Column("mark"), Column("version then", spare=1), Column("then", True),
+         Column("version now", spare=1), Column("now", True), Column("change", True)],
         [
             [visible(row.counter), _mark(row), visible(row.before_version or ""), _number(row.before),
              visible(row.after_version or ""), _number(row.after),

@@ -62,9 +62,9 @@ def layer_data(run: Run) -> dict[str, Any]:
         "counters": [[visible(tally.name), int(tally.unit == "FLOP")] for tally in run.counted()],
         "tree": {
             "depth": [row.depth for row in rows],
-            "name": [text(_name(row, run)) for row in rows],
+            "name": [text(label(row, run)) for row in rows],
             "site": [text(place(row.node.site)) for row in rows],
-            "kind": [text(_kind(row, run)) for row in rows],
+            "kind": [text(kind(row, run)) for row in rows],
             "output": [text("" if row.own else output(row)) for row in rows],
             "params": [integer(row.amounts.params) for row in rows],
             "macs": [integer(row.amounts.macs) for row in rows],
@@ -86,13 +86,15 @@ def layer_data(run: Run) -> dict[str, Any]:
     }
 
 
-def _name(row: Row, run: Run) -> str:
+def label(row: Row, run: Run) -> str:
+    """What a row is called: as its parent calls the module, the root as the model; or the calls of its own."""
     if row.own:
         return "(its own calls)"
     return visible(row.node.name) or visible(run.model.spec)
 
 
-def _kind(row: Row, run: Run) -> str:
+def kind(row: Row, run: Run) -> str:
+    """The class of its module, without the path."""
     if row.own:
         return ""
     if row.node.member:

@@ -20,8 +20,9 @@ def totals(run: Run) -> Table:
     rows = [["ledger", visible(run.flopledger), words.at_least(run, number(macs(run))), "MAC",
              "1.000" if macs(run) else "–", "100 %" if macs(run) else "–", number(run.model.params), "–"]]  # fmt: skip
     rows += [_total(run, tally) for tally in run.tallies]
-    columns = [Column("counter"), Column("version"), Column("total", True), Column("unit"), Column("÷ ledger", True),
-               Column("MACs seen", True), Column("parameters", True), Column("formulas hold at", True)]  # fmt: skip
+    columns = [Column("counter"), Column("version"), Column("total", True), Column("unit"), Column("÷ ledger", True, 2),
+               Column("MACs seen", True), Column("parameters", True, 1),
+               Column("formulas hold at", True, 3)]  # fmt: skip
     return Table(columns, rows)
 
 

@@ -79,6 +79,11 @@ def show_json(value: Any) -> None:
     sys.stdout.write("".join(f"{_inert(line)}\n" for line in text.split("\n")))
 
 
+def show_plain(text: str) -> None:
+    """Text in a format of its own, as it is."""
+    sys.stdout.write(text)
+
+
 def _inert(line: str) -> str:
     """A line of JSON with `\\u009b` and the like for what cannot be printed, which stands in strings only."""
     return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)

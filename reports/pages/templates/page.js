@@ -2,13 +2,13 @@
 const address = (left, right) => `${encodeURIComponent(left)}-${encodeURIComponent(right)}`;
 const names = pairs ? pairs.sides.map((side) => said(side.name)) : [];
 function show() {
-  const pair = reconcile(pairs.sides[$("left").value], pairs.sides[$("right").value]);
+  const pair = reconcile(pairs.sides[$("first").value], pairs.sides[$("second").value]);
   drawPair(pair);
   drawWaterfall(pair);
 }
 function choose(changed, other, before) {
   if (changed.value === other.value) other.value = before;
-  chosen = [$("left").value, $("right").value];
+  chosen = [$("first").value, $("second").value];
   show();
   try {
     history.replaceState(null, "", `#${address(...chosen.map((i) => names[i]))}`);
@@ -19,7 +19,7 @@ function fromAddress() {
   for (const [i, left] of names.entries()) for (const [j, right] of names.entries()) {
     if (i === j || ![address(left, right), `${left}-${right}`].includes(asked)) continue;
     chosen = [String(i), String(j)];
-    [$("left").value, $("right").value] = chosen;
+    [$("first").value, $("second").value] = chosen;
     show();
     $("lines").scrollIntoView();
     return;
@@ -27,7 +27,7 @@ function fromAddress() {
 }
 let chosen;
 if (pairs) {
-  const [left, right] = [$("left"), $("right")];
+  const [left, right] = [$("first"), $("second")];
   chosen = [left.value, right.value];
   left.addEventListener("change", () => choose(left, right, chosen[0]));
   right.addEventListener("change", () => choose(right, left, chosen[1]));

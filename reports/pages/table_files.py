@@ -1,0 +1,67 @@
+"""A table in every format, by the name of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from markupsafe import Markup
+
+from flopledger.reports.documents.table import Table
+from flopledger.reports.pages import charts, html, markdown, sweep_chart
+from flopledger.reports.pages.numbers import few, plural, visible
+from flopledger.reports.pages.table_page import drawn, legend, to_csv, to_latex
+
+
+def to_json(found: Table) -> str:
+    """Everything that is known of it, and its numbers as they are shown."""
+    plain = msgspec.to_builtins(found)
+    for row, shown in zip(plain["rows"], found.records(), strict=True):
+        row["shown"] = {name: shown[name] for name in ("macs", "macs at least", *found.counters)}
+    return msgspec.json.format(msgspec.json.encode(plain), indent=2).decode() + "\n"
+
+
+def to_markdown(found: Table) -> str:
+    """A table as GitHub draws it, and what is to be said of its numbers."""
+    grid, notes = drawn(found)
+    said = [str(block) for block in legend(found)]
+    rule = ["---:" if column.numeric else "---" for column in grid.columns]
+    heads = [markdown.escape(column.heading) for column in grid.columns]
+    rows = [[markdown.escape(cell) for cell in row] for row in grid.rows]
+    lines = [f"| {' | '.join(row)} |" for row in (heads, rule, *rows)]
+    return "\n".join([*lines, *(f"\n{markdown.escape(text)}" for text in [*said, *notes])]) + "\n"
+
+
+def to_html(found: Table) -> str:
+    """A page of its own, which fetches nothing and runs no script."""
+    grid, notes = drawn(found)
+    return html.page(
+        "table.html.j2",
+        data=None,
+        script="",
+        found=found,
+        title=title(found),
+        grid=grid,
+        said=[str(block) for block in legend(found)],
+        notes=notes,
+        svg=Markup(charts.to_svg(sweep_chart.spec(found, background=None))) if found.swept else "",
+        caption=sweep_chart.title(found) if found.swept else "",
+    )
+
+
+def title(found: Table) -> str:
+    """`resnet50 and vgg19 through 7 counters`."""
+    models = list(dict.fromkeys(visible(row.name) for row in found.rows))
+    return f"{few(models, 3)} through {plural(len(found.counters), 'counter')}"
+
+
+def to_svg(found: Table) -> str:
+    """The chart of a sweep. Raises ValueError where nothing was swept."""
+    if not found.swept:
+        raise ValueError("there is a chart of a sweep only; name one, like --sweep 160,192,224")
+    return charts.to_svg(sweep_chart.spec(found))
+
+
+WRITERS: dict[str, Callable[[Table], str]] = {
+    ".csv": to_csv, ".json": to_json, ".md": to_markdown, ".html": to_html, ".tex": to_latex, ".svg": to_svg,
+}  # fmt: skip

@@ -1,0 +1,329 @@
+"""Many models through many counters, in one plan of jobs: the rows of `flopledger table`.
+
+What a row says of a counter (total, coverage, failing formulas) is kept beside the answers, so that a table of
+fifty models that was made before is there without reading a ledger.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.structs import replace
+
+from flopledger import counters as room
+from flopledger.counters import registry
+from flopledger.counters.engine import adapters, kept, plan
+from flopledger.counters.engine.job import LEDGER, TIMEOUT
+from flopledger.counters.engine.plan import Asked
+from flopledger.counters.tally import Tally
+from flopledger.reference_model.ledger import MODES, Ledger, Mode
+from flopledger.reference_model.subject import Spec
+from flopledger.reports import align, coverage, scale
+from flopledger.reports.compare import with_convention
+from flopledger.reports.dimensions import Sweep, resized
+from flopledger.reports.documents import table as documents
+from flopledger.reports.documents.run import calls_without_formula
+from flopledger.reports.documents.table import Cell, Head, Row, Table
+from flopledger.reports.documents.writing import write_file
+from flopledger.reports.subjects import Subject, subjects
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def table(
+    models: Sequence[str | Mapping[str, Any]],
+    *,
+    counters: Sequence[str] | None = None,
+    inputs: Sequence[str] | None = None,
+    mode: Mode = "eval",
+    unit: str | None = None,
+    per: str | None = None,
+    sweep: str | None = None,
+    timeout: float = TIMEOUT,
+    jobs: int | None = None,
+    keep: bool = True,
+    may_install: Callable[[], bool] = lambda: True,
+    on_start: Callable[[int], None] = lambda total: None,
+    on_running: Callable[[str], None] = lambda what: None,
+    on_done: Callable[[str], None] = lambda what: None,
+) -> Tabulated:
+    """One row per model, one column per counter, beside the ledger's MACs and the parameters.
+
+    Args:
+        models: specs like `"torchvision:resnet50"`, patterns like `"torchvision:resnet*"`, or dicts with `model` and
+            perhaps `name`, `inputs` and `mode`.
+        counters: names as `flopledger counters` lists them, `NAME==RELEASE` for a published release; default all.
+        inputs: of models that have none of their own here, as texts; default what their metadata name.
+        mode: how those models are run that say nothing else: "eval", "train" or "step".
+        unit: "MAC", "FLOP", or with a prefix "GMAC"; default each counter's own.
+        per: divide by "sample", "token", "pixel" or "parameter".
+        sweep: sizes of one dimension, like "160,192,224", "length=128..2048*2" or "x.3=64..512+64".
+        timeout: seconds that each counter may take for one model.
+        jobs: how many run at once; default one per core.
+        keep: false counts again, whatever is kept of earlier runs.
+        may_install: asked when a release has to be installed.
+        on_start: called with how many answers there will be, where any has to be waited for.
+        on_running: called with a model and who begins with it.
+        on_done: called with a model and who is through with it.
+
+    Raises:
+        ValueError: a model, counter, unit, divisor or sweep that is none.
+    """
+    if mode not in MODES:
+        raise ValueError(f"no mode {mode!r}; there is {', '.join(MODES)}")
+    names = plan.distinct(counters) if counters is not None else adapters.usual()
+    asked = [Asked.parse(name) for name in names]
+    if unit is not None:
+        unit = str(scale.Unit.parse(unit))
+    if per is not None:
+        scale.divisor(per)
+    sizes = Sweep.parse(sweep) if sweep is not None else None
+    found = subjects(models, inputs, mode)
+    if not found:
+        raise ValueError("no model was named; name one, like torchvision:resnet50")
+    options: dict[str, Any] = {"timeout": timeout, "workers": jobs, "keep": keep, "may_install": may_install}
+    options |= {"on_start": on_start, "on_running": on_running, "on_done": on_done}
+    swept = [_Swept(subject) for subject in found] if sizes is None else list(_sizes(found, sizes, options))
+    specs = [each.subject.spec for each in swept if not each.reason]
+    said = {done.spec: done for done in gathered(specs, asked, **options)}
+    return Tabulated(
+        Table(
+            flopledger=registry.version_of("flopledger") or "unknown",
+            counters=names,
+            asked=counters is not None,
+            rows=[_row(each, said.get(each.subject.spec)) for each in swept],
+            unit=unit,
+            per=per,
+        )
+    )
+
+
+class _Swept(NamedTuple):
+    """A row before it is counted; with a `reason` it never is."""
+
+    subject: Subject
+    dimension: str = ""
+    size: int | None = None
+    axes: str = ""
+    reason: str = ""
+
+
+def _sizes(found: Sequence[Subject], sizes: Sweep, options: Mapping[str, Any]) -> Iterator[_Swept]:
+    """Each model at each size. Raises ValueError where its inputs have no such dimension."""
+    unknown = [subject.spec for subject in found if subject.spec.inputs is None]
+    heads = {done.spec: done for done in gathered(unknown, [], **options)}
+    for subject in found:
+        own = heads.get(subject.spec)
+        if own is not None and own.head is None:
+            yield _Swept(subject, reason=own.reason)
+            continue
+        texts = own.head.inputs if own and own.head else subject.spec.inputs or ()
+        for size in sizes.values:
+            try:
+                dimension = sizes.of(texts)
+                inputs, axes = resized(texts, dimension, size)
+            except ValueError as error:
+                raise ValueError(f"{subject.name}: {error}") from error
+            yield _Swept(replace(subject, spec=replace(subject.spec, inputs=inputs)), dimension, size, axes)
+
+
+def _row(each: _Swept, said: Gathered | None) -> Row:
+    return Row(
+        name=each.subject.name,
+        model=each.subject.spec.model,
+        mode=each.subject.spec.mode,
+        ledger=said.head if said else None,
+        cells=said.cells if said else [],
+        reason=each.reason or (said.reason if said else "it was not counted"),
+        dimension=each.dimension,
+        size=each.size,
+        axes=each.axes,
+    )
+
+
+class Gathered(NamedTuple):
+    """What the ledger and each counter say of a subject; without a ledger why there is none."""
+
+    spec: Spec
+    head: Head | None
+    cells: list[Cell]
+    reason: str = ""
+
+
+def gathered(
+    specs: Iterable[Spec],
+    asked: Sequence[Asked],
+    *,
+    keep: bool = True,
+    on_start: Callable[[int], None] = lambda total: None,
+    on_running: Callable[[str], None] = lambda what: None,
+    on_done: Callable[[str], None] = lambda what: None,
+    **options: Any,
+) -> Iterator[Gathered]:
+    """Each subject once, with the counters' cells: what was kept first, the rest as it comes."""
+    keys = kept.Keys()
+    code = functools.cache(lambda name: _code(next((a.adapter for a in asked if a.name == name), None)))
+    missing: list[Spec] = []
+    for spec in dict.fromkeys(specs):
+        found = _kept(spec, asked, keys, code) if keep else None
+        if found is None:
+            missing.append(spec)
+        else:
+            yield found
+    if not missing:
+        return
+    on_start(len(missing) * (1 + sum(each.runs for each in asked)))
+    done = plan.count_each(
+        asked, missing, keep=keep, on_running=lambda spec, name: on_running(_said(spec, name)),
+        on_done=lambda spec, name: on_done(_said(spec, name)), **options,
+    )  # fmt: skip
+    for spec, ledger, tallies, reason in done:
+        if ledger is None:
+            yield Gathered(spec, None, [], reason)
+            continue
+        head, cells = _head(ledger), [_cell(tally, ledger) for tally in tallies]
+        _keep(spec, asked, keys, code, head, cells)
+        yield Gathered(spec, head, cells)
+
+
+def _said(spec: Spec, name: str) -> str:
+    return f"{spec.model}: {'the ledger' if name == LEDGER else name}"
+
+
+def _head(ledger: Ledger) -> Head:
+    return Head(
+        macs=ledger.total("macs"),
+        params=ledger.params,
+        inputs=ledger.inputs,
+        device=ledger.device,
+        notes=ledger.notes,
+        unpriced=calls_without_formula(ledger.unpriced()),
+    )
+
+
+def _cell(tally: Tally, ledger: Ledger) -> Cell:
+    cell = Cell(counter=tally.name, version=tally.version, unit=tally.unit, status=tally.status, reason=tally.reason)
+    if tally.total is None:
+        return cell
+    side = align.align(*with_convention(tally, ledger), ledger)
+    return replace(
+        cell,
+        total=tally.total,
+        params=tally.params,
+        seen=coverage.coverage(side, ledger.rows()).total,
+        failing=side.sites - side.agree,
+        places=side.sites,
+        unexplained=sum(failure.unexplained for failure in side.failures),
+    )
+
+
+# What a cell depends on beside its answer: the rules of a counter, and how they are laid on a ledger.
+_READING = [Path(str(module.__file__)) for module in (align, coverage, documents)]
+
+
+def _code(adapter: adapters.About | None) -> list[Any]:
+    theirs = [*adapter.files, *adapter.stating] if adapter else []
+    return kept.stamps(Path(str(room.__file__)).parent, Path(__file__), *_READING, *map(Path, theirs))
+
+
+Code = Callable[[str], list[Any]]
+
+
+def _kept(spec: Spec, asked: Sequence[Asked], keys: kept.Keys, code: Code) -> Gathered | None:
+    """All that is to be said of a subject, if it was said before; None where some of it must be asked for."""
+    ledger = keys.ledger(spec)
+    head = kept.brief(LEDGER, ledger, code(LEDGER), Head) if ledger else None
+    if head is None:
+        return None
+    cells: list[Cell] = []
+    for each in asked:
+        if not each.runs:
+            cells.append(_cell(plan.tally(each), Ledger(model=spec.model, inputs=[], params=0, entries=[])))
+            continue
+        key = keys.count(each.adapter, each.release, spec)
+        clash = None if each.release else adapters.overwritten(each.adapter)
+        cell = kept.brief(each.name, key, [code(each.name), ledger], Cell) if key and not clash else None
+        if cell is None:
+            return None
+        cells.append(cell)
+    return Gathered(spec, head, cells)
+
+
+def _keep(spec: Spec, asked: Sequence[Asked], keys: kept.Keys, code: Code, head: Head, cells: Sequence[Cell]) -> None:
+    ledger = keys.ledger(spec)
+    if ledger is None:
+        return
+    kept.keep_brief(LEDGER, ledger, code(LEDGER), head)
+    for each, cell in zip(asked, cells, strict=True):
+        key = keys.count(each.adapter, each.release, spec) if each.runs else None
+        if key is not None:
+            kept.keep_brief(each.name, key, [code(each.name), ledger], cell, failed=cell.total is None)
+
+
+class Tabulated:
+    """A table, to look at and to take along."""
+
+    def __init__(self, table: Table):
+        self.table = table
+
+    def frame(self) -> pd.DataFrame:
+        """One row per model, indexed by name: a column per counter with its numbers, and its unit, coverage and status.
+
+        Numbers are Int64 where all of a column are whole, else floats; missing where there is none.
+        """
+        import pandas as pd
+
+        records = self.table.records()
+        frame = pd.DataFrame(records, columns=list(self.table.columns()), dtype=object)
+        for column in ["params", "macs", "macs at least", "size", *self.table.counters]:
+            if column in frame:
+                whole = all(isinstance(value, int) for value in frame[column] if value is not None)
+                frame[column] = frame[column].astype("Int64" if whole else "Float64")
+        for name in self.table.counters:
+            frame[f"{name} seen"] = frame[f"{name} seen"].astype("Float64")
+        return frame.set_index("name")
+
+    def text(self, ending: str) -> str:
+        """The table in the format of files that end so: .csv, .json, .md, .html, .tex, or .svg for a sweep's chart.
+
+        Raises:
+            ValueError: no table is written so.
+        """
+        from flopledger.reports.pages.table_files import WRITERS
+
+        if ending not in WRITERS:
+            raise ValueError(f"no table is written as {ending!r}; there is {', '.join(WRITERS)}")
+        return WRITERS[ending](self.table)
+
+    def save(self, path: str | Path) -> None:
+        """Write it, as the ending of the file's name says (see `text`; or .parquet). Raises ValueError and OSError."""
+        path = Path(path)
+        if path.suffix == ".parquet":
+            self.to_parquet(path)
+        else:
+            write_file(path, self.text(path.suffix).encode())
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Write `frame()` as a Parquet file. Raises OSError, and ValueError where pandas finds nothing to write it."""
+        try:
+            content = self.frame().to_parquet(None)
+        except ImportError:
+            raise ValueError("a Parquet file needs pyarrow; pip install pyarrow") from None
+        write_file(Path(path), content)
+
+    def __repr__(self) -> str:
+        counted = sum(row.ledger is not None for row in self.table.rows)
+        return f"<Tabulated: {counted} of {len(self.table.rows)} rows, {len(self.table.counters)} counters>"
+
+    def _repr_html_(self) -> str:
+        """In Jupyter: the page in a frame of its own, so that its styles stay inside."""
+        from html import escape
+
+        return f'<iframe srcdoc="{escape(self.text(".html"))}" style="width:100%;height:32rem;border:0"></iframe>'
+
+    def _repr_markdown_(self) -> str:
+        return self.text(".md")
