@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import pytest
 import typer
 from golden_models import ATTENTIVE, FOLDER, MODELS, golden_run
 from msgspec.structs import replace
-from sample_run import CONVENTIONS, assembled, small_history, tally_of
+from sample_run import CONVENTIONS, assembled, small_history, small_run, tally_of
 
 from flopledger.counters import registry
 from flopledger.counters.convention import Convention, rule
@@ -44,7 +45,8 @@ from flopledger.reports.compare import Report
 from flopledger.reports.documents.reading import encode
 from flopledger.reports.documents.run import Run
 from flopledger.reports.documents.snapshot import snapshot as pinned
-from flopledger.reports.pages import files
+from flopledger.reports.pages import files, tree_words
+from flopledger.reports.pages.terminal import Format, shown
 from flopledger.reports.probing import Finding, Probed
 
 WIDTHS = (80, 100, 160)
@@ -255,3 +257,47 @@ def _adds_up(table: Read, run: Run) -> int:
                 assert found[i] == sum(value or 0 for value in inside), (head, table.rows[i][0])
                 checked += 1
     return checked
+
+
+# --- the tree for programs and to paste
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_layers_as_json_add_up_at_every_level(says: Callable[[str, int], str], model: str) -> None:
+    """A program gets the same tree: whole numbers, each counter's own, and no column of words."""
+    says(model, 80)
+    found = json.loads(printed(layers.layers, depth=2, form=Format.json, **HOW).partition("\n[exit")[0])
+    run, rows = golden_run(model), found["rows"]
+    names = [tally.name for tally in run.counted()]
+    assert names == [counter["counter"] for counter in found["counters"]]
+    assert ["crashing"] == list(found["without_number"])
+    assert {"params": run.model.params, "macs": run.ledger.totals["macs"]} == {
+        k: rows[0][k] for k in ("params", "macs")
+    }
+    assert {tally.name: tally.total for tally in run.counted()} == rows[0]["counts"]
+    for i, row in enumerate(rows):
+        end = next((j for j in range(i + 1, len(rows)) if rows[j]["depth"] <= row["depth"]), len(rows))
+        inside = [each for each in rows[i + 1 : end] if each["depth"] == row["depth"] + 1]
+        if inside:
+            for amount in ("params", "macs"):
+                assert row[amount] == sum(each[amount] for each in inside)
+            assert row["counts"] == {name: sum(each["counts"][name] for each in inside) for name in names}
+        assert (row["counts"]["torch_flop_counter"] != 2 * row["macs"]) == ("torch_flop_counter" in row["differ"])
+        assert row["inside"] == 0 or 2 == row["depth"]
+
+
+def test_layers_to_paste_name_modules_by_their_path(says: Callable[[str, int], str]) -> None:
+    """In a Markdown table nothing stands further in, so a bare `0` would be any of many."""
+    says("llama", 80)
+    pasted = printed(layers.layers, depth=3, form=Format.markdown, **HOW)
+    row = next(line for line in pasted.splitlines() if line.startswith(r"| model.layers.0 "))
+    assert ["model.layers.0", "LlamaDecoderLayer", "12", "1×128×256", "692,736"] == row.strip("| ").split(" | ")[:5]
+
+
+def test_an_unpriced_operation_makes_at_least_of_all_that_holds_it() -> None:
+    """The sum of what is known is not the sum."""
+    run = small_run()
+    said = shown(tree_words.blocks(run, None), 200)
+    assert re.search(r"^small .* at least 884,736 ", said, re.MULTILINE)
+    assert re.search(r"^  kernel .* at least 0 ", said, re.MULTILINE)
+    assert "UNPRICED: mylib.op" in said

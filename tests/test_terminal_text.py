@@ -19,6 +19,7 @@ from sample_run import CONVENTIONS, everywhere, sample_run, small_history, small
 
 from flopledger.counters import registry
 from flopledger.counters.engine import adapters
+from flopledger.counters.engine.job import LEDGER
 from flopledger.reports.command import check as check_command
 from flopledger.reports.command import count as count_command
 from flopledger.reports.command import explain as explain_command
@@ -28,7 +29,7 @@ from flopledger.reports.command import snapshot as snapshot_command
 from flopledger.reports.command.conventions import conventions
 from flopledger.reports.command.counters import counters
 from flopledger.reports.command.drift import drift as drift_command
-from flopledger.reports.command.options import complete_counters, fail, note, progress, wrote
+from flopledger.reports.command.options import Advance, complete_counters, fail, note, progress, wrote
 from flopledger.reports.command.releases import releases
 from flopledger.reports.compare import Report
 from flopledger.reports.documents.reading import encode
@@ -36,6 +37,7 @@ from flopledger.reports.documents.snapshot import snapshot
 from flopledger.reports.drift import drift
 from flopledger.reports.pages import drift_words, history_words
 from flopledger.reports.pages.blocks import Column, Point, Table
+from flopledger.reports.pages.numbers import brief
 from flopledger.reports.pages.terminal import Format, show, show_json, shown, width
 from flopledger.reports.probing import Finding, Probed
 
@@ -148,6 +150,32 @@ def test_the_bar_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> Non
         advance.running(f"[/red]{EVERY}")
     drawn = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", screen.getvalue())  # rich's own
     assert "[/red]\\x1b[31m\\x1b]0;title" in drawn and inert(drawn.replace("\r", ""))
+
+
+def test_progress_says_what_runs_and_no_name_of_ours() -> None:
+    """Four seconds of "@ledger done" told nobody what it waited for."""
+    said: list[tuple[int, str]] = []
+    advance = Advance(lambda done, now: said.append((done, now)))
+    advance.running(LEDGER)
+    advance.running("thop")
+    advance(LEDGER)
+    advance.running("fvcore")
+    advance("kept before")
+    advance("thop")
+    assert said == [
+        (0, "tracing the model"), (0, "tracing the model; thop running"), (1, "thop running"),
+        (1, "thop, fvcore running"), (2, "thop, fvcore running"), (3, "fvcore running"),
+    ]  # fmt: skip
+
+
+def test_what_somebody_else_says_at_length_is_cut_with_a_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dispatcher's error names every backend there is; the whole is in the JSON, and can be asked for."""
+    long = "Could not run an operation. " + 100 * "'backend' "
+    said = brief(long)
+    assert long.startswith(said.partition(" … ")[0]) and said.endswith(" … (731 characters more, in the JSON)")
+    assert len(said) < 350 and "short" == brief("short")
+    monkeypatch.setenv("FLOPLEDGER_TRACEBACK", "1")
+    assert long == brief(long)
 
 
 # --- the commands

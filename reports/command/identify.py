@@ -18,8 +18,8 @@ from flopledger.reports.command.options import (
     Quiet,
     Timeout,
     app,
-    fail,
     progress,
+    refuse,
 )
 from flopledger.reports.pages.terminal import Format, show, show_json
 
@@ -56,7 +56,7 @@ def identify(
         with progress(None, quiet) as (_, advance):
             found = searched(printed, spec, Scales(timeout, jobs, not no_cache, advance))
     except ValueError as error:
-        fail(str(error))
+        refuse(error)
     if form is Format.json:
         show_json(words.plain(found))
     else:

@@ -57,5 +57,5 @@ def layers(
     if form is Format.json:
         show_json({**about(run), **data(run, depth)})
     else:
-        show(blocks(run, depth), form)
+        show(blocks(run, depth, paths=form is Format.markdown), form)
     raise typer.Exit(int(wrong(run)))

@@ -132,7 +132,6 @@ def compared(
 ) -> Any:
     """The report of a run, with a bar where somebody can see it; a usage error where it cannot be had."""
     from flopledger.counters.engine import adapters
-    from flopledger.counters.engine.plan import Rejected
     from flopledger.reference_model.subject import NOT_GIVEN
     from flopledger.reports.compare import compare
 
@@ -143,10 +142,8 @@ def compared(
                 model = after(model, past)
             options: dict[str, Any] = {"mode": str(mode), "timeout": timeout, "jobs": jobs, "keep": not no_cache}
             found = compare(model, inputs, counters=names, on_running=advance.running, on_done=advance, **options)
-    except Rejected as error:
-        fail(*str(error).split("\n"))
     except ValueError as error:
-        fail(str(error))
+        refuse(error)
     except OSError as error:
         fail(_cannot_work(error))
     if not quiet:
@@ -223,7 +220,7 @@ def progress(total: int | None, quiet: bool) -> Iterator[tuple[Callable[[int], N
     columns = (BarColumn(20), MofNCompleteColumn(separator=" of "), TextColumn("done"), TimeElapsedColumn(),
                TextColumn("{task.description}", markup=False))  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=total)
+        task = bar.add_task("importing torch", total=total)
 
         def start(total: int) -> None:
             bar.update(task, total=total)
@@ -246,6 +243,13 @@ def fail(message: str, *where: str) -> NoReturn:
     """One line on stderr, and below it those that say where; exit status 2."""
     note(message, *where)
     raise typer.Exit(2)
+
+
+def refuse(error: ValueError) -> NoReturn:
+    """What an error says, exit status 2; of one of a model also the lines that say where."""
+    from flopledger.counters.engine.plan import Rejected
+
+    fail(*(str(error).split("\n") if isinstance(error, Rejected) else [str(error)]))
 
 
 def note(message: str, *where: str) -> None:

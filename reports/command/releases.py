@@ -25,6 +25,7 @@ from flopledger.reports.command.options import (
     fail,
     note,
     progress,
+    refuse,
     writing_to,
     wrote,
 )
@@ -93,7 +94,7 @@ def releases(
                 on_trouble=(lambda line: None) if quiet else note,
             )  # fmt: skip
     except ValueError as error:
-        fail(str(error))
+        refuse(error)
     except KeyboardInterrupt:
         print("flopledger: interrupted; what is finished is kept, and the same command goes on", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -21,6 +21,7 @@ from flopledger.reports.command.options import (
     fail,
     models_completed,
     progress,
+    refuse,
     writing_to,
     wrote,
 )
@@ -99,7 +100,7 @@ def table(
                 on_start=start, on_running=advance.running, on_done=advance,
             )  # fmt: skip
     except ValueError as error:
-        fail(str(error))
+        refuse(error)
     if out:
         for path in out:
             with writing_to(path):

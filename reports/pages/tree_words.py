@@ -15,8 +15,11 @@ DIFFERS = "≠"
 _STEP = "  "  # a module stands so much further in than the one that holds it
 
 
-def blocks(run: Run, depth: int | None) -> list[Block]:
-    """The modules down to `depth` (None: all), what each takes with all inside it, and what the counters report."""
+def blocks(run: Run, depth: int | None, paths: bool = False) -> list[Block]:
+    """The modules down to `depth` (None: all), what each takes with all inside it, and what the counters report.
+
+    With `paths` they are called by their whole path, for where nothing can stand further in.
+    """
     found = tree(run)
     rows = list(found.rows(depth))
     units = [f"{visible(name)} ({visible(unit)}s)" for name, unit in zip(found.counters, found.units, strict=True)]
@@ -28,7 +31,7 @@ def blocks(run: Run, depth: int | None) -> list[Block]:
     ]  # fmt: skip
     said: list[Block] = [
         f"{words.at(run)}: {number(run.model.params)} parameters, {words.macs_said(run)}",
-        Table(columns, [_cells(found, row, run) for row in rows]),
+        Table(columns, [_cells(found, row, run, paths) for row in rows]),
         _meaning(found, rows),
     ]
     for name, unit, aside in zip(found.counters, found.units, found.asides, strict=True):
@@ -43,11 +46,13 @@ def blocks(run: Run, depth: int | None) -> list[Block]:
     return [*said, words.unpriced(run)] if run.ledger.unpriced else said
 
 
-def _cells(found: Tree, row: Row, run: Run) -> list[str]:
+def _cells(found: Tree, row: Row, run: Run, paths: bool) -> list[str]:
     amounts = row.amounts
+    site = visible(row.node.site)
+    path = " ".join(filter(None, [site, label(row, run) if row.own or not site else ""]))
     macs = f"at least {number(amounts.macs)}" if amounts.unpriced else number(amounts.macs)
     return [
-        _STEP * row.depth + label(row, run),
+        path if paths else _STEP * row.depth + label(row, run),
         kind(row, run),
         number(row.folded) if row.folded else "",
         "" if row.own else output(row),
