@@ -10,8 +10,8 @@ turn. All else stays on meta.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from types import NoneType
 from typing import Any
@@ -357,6 +357,12 @@ def held(tensor: Tensor) -> Tensor:
     return nn.Parameter(moved, tensor.requires_grad) if weight else moved.requires_grad_(tensor.requires_grad)
 
 
+def input_on_meta(tensor: Tensor) -> Tensor:
+    """An input on meta. Paths depend on integers, and on a single number like a time step: those are known."""
+    moved = on_meta(tensor, values=not inexact(tensor) or tensor.numel() == 1)
+    return moved.detach().requires_grad_(tensor.requires_grad)
+
+
 def moved(model: nn.Module) -> nn.Module:
     """A model with all of its tensors on meta: some are made with a device of their own, like torch.FloatTensor(3)."""
     there: dict[int, Tensor] = {}
@@ -540,3 +546,8 @@ def knowing() -> Iterator[None]:
     """Make tensors on meta meanwhile, and keep known what is."""
     with _Device(), _Operators():  # type: ignore[no-untyped-call]
         yield
+
+
+def knowing_of(tensors: Iterable[Tensor]) -> AbstractContextManager[None]:
+    """The same, if one of these tensors is on meta."""
+    return knowing() if any(tensor.is_meta for tensor in tensors) else nullcontext()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fractions import Fraction
 
@@ -10,14 +11,20 @@ from typer.testing import CliRunner
 
 from flopledger.counters import registry
 from flopledger.counters.convention import charged
+from flopledger.counters.engine import adapters, kept
+from flopledger.counters.engine.job import Answer
+from flopledger.counters.tally import Count, Part
 from flopledger.reference_model.running import trace
-from flopledger.reference_model.subject import Spec
+from flopledger.reference_model.subject import Spec, split
 from flopledger.reports.command.main import app
 from flopledger.reports.identify import words
 from flopledger.reports.identify.forms import SWITCHES, Form
 from flopledger.reports.identify.number import NumberError, parse
+from flopledger.reports.identify.published import Claim, collected, explain
 from flopledger.reports.identify.releases import Epoch, Span, epochs, joined
+from flopledger.reports.identify.same import same
 from flopledger.reports.identify.search import Identified, Scales, identify
+from flopledger.reports.identify.tallies import measured
 from flopledger.reports.identify.weighing import Weighed, weighed
 
 
@@ -166,6 +173,51 @@ def test_without_a_list_of_releases_the_rules_say_where_they_changed(tmp_path, m
     assert [each.span.first for each in found if each.counter == "thop"][-1] == "0.1.0.post2207010342"
     assert words.span(found[0].span) == f"before {registry.changes('thop')[0]}"
     assert [each.current for each in found if each.counter == "torch"] == [True]
+
+
+def test_another_model_under_the_same_convention(here: Here) -> None:
+    """A row for the same table must be of the same counter, release and input, not of today's."""
+    thop = next(each for each in _asked("1080294976", here).found if each.total and each.total.counter == "thop")
+    (mine,) = same(thop, "mobilenet_v2", here)
+    assert (mine.value, mine.inputs, words.who(mine)) == (1_080_512_576, ["1x3x416x416"], words.who(thop))
+    (form,) = same(_asked("1034229632", here).found[0], "mobilenet_v2?pooling=mean", here)
+    assert (form.value, form.model) == (1_034_229_632, "mobilenet_v2?pooling=mean")
+    table, said = words.side_by_side(thop, [mine])
+    assert "1,080,512,576 MACs" in str(said) and len(table.rows) == 2  # type: ignore[union-attr]
+
+
+def test_a_kept_tally_says_what_was_really_printed(here: Here, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """By formula is a claim; where the library was run on this subject, its own number is shown, also if it differs."""
+    monkeypatch.setenv("FLOPLEDGER_CACHE", str(tmp_path))
+    first = _asked("1.034246688G", here).found[0]
+    assert words.evidence(first) == "by formula"
+    spec, adapter = Spec.parse("mobilenet_v2"), adapters.about("torchsummaryX")
+    for total, said in ((1_034_246_688, "measured"), (5, "by formula; 1.3.0 printed 5")):
+        answer = Answer(status="counted", count=Count(total=total, parts=[Part("", "conv", total)]))
+        assert kept.file("torchsummaryX", kept.Keys().count(adapter, None, spec) or "", "cpu", answer) is None
+        assert words.evidence(measured(first, spec, kept.Keys())) == said
+
+
+def test_every_published_row_can_be_read() -> None:
+    """A row whose number is none, whose model is misspelt or whose convention has no such part explains nothing."""
+    groups = collected()
+    forms = {switch.name for switch in SWITCHES} | set(registry.TABLE)
+    assert len(groups) > 40
+    for group in groups:
+        assert len(group.claims) == 1 or group.why or len({claim.number for claim in group.claims}) > 1
+        for claim in group.claims:
+            assert parse(claim.number).value > 1e8 and claim.label and re.search("[@#]|paper", claim.source)
+            assert set(filter(None, claim.form.split(", "))) <= forms
+            assert split(claim.spec)[1] and claim.input
+
+
+def test_a_published_number_is_explained_or_has_a_reason(here: Here) -> None:
+    """Few digits fit anything: what assumes much explains every digit or none."""
+    common = {"name": "x", "spec": "mobilenet_v2", "input": "1x3x416x416", "label": "", "source": ""}
+    best = explain(Claim(**common, number="1.127G"), here).best
+    assert best is not None and best.total is not None and best.total.counter == "thop"
+    nothing = explain(Claim(**common, number="9.99G", unexplained="the input is missing"), here)
+    assert (nothing.best, nothing.reason) == (None, "the input is missing")
 
 
 def test_bad_input_ends_with_status_2() -> None:

@@ -176,7 +176,7 @@ def test_a_prompt_and_a_notebook_show_it(run: Run) -> None:
     """Most people see a report there, and nothing else of it."""
     report = Report(run)
     assert "UNPRICED" in repr(report) and honest(repr(report))
-    assert honest(report._repr_markdown_()) and NAME in report._repr_html_()
+    assert honest(report._repr_html_()) and NAME in report._repr_html_()
 
 
 # --- commands

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -32,9 +32,6 @@ from flopledger.reference_model.faults import words_of
 from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.names import SpecError, working_directory
 from flopledger.reference_model.subject import Spec
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _MOST_SAID = 10_000  # characters of an error
 _MOST_WRITTEN = 1 << 28  # bytes a job may write to one file
@@ -242,6 +239,7 @@ def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _given(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    from flopledger.reference_model.known import input_on_meta, moved
     from flopledger.reference_model.running import materialise, unwrapped
 
     if live is not None:
@@ -253,15 +251,10 @@ def _given(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...], dict[str,
     model, _ = unwrapped(model)
     if job.device == "meta":
         if live is not None:
-            model = model.to("meta")  # the child's copy; the caller's stays where it is
-        args, kwargs = inputs.mapped(_on_meta, (args, kwargs))
+            model = moved(model)  # the child's copy; the caller's stays where it is
+        args, kwargs = inputs.mapped(input_on_meta, (args, kwargs))
     materialise(model, args, kwargs)
     return model, args, kwargs
-
-
-def _on_meta(tensor: Tensor) -> Tensor:
-    """A leaf on meta, that needs a gradient if that does."""
-    return tensor.detach().to("meta").requires_grad_(tensor.requires_grad)
 
 
 def _check_memory(spec: Spec) -> None:
@@ -309,7 +302,7 @@ def _traced(asked: Spec, live: Live | None) -> Ledger:
             raise SpecError(error.fault.told(f"{which} rejects {given}", f"{which} fails with {given}")) from error
         except NotNow as error:
             raise SpecError(f"model {spec.model!r} cannot be traced on the meta device ({reason}): {error}") from error
-        notes.append(f"traced on real tensors: on the meta device the model says {reason!r}")
+        notes.append(f"{subject.ON_REAL}: on the meta device the model says {reason!r}")
     if inputs.files(texts):
         notes.append(f"what was in the files that went in: {', '.join(ledger.inputs)}")
     # As they were asked for: a tensor no longer says what its values were drawn from.

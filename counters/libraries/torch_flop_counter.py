@@ -48,6 +48,7 @@ print("torch", mode.get_total_flops())"""
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
         from torch.utils.flop_counter import FlopCounterMode
 
+        from flopledger.reference_model.known import knowing_of
         from flopledger.reference_model.sites import watched
 
         mode = FlopCounterMode(display=False)
@@ -62,7 +63,7 @@ print("torch", mode.get_total_flops())"""
             return out
 
         mode._count_flops = placed  # type: ignore[method-assign]
-        with watched(model) as sites, mode:
+        with knowing_of([*model.parameters(), *inputs]), watched(model) as sites, mode:
             model(*inputs)
         return Count(total=exact(mode.get_total_flops()), parts=found)
 

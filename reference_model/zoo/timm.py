@@ -23,7 +23,10 @@ def names() -> list[str]:
 
 
 def factory(name: str, options: dict[str, Any]) -> Callable[[], Any]:
-    """`create_model(name, **options)` without weights; `name` may have a tag, as in `resnet50.a1_in1k`."""
+    """`create_model(name, **options)` without weights; `name` may have a tag, as in `resnet50.a1_in1k`.
+
+    `deployed` in `options` is timm's `reparameterize_model`: branches that only training needs become one convolution.
+    """
     try:
         import timm
     except Exception as error:  # built for another torch
@@ -34,7 +37,15 @@ def factory(name: str, options: dict[str, Any]) -> Callable[[], Any]:
     if dot and name not in (known := timm.list_pretrained(f"{architecture}.*")):
         raise SpecError(f"timm's {architecture} has no tag {tag!r}{nearest(name, known)}")
     refuse(options, *_LOADS)
-    return functools.partial(timm.create_model, name, pretrained=False, **options)
+    arguments = {key: value for key, value in options.items() if key != "deployed"}
+    make = functools.partial(timm.create_model, name, pretrained=False, **arguments)
+    return functools.partial(_deployed, make) if options.get("deployed") else make
+
+
+def _deployed(make: Callable[[], Any]) -> Any:
+    from timm.utils.model import reparameterize_model
+
+    return reparameterize_model(make().eval())
 
 
 def default_inputs(name: str, options: dict[str, Any]) -> Defaults | None:

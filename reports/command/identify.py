@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,6 +32,14 @@ def identify(
     ],
     model: ModelArgument = DEFAULT,
     inputs: Inputs = None,
+    then: Annotated[
+        str | None,
+        typer.Option("--then", metavar="MINE", help="Another model, to be counted under the same convention, at the "
+                     "same input: a row for the same table."),
+    ] = None,
+    pick: Annotated[
+        int, typer.Option("--pick", metavar="N", min=1, help="For --then: which of the conventions, by its row.")
+    ] = 1,
     every: Annotated[bool, typer.Option("--all", help="Every way to print it, however much it assumes.")] = False,
     form: Form = Format.table,
     mode: ModeOption = Mode.eval,
@@ -39,7 +47,7 @@ def identify(
     jobs: Jobs = None,
     no_cache: NoCache = False,
     quiet: Quiet = False,
-) -> None:
+) -> None:  # fmt: skip
     """Which convention prints this number for this model: every counter, its releases, units, inputs and variants.
 
     The ways to print it come in order of how little has to be assumed. Exit 1 if there is none.
@@ -54,11 +62,26 @@ def identify(
         printed = parse(number)
         spec = Spec.parse(model, inputs, str(mode))  # type: ignore[arg-type]
         with progress(None, quiet) as (_, advance):
-            found = searched(printed, spec, Scales(timeout, jobs, not no_cache, advance))
+            scales = Scales(timeout, jobs, not no_cache, advance)
+            found = searched(printed, spec, scales)
+            mine = _then(found, then, pick, scales) if then is not None else []
     except ValueError as error:
         refuse(error)
     if form is Format.json:
-        show_json(words.plain(found))
+        show_json({**words.plain(found), **({"then": [words.plain_candidate(each) for each in mine]} if mine else {})})
     else:
         show(words.blocks(found, every), form)
-    raise typer.Exit(int(not found.found))
+        if mine:
+            show(words.side_by_side(found.found[pick - 1], mine), form)
+    raise typer.Exit(int(not found.found or (then is not None and not mine)))
+
+
+def _then(found: Any, model: str, pick: int, scales: Any) -> list[Any]:
+    """The other model's numbers, under the convention of that row. Raises ValueError."""
+    from flopledger.reports.identify.same import same
+
+    if not found.found:
+        return []
+    if pick > len(found.found):
+        raise ValueError(f"--pick {pick}: there are {len(found.found)} ways to print it")
+    return same(found.found[pick - 1], model, scales)

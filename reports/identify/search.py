@@ -17,7 +17,10 @@ from flopledger.reports.identify.departures import Subject, departures, other_in
 from flopledger.reports.identify.gaps import Near, nearest
 from flopledger.reports.identify.number import Printed
 from flopledger.reports.identify.releases import Epoch, epochs
+from flopledger.reports.identify.tallies import measured
 from flopledger.reports.identify.weighing import Weighed, weighed
+
+MEASURED = 12  # candidates for which a tally is looked for: those that are shown
 
 
 class Identified(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +62,9 @@ class Scales:
 
     @cached_property
     def _more(self) -> list[object]:
-        """What conventions depend on beside our code: the lists of releases."""
-        return [kept.stamps(Path(__file__).parent), sorted(_times(overlays.cache() / "index"))]
+        """What a weight depends on beside the code of counters: how it is weighed, and the lists of releases."""
+        ours = [kept.stamps(Path(__file__).with_name(name)) for name in ("weighing.py", "releases.py")]
+        return [ours, sorted(_times(overlays.cache() / "index"))]
 
     def weigh(self, specs: Iterable[Spec]) -> dict[Spec, Weighed]:
         """What these weigh; one that cannot be built, or rejects its inputs, is not among them."""
@@ -118,10 +122,12 @@ def identify(printed: Printed, spec: Spec, scales: Scales) -> Identified:
     given = scales.asked(spec)
     found = candidates(printed, given, Departure())
     others = [] if _settled(printed, found) else departures(spec, given)
-    found += _among(printed, given, others, scales)
+    found += among(printed, given, others, scales)
     if all(each.reading.cut for each in found):
-        found += _among(printed, given, [*_twice(replace(spec, inputs=tuple(given.inputs)), given)], scales)
+        found += among(printed, given, [*_twice(replace(spec, inputs=tuple(given.inputs)), given)], scales)
     order = ranked(_once(found))
+    keys = kept.Keys()
+    order[:MEASURED] = [measured(each, spec, keys) for each in order[:MEASURED]]
     return Identified(
         printed=printed,
         asked=given,
@@ -144,7 +150,7 @@ def _twice(spec: Spec, given: Weighed) -> Iterator[Subject]:
             yield Subject(other, both, (low * least, high * most))
 
 
-def _among(printed: Printed, given: Weighed, subjects: list[Subject], scales: Scales) -> list[Candidate]:
+def among(printed: Printed, given: Weighed, subjects: Iterable[Subject], scales: Scales) -> list[Candidate]:
     """The candidates of those that may print it, by the likeliest reading of its digits: one assumption is enough."""
     printed = replace(printed, readings=printed.readings[:1])
     worth = {other.spec: other.why for other in subjects if plausible(printed, given, other)}

@@ -159,6 +159,22 @@ def unrelated(found: Identified) -> str:
     )
 
 
+def side_by_side(theirs: Candidate, mine: Sequence[Candidate]) -> list[Block]:
+    """The number that was identified and another model's under the same convention, as rows of one table."""
+    columns = [Column("model"), Column("input"), Column(units(unit(theirs)), True), Column("counted as")]
+    rows = [
+        [visible(each.model), listed([visible(text) for text in each.inputs]), number(each.value), who(each)]
+        for each in (theirs, *mine)
+    ]
+    said: list[Block] = [Table(columns, rows), sentence(mine[0])]
+    if len(mine) > 1:
+        said.append(
+            f"Releases that make the same of {visible(theirs.model)} differ here: "
+            f"{listed([f'{number(each.value)} by {who(each)}' for each in mine])}. The newest is the first."
+        )
+    return said
+
+
 def near(found: Near, about: Identified) -> str:
     """How far off what comes nearest is, and what would make that up."""
     each = found.candidate

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from fractions import Fraction
+
+from flopledger.reference_model.display import visible as visible
 
 BRIEF = 300  # characters of somebody else's text: an error, a note
 SAFE_INTEGER = 2**53 - 1  # of JavaScript
 LISTED = 10  # sites, modules or pairs that a sentence names before it says "and n more"
-
-
-# Letters and marks by their category, so `isprintable`, of which nothing is seen.
-_UNSEEN = re.compile(r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]")
-
-
-def visible(text: str) -> str:
-    """The text on one line: what cannot be printed or seen is written as an escape (`\\n`). Twice is as once."""
-    if text.isprintable() and not _UNSEEN.search(text):
-        return text
-    seen = (c.isprintable() and not _UNSEEN.match(c) for c in text)
-    return "".join(c if shown else c.encode("unicode_escape").decode() for c, shown in zip(text, seen, strict=True))
 
 
 def brief(text: str) -> str:

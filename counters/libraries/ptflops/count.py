@@ -141,6 +141,7 @@ class PtflopsAten:
     about = "formulas on dispatched operations; MACs and bias additions of convolutions and products"
 
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
+        from flopledger.reference_model.known import knowing_of
         from flopledger.reference_model.sites import watched
 
         if not find_spec("ptflops.aten_ops"):
@@ -157,7 +158,7 @@ class PtflopsAten:
             return counted
 
         table.update({op: placed(formula) for op, formula in table.items()})  # 0.7.3 takes no formulas of others
-        with watched(model) as sites:
+        with knowing_of([*model.parameters(), *inputs]), watched(model) as sites:
             total, params = _complexity(model, inputs, "aten")
         return Count(total=total, parts=parts, params=params)
 
