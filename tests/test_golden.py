@@ -190,8 +190,8 @@ def test_no_word_is_broken_and_no_number_cropped(says: Callable[[str, int], str]
         laid_out = re.sub(r"^\{\n.*?^\}\n", "", text, flags=re.MULTILINE | re.DOTALL)  # less what is to be copied
         for line in laid_out.splitlines():
             assert len(line) <= width or len(line.split()) == 1, line
-        for number in re.findall(r"(?<![\w.])\d[\d,]*,\d*", laid_out):
-            assert re.fullmatch(r"\d{1,3}(,\d{3})*,?", number), number
+        for number in re.findall(r"(?<![\w.])\d[\d,]*,\d+", laid_out):
+            assert re.fullmatch(r"\d{1,3}(,\d{3})*", number), number
 
 
 @pytest.mark.parametrize("command", ["", *(each.callback.__name__ for each in app.registered_commands)])
