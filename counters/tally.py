@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
+
+from flopledger.reference_model.display import Displayed, Grid, by_size
 
 Status = Literal["counted", "unavailable", "unsupported", "failed", "timeout"]
 Granularity = Literal["operation", "site", "op", "total"]
@@ -56,7 +58,7 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str] = []
 
 
-class Tally(msgspec.Struct, frozen=True, kw_only=True):
+class Tally(Displayed, msgspec.Struct, frozen=True, kw_only=True):
     """One counter, at one version, on one model: a number and its parts, or the reason for none."""
 
     counter: str
@@ -81,6 +83,23 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """`counter`, or `counter==release` where a release was asked for."""
         return f"{self.counter}=={self.release}" if self.release else self.counter
+
+    def _line(self) -> str:
+        return told(self.name, self.version, self.total, self.unit, self.status, self.reason)
+
+    def _grids(self) -> Iterator[Grid]:
+        if self.parts:
+            rows: list[tuple[str, str, int]] = [
+                (part.site or "(root)", part.op or "", part.count) for part in self.parts
+            ]
+            rows += [(aside.name, aside.because, aside.amount) for aside in self.asides]
+            yield Grid(("site", "op", self.unit), by_size(rows), [("sum", "", self.total)])
+
+
+def told(name: str, version: str | None, total: int | None, unit: str, status: str, reason: str | None) -> str:
+    """What a counter said, in one line."""
+    said = f"{total:,} {unit}s" if total is not None else f"{status}: {reason or 'no reason given'}"
+    return f"{name}{f' {version}' if version else ''}: {said}"
 
 
 class Unsupported(Exception):

@@ -10,8 +10,8 @@ turn. All else stays on meta.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from types import NoneType
 from typing import Any
@@ -271,6 +271,11 @@ def _grouped_mm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     return torch.empty(shape, dtype=dtype or left.dtype, device=_META)
 
 
+def _not_taken(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a mask lets an encoder drop what is padded: it does so on real tensors alone, whatever the mask."""
+    return False
+
+
 def _passed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What checks alone ask for, those of distributions and `torch._check_tensor_all`: they change no path."""
     return on_meta(torch.ones((), dtype=torch.bool, device=_CPU))
@@ -279,6 +284,7 @@ def _passed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 _SPECIAL = {
     "_is_all_true": _passed,
     "_grouped_mm": _grouped_mm,
+    "_nested_tensor_from_mask_left_aligned": _not_taken,
     "index": _index,
     "masked_select": _masked_select,
     "_pack_padded_sequence": _lengths,
@@ -355,6 +361,12 @@ def held(tensor: Tensor) -> Tensor:
     weight = isinstance(tensor, nn.Parameter)
     moved = on_meta(tensor, values=not weight or not inexact(tensor) or tensor.numel() == 1)
     return nn.Parameter(moved, tensor.requires_grad) if weight else moved.requires_grad_(tensor.requires_grad)
+
+
+def input_on_meta(tensor: Tensor) -> Tensor:
+    """An input on meta. Paths depend on integers, and on a single number like a time step: those are known."""
+    moved = on_meta(tensor, values=not inexact(tensor) or tensor.numel() == 1)
+    return moved.detach().requires_grad_(tensor.requires_grad)
 
 
 def moved(model: nn.Module) -> nn.Module:
@@ -540,3 +552,8 @@ def knowing() -> Iterator[None]:
     """Make tensors on meta meanwhile, and keep known what is."""
     with _Device(), _Operators():  # type: ignore[no-untyped-call]
         yield
+
+
+def knowing_of(tensors: Iterable[Tensor]) -> AbstractContextManager[None]:
+    """The same, if one of these tensors is on meta."""
+    return knowing() if any(tensor.is_meta for tensor in tensors) else nullcontext()

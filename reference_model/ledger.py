@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from flopledger.reference_model.display import Displayed, Grid
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -157,8 +159,10 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
     """A module that was called, as hooks on it see it.
 
     `kind` is its class (as `Entry.module`), `paths` by how many ways the root leads to it: 2 for one with two parents.
-    `parameters` are the shapes of its own parameters by name, `frozen` the names of those that need no gradient,
-    `settings` the numbers, flags and words that it was made with, for torch.nn's classes and those based on them.
+    `parameters` are the shapes of its own parameters by name, `frozen` the names of those that need no gradient, or
+    were computed and put in their place, `settings` the numbers, flags and words that it was made with, for torch.nn's
+    classes and those based on them. `kept` says how many elements a mask leaves of a parameter that is pruned
+    (torch.nn.utils.prune), where that is known.
     """
 
     kind: str
@@ -166,6 +170,7 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, list[int]] = {}
     frozen: list[str] = []
     settings: dict[str, bool | int | float | str] = {}
+    kept: dict[str, int] = {}
     seen: list[Seen] = []
     hollow: bool = False  # it has children, and they are empty containers
 
@@ -233,7 +238,7 @@ def unpriced(rows: Iterable[tuple[Entry, Call]]) -> list[Unpriced]:
     ]
 
 
-class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+class Ledger(Displayed, msgspec.Struct, frozen=True, kw_only=True):
     """The reference for one model and its inputs.
 
     `device` is `"meta"` when nothing was computed and `"cpu"` when the model had to be run on
@@ -289,6 +294,20 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     def unpriced(self) -> list[Unpriced]:
         """The calls that have no formula, in order: where there are any, every total is `at least`."""
         return unpriced(self.rows())
+
+    def _line(self) -> str:
+        names = list(dict.fromkeys(found.name for found in self.unpriced()))
+        least = "at least " if names else ""
+        text = f"{self.model} at {', '.join(self.inputs) or 'no inputs'}: {least}{self.total('macs'):,} MACs, "
+        text += f"{self.params:,} parameters, {len({entry.site for entry in self.entries}):,} sites"
+        return text + (f"; UNPRICED: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}" if names else "")
+
+    def _grids(self) -> Iterator[Grid]:
+        names = "sites", "calls", "macs", "outputs"
+        rows = [[op, *(None if op == "unpriced" and name == "macs" else found.get(name, 0) for name in names)]
+                for op, found in self.by_op().items()]  # fmt: skip
+        sums = ["sum", None, *(self.total(name) for name in names[1:])]
+        yield Grid(["op", "sites", "calls", "MACs", "elements out"], rows, [sums])
 
     def frame(self) -> pd.DataFrame:
         """One row per entry, one column per quantity: 0 where an op has no such quantity, missing where it is unpriced.

@@ -8,18 +8,18 @@ import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import get_testing_overrides
 
 from flopledger.reference_model import inputs
 from flopledger.reference_model.faults import Fault, fault_of
-from flopledger.reference_model.known import held, inexact, is_lazy, knowing, on_meta, unmade
+from flopledger.reference_model.known import held, input_on_meta, is_lazy, knowing, unmade
 from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.quantities.registry import load_others
+from flopledger.reference_model.subject import ON_REAL
 from flopledger.reference_model.tracing import Names, Recorder
 from flopledger.reference_model.transforms import sides
 
@@ -64,7 +64,7 @@ def trace(
 
     def traced(where: Where) -> Ledger:
         recorder = Recorder(model, mode == "step")
-        change = _given if where == "meta" else _copy
+        change = input_on_meta if where == "meta" else _copy
         given, named = inputs.mapped(change, (args, kwargs))
         # The recorder is inside: it sees each operation once, and nothing of what is done to know its value.
         with (
@@ -100,7 +100,7 @@ def trace(
                 fault = _fault(error, model)
                 if device == "meta" or any(p.is_meta for p in model.parameters()):
                     raise ModelError(fault) from error
-                notes.append(f"traced on real tensors: on the meta device the model says {fault.said!r}")
+                notes.append(f"{ON_REAL}: on the meta device the model says {fault.said!r}")
         try:
             return traced("cpu")
         except Exception as error:
@@ -116,16 +116,25 @@ def _asked(frame: FrameType) -> str:
     if frame.f_code is not Names.__torch_function__.__code__ or not frame.f_locals.get("name"):
         return ""
     func, name, args, kwargs = (frame.f_locals[each] for each in ("func", "name", "args", "kwargs"))
-    takes = get_testing_overrides().get(func)  # of every torch function, what takes its arguments by the same names
-    named = {**dict(zip(inspect.signature(takes).parameters if takes else (), args, strict=False)), **kwargs}
-    labels = {id(value): label for label, value in named.items() if label not in ("self", "tensor")}
+    bare = name.rpartition(".")[2].strip("_")
+    named = {**dict(zip(_takes(func, bare), args, strict=False)), **kwargs}
+    labels = {id(value): label for label, value in named.items() if label != "self"}
     with torch._C.DisableTorchFunction():
         found = [
             f"{labels.get(id(tensor), '')} {'×'.join(map(str, sides(tensor))) or 'a single number'}".strip()
             for tensor in inputs.tensors(args, kwargs)
         ]
     shown = found if len(found) <= _MOST_SHAPES else [*found[:_MOST_SHAPES], "…"]
-    return f"{name.rpartition('.')[2].strip('_')} got {', '.join(shown) or 'no tensor'}"
+    return f"{bare} got {', '.join(shown) or 'no tensor'}"
+
+
+def _takes(func: Any, name: str) -> list[str]:
+    """By which names a torch function takes its arguments; nothing where neither it nor an ATen operator says."""
+    if isinstance(func, FunctionType):
+        return [*inspect.signature(func).parameters]
+    packet = getattr(torch.ops.aten, name, None)
+    overloads = sorted(packet.overloads(), key="default".__ne__) if packet else []
+    return [argument.name for argument in getattr(packet, overloads[0])._schema.arguments] if overloads else []
 
 
 def unwrapped(model: Any) -> tuple[nn.Module, list[str]]:
@@ -182,12 +191,6 @@ def _same_dice() -> Iterator[None]:
             yield
     finally:
         random.setstate(theirs)
-
-
-def _given(tensor: Tensor) -> Tensor:
-    """An input on meta. Paths depend on integers, and on a single number like a time step: those are known."""
-    moved = on_meta(tensor, values=not inexact(tensor) or tensor.numel() == 1)
-    return moved.detach().requires_grad_(tensor.requires_grad)
 
 
 def _shared_or_copied(tensor: Tensor) -> Tensor:

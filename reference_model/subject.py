@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "mobilenet_v2"
 DEFAULT_INPUT = "1x3x416x416"
 IN_EVAL = "counted in eval mode; it was given in train mode"  # and one of a model that was not asked to be run so
+ON_REAL = "traced on real tensors"  # that of one that could not be traced on the meta device
 NOT_GIVEN = "no input was given"  # how a ledger's note begins that says where its inputs are from
 _RELATIVE = re.compile(rb"^\s*from\s*\.", re.MULTILINE)
 SAVED = (".pt2", ".pt", ".pth", ".ts", ".torchscript")  # how files of programs end

@@ -30,6 +30,7 @@ def assert_macs(model: nn.Module | str, inputs: Any = None, *, at_most: float) -
             formula: what that takes is unknown, so no budget can be promised.
         ValueError: a budget that is no whole number, or what `compare` raises.
     """
+    __tracebackhide__ = True  # pytest shows the test and the message, not this
     from flopledger.reports.compare import compare
 
     if at_most != int(at_most) or at_most < 0:

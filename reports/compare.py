@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from flopledger.counters.engine import adapters, plan, sources
 from flopledger.counters.engine.job import TIMEOUT, Live
 from flopledger.counters.tally import Tally
 from flopledger.reference_model import inputs as written
+from flopledger.reference_model.display import Displayed, Grid
 from flopledger.reference_model.ledger import MODES, Ledger, Mode
 from flopledger.reference_model.subject import IN_EVAL, Spec
 from flopledger.reports.align import as_run
@@ -138,7 +139,7 @@ def _on_cpu(live: Live) -> Live:
     return Live(deepcopy(live.model).cpu(), args, kwargs, live.label)
 
 
-class Report:
+class Report(Displayed):
     """A run, to look at and to ask: tables, reconciliations, pages."""
 
     def __init__(self, run: Run):
@@ -185,26 +186,19 @@ class Report:
 
         return write_whole(Path(folder), run_files(self.run))
 
-    def __repr__(self) -> str:
-        from flopledger.reports.documents.run import calls_without_formula
-        from flopledger.reports.pages.numbers import visible
-        from flopledger.reports.pages.words import without_formula
+    def _line(self) -> str:
+        return self.run._line()
 
-        totals = ", ".join(f"{t.name} {t.total:,}" for t in self.run.counted())
-        unpriced = calls_without_formula(self.run.ledger.unpriced)
-        aside = f"; UNPRICED: {without_formula(unpriced)}" if unpriced else ""
-        return visible(f"<Report {self.run.model.spec}: {totals}{aside}>")
+    def _notes(self) -> Iterator[str]:
+        from flopledger.reports.pages.words import anything_left
 
-    def _repr_html_(self) -> str:
-        """In Jupyter: the page in a frame of its own, so that its styles stay inside."""
-        from html import escape
+        yield anything_left(self.run)
 
-        from flopledger.reports.pages.html import render
+    def _grids(self) -> Iterator[Grid]:
+        """The totals, and the lines between the two most different; `save` writes the page."""
+        from flopledger.reports.pages.analysis import most_different
 
-        page = escape(render(self.run), quote=True)
-        return f'<iframe srcdoc="{page}" style="width:100%;height:48rem;border:0"></iframe>'
-
-    def _repr_markdown_(self) -> str:
-        from flopledger.reports.pages.markdown import render
-
-        return render(self.run)
+        yield from self.run._grids()
+        pair = most_different(self.run)
+        if pair:
+            yield from pair._grids()

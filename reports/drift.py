@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from packaging.version import Version
 
+from flopledger.reference_model.display import Displayed, Grid
 from flopledger.reference_model.ledger import MODES, Mode, Phase
 from flopledger.reports.documents.run import ConventionLine
 from flopledger.reports.documents.snapshot import Pinned, Snapshot
@@ -50,7 +51,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class Drift(msgspec.Struct, frozen=True, kw_only=True):
+class Drift(Displayed, msgspec.Struct, frozen=True, kw_only=True):
     """Two snapshots compared: a row for each counter, and notes on what is not any one counter's.
 
     `unpriced` has the operations without a formula and how often each is called now, `unpriced_before` then.
@@ -63,6 +64,15 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = "eval"
     unpriced: dict[str, int] = {}
     unpriced_before: dict[str, int] = {}
+
+    def _line(self) -> str:
+        odd = [row.counter for row in self.rows if row.mark not in FINE]
+        who = f" ({', '.join(odd)})" if odd else ""
+        return f"{self.model}: {len(odd):,} of {len(self.rows):,} counters drifted{who}"
+
+    def _grids(self) -> Iterator[Grid]:
+        rows = [(row.counter, row.mark, row.before, row.after, row.difference, row.reason or "") for row in self.rows]
+        yield Grid(("counter", "mark", "then", "now", "difference", "remark"), rows)
 
     @property
     def drifted(self) -> bool:

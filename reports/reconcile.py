@@ -11,12 +11,13 @@ FLOPs and the other MACs, its formulas are halved, and that one MAC is two FLOPs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
 
 from flopledger.counters.tally import Aside, Granularity, Natural
+from flopledger.reference_model.display import Displayed, Grid, signed
 from flopledger.reference_model.ledger import Call, Entry, Phase
 from flopledger.reports.align import Claim, Failure, failed
 
@@ -56,7 +57,7 @@ class Residue(msgspec.Struct, frozen=True, kw_only=True):
     known: str = ""
 
 
-class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
+class Reconciliation(Displayed, msgspec.Struct, frozen=True, kw_only=True):
     left: str
     right: str
     difference: int
@@ -67,6 +68,26 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     def unexplained(self, counter: str) -> int:
         """What no formula explains of one of the two totals."""
         return sum(residue.unexplained for residue in self.residue if residue.counter == counter)
+
+    def _line(self) -> str:
+        lines = sum(1 for line in self.lines if line.difference)
+        found = f"{self.left} − {self.right} = {signed(self.difference)}"
+        return f"{found}: {lines:,} line{'s' * (lines != 1)}, residual {signed(self.residual)}"
+
+    def _grids(self) -> Iterator[Grid]:
+        lines = sorted((line for line in self.lines if line.difference), key=lambda line: -abs(line.difference))
+        lines += [line for line in self.lines if not line.difference and (line.left or line.failing)]
+        rows = [
+            (line.op + (" (backward)" if line.phase == "backward" else ""), line.left_formula, line.right_formula,
+             line.left, line.right, line.difference, f"{line.verified_sites:,} of {line.sites:,}" if line.sites else "")
+            for line in lines
+        ]  # fmt: skip
+        off = self.unexplained(self.left), self.unexplained(self.right)
+        sides = [sum(line.left for line in lines) + off[0], sum(line.right for line in lines) + off[1]]
+        heads = ("op", f"{self.left} charges", f"{self.right} charges", self.left, self.right, "difference",
+                 "formulas hold at")  # fmt: skip
+        yield Grid(heads, rows, [("residual", "", "", *off, self.residual, ""),
+                                 ("sum", "", "", *sides, self.difference, "")])  # fmt: skip
 
 
 class Side(Protocol):

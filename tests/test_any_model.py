@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from flopledger.counters.engine import worker
 from flopledger.reference_model.known import moved
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.running import ModelError, trace
-from flopledger.reference_model.subject import Spec, SpecError
+from flopledger.reference_model.subject import ON_REAL, Spec, SpecError
+from flopledger.reports.command import options
 from flopledger.reports.compare import compare
 
 
@@ -369,6 +371,24 @@ def test_counters_get_what_is_in_a_wrapper_with_its_sizes_found() -> None:
     assert ["0"] == [entry.site for entry in report.run.ledger.entries]
     assert 0 == report.reconcile("thop", "torch").residual
     assert model.module[0].has_uninitialized_params()
+
+
+def test_counters_of_operations_know_values_on_meta() -> None:
+    """A model of which the mask is looked at may be too large for real tensors, and kernels there are other ones."""
+    model = Calls(lambda s, x, ids, mask: (x @ x[:, mask[0]].repeat(1, 6), x[:, : s.positions.max().item()] @ x[:5]))
+    report = compare(model, (torch.rand(6, 6), IDS, torch.eye(6) > 0), counters=["torch", "ptflops-aten"], keep=False)
+    assert ["meta", "meta"] == [tally.device for tally in report.run.tallies]
+    assert 0 == report.reconcile("torch", "ptflops-aten").residual
+
+
+def test_a_command_says_that_a_model_was_traced_on_real_tensors(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a detector finds in noise depends on its random weights, and so does the number."""
+    run = SimpleNamespace(ledger=SimpleNamespace(notes=[f"{ON_REAL}: on the meta device the model says 'no'", "else"]))
+    monkeypatch.setattr("flopledger.reports.compare.compare", lambda *args, **kwargs: SimpleNamespace(run=run))
+    options.compared("detector", None, ["torch"], 1.0, 1, False)
+    assert "flopledger: traced on real tensors: on the meta device the model says 'no'\n" == capsys.readouterr().err
 
 
 MAKES = """

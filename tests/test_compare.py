@@ -98,15 +98,6 @@ def test_a_report_saves_and_reads_itself(report: Report, tmp_path: Path) -> None
     assert report.run == again.run
 
 
-def test_it_shows_itself_in_jupyter(report: Report) -> None:
-    """A notebook calls these, and an isolated frame keeps the page's styles out of the notebook."""
-    html = report._repr_html_()
-    assert html.startswith("<iframe srcdoc=")
-    assert "thop" in html
-    assert "thop" in report._repr_markdown_()
-    assert "thop" in repr(report)
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -135,4 +126,4 @@ def test_an_unexplained_amount_is_said_and_not_absorbed() -> None:
     adds = report.reconcile("miniatures:AddsWithoutSayingWhere", "miniatures:Honest")
     assert (7, 7) == (adds.difference, adds.residual)
     assert ["unattributed"] == [r.op for r in adds.residue]
-    assert "NOT EVERYTHING IS EXPLAINED" in report._repr_markdown_()
+    assert "NOT EVERYTHING IS EXPLAINED" in report._repr_html_()

@@ -176,8 +176,14 @@ def test_a_budget_is_kept_or_names_what_costs_most(pytester: pytest.Pytester) ->
         import torch
         def test_it(assert_macs):
             assert 72 == assert_macs(torch.nn.Linear(8, 9), torch.rand(8), at_most=72)
+        def test_more(assert_macs):
+            assert_macs(torch.nn.Linear(8, 9), torch.rand(8), at_most=71)
     """)
-    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    found = pytester.runpytest_inprocess()
+    found.assert_outcomes(passed=1, failed=1)
+    faults = [line for line in found.outlines if line.startswith("E  ")]
+    assert faults[0].startswith("E       AssertionError: Linear takes 72 MACs, 1 over the budget of 71")
+    assert "budget.py" not in found.stdout.str() and "heaviest" not in found.stdout.str()  # our own source
 
 
 def test_the_plugin_is_registered() -> None:

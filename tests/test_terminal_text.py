@@ -306,7 +306,7 @@ def test_an_argument_is_quoted_without_a_sequence(tmp_path: Path) -> None:
 def test_a_report_shows_itself_without_a_sequence() -> None:
     """A notebook or a prompt prints it before anybody has looked at the model's name."""
     assert marked(repr(Report(everywhere(small_run(), EVERY))))
-    assert repr(Report(sample_run(64))).startswith("<Report mobilenet_v2: thop ")
+    assert repr(Report(sample_run(64))).startswith("<Report mobilenet_v2 at 1x3x64x64: ")
 
 
 def test_a_failing_snapshot_says_nothing_to_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from flopledger.reports.documents.reading import RunError, digest, encode
 from flopledger.reports.documents.run import Run, decode
 from flopledger.reports.documents.snapshot import snapshot
 from flopledger.reports.drift import drift
-from flopledger.reports.pages import analysis, drift_words, history_words, pair_words, paper, words
+from flopledger.reports.pages import analysis, coverage_words, drift_words, history_words, pair_words, paper, words
 from flopledger.reports.pages.files import history_pages, pages
 from flopledger.reports.pages.terminal import Format, shown
 from flopledger.reports.verdict import wrong
@@ -167,8 +167,8 @@ def test_coverage_is_of_at_least_so_many() -> None:
     """`100 %` of what has a formula is no 100 % of the model."""
     thop = MIXED.tally("thop")
     assert coverage(thop, MIXED.rows).total.at_least
-    assert "100 % of at least 88" == words.seen(MIXED, thop)
-    assert "unknown" == words.seen(ALONE, ALONE.tally("thop"))
+    assert "100 % of at least 88" == coverage_words.seen(MIXED, thop)
+    assert "unknown" == coverage_words.seen(ALONE, ALONE.tally("thop"))
 
 
 @BOTH
@@ -176,7 +176,7 @@ def test_a_prompt_and_a_notebook_show_it(run: Run) -> None:
     """Most people see a report there, and nothing else of it."""
     report = Report(run)
     assert "UNPRICED" in repr(report) and honest(repr(report))
-    assert honest(report._repr_markdown_()) and NAME in report._repr_html_()
+    assert honest(report._repr_html_()) and NAME in report._repr_html_()
 
 
 # --- commands
@@ -210,6 +210,17 @@ def test_commands_that_count_name_it_and_exit_1(run: Run, form: Format, capsys: 
             assert found.get("at_least") or ("macs_at_least" in found and "macs" not in found)
         else:
             assert bounded(said)
+
+
+def test_a_counter_without_a_number_does_not_hide_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever asks for two counters of which one fails still wants to know what has no formula."""
+    run = replace(MIXED, tallies=[replace(tally, status="failed", total=None, reason="no") for tally in MIXED.tallies])
+    monkeypatch.setattr(explain_command, "compared", lambda *_: Report(run))
+    with pytest.raises(typer.Exit):
+        explain_command.explain("thop", "torch", form=Format.table, **AGAIN)
+    assert "UNPRICED" in (said := capsys.readouterr().err) and NAME in said
 
 
 def test_commands_that_write_name_it_and_exit_1(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

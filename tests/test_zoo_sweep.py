@@ -140,6 +140,9 @@ def swept_and_told(config: pytest.Config, title: str, models: list[str]) -> list
     start = time.monotonic()
     results = [*swept(models, cache_of(config, title))]
     print(f"\n{summary(title, results)}, {time.monotonic() - start:.0f} s by the clock")
+    for each in results:
+        if why := "" if "torch" in each else each.get("unbuilt") or each.get("off_meta") or each.get("error"):
+            print(f"  {each['model']}: {' '.join(why.split())[:300]}")
     wrong = {each["model"]: unexplained(each) for each in results if "torch" in each and unexplained(each)}
     assert not wrong, wrong
     return results
@@ -162,7 +165,7 @@ def test_the_architectures_of_transformers(pytestconfig: pytest.Config) -> None:
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
     results = swept_and_told(pytestconfig, "transformers", [f"transformers:{name}" for name in MODEL_MAPPING_NAMES])
-    assert sum("torch" in each for each in results) >= 60
+    assert sum("torch" in each for each in results) >= 400  # of 622; the rest is printed, each with its reason
 
 
 def test_the_networks_of_diffusers(pytestconfig: pytest.Config) -> None:

@@ -34,7 +34,7 @@ from flopledger.reference_model.names import SpecError, working_directory
 from flopledger.reference_model.subject import Spec
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import nn
 
 _MOST_SAID = 10_000  # characters of an error
 _MOST_WRITTEN = 1 << 28  # bytes a job may write to one file
@@ -154,8 +154,10 @@ def _perform(job: Job, live: Live | None) -> Answer:
     _check_origin(adapter.distribution, overlay)
     try:
         count = checked(_plain(adapter.count(model, tensors)))
-    except RuntimeError as error:
-        if "ScriptModule" in said(error):  # torch says so itself: such modules take no hooks and nothing is added
+    except Unsupported:
+        raise
+    except Exception as error:
+        if _is_scripted(model) and not _of_the_moment(error):  # such modules take no hooks, and nothing is added
             raise Unsupported(f"cannot count TorchScript: {_reason(error)}") from error
         raise
     finally:  # a stranger's error would be put down to the library
@@ -168,6 +170,13 @@ def _perform(job: Job, live: Live | None) -> Answer:
         version=registry.version_of(adapter.distribution),
         seconds=time.perf_counter() - start,
     )
+
+
+def _is_scripted(model: nn.Module) -> bool:
+    """Whether any of it is TorchScript."""
+    import torch
+
+    return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
 
 
 def _check_mode(adapter: registry.Counter, mode: Mode) -> None:
@@ -242,6 +251,7 @@ def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _given(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    from flopledger.reference_model.known import input_on_meta, moved
     from flopledger.reference_model.running import materialise, unwrapped
 
     if live is not None:
@@ -253,15 +263,10 @@ def _given(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...], dict[str,
     model, _ = unwrapped(model)
     if job.device == "meta":
         if live is not None:
-            model = model.to("meta")  # the child's copy; the caller's stays where it is
-        args, kwargs = inputs.mapped(_on_meta, (args, kwargs))
+            model = moved(model)  # the child's copy; the caller's stays where it is
+        args, kwargs = inputs.mapped(input_on_meta, (args, kwargs))
     materialise(model, args, kwargs)
     return model, args, kwargs
-
-
-def _on_meta(tensor: Tensor) -> Tensor:
-    """A leaf on meta, that needs a gradient if that does."""
-    return tensor.detach().to("meta").requires_grad_(tensor.requires_grad)
 
 
 def _check_memory(spec: Spec) -> None:
@@ -286,6 +291,12 @@ def _check_memory(spec: Spec) -> None:
         )
 
 
+_AFTER_A_BACKWARD = (
+    "autograd has threads in this process, as after torch.export or a backward on an accelerator, and torch then runs"
+    " no backward in a forked copy of it: compare a step before that, or give the model as a file, 'file.py:make'"
+)
+
+
 def _traced(asked: Spec, live: Live | None) -> Ledger:
     from flopledger.reference_model.running import ModelError, trace
 
@@ -293,6 +304,8 @@ def _traced(asked: Spec, live: Live | None) -> Ledger:
         try:
             return trace(live.model, live.args, live.kwargs, name=live.label, mode=asked.mode)
         except ModelError as error:
+            if "autograd's threading" in said(error):
+                raise SpecError(_AFTER_A_BACKWARD) from error
             raise SpecError(error.fault.told("the model rejects these inputs", "the model fails")) from error
     spec, why = asked.filled()
     texts = list(spec.inputs or ())
@@ -309,7 +322,7 @@ def _traced(asked: Spec, live: Live | None) -> Ledger:
             raise SpecError(error.fault.told(f"{which} rejects {given}", f"{which} fails with {given}")) from error
         except NotNow as error:
             raise SpecError(f"model {spec.model!r} cannot be traced on the meta device ({reason}): {error}") from error
-        notes.append(f"traced on real tensors: on the meta device the model says {reason!r}")
+        notes.append(f"{subject.ON_REAL}: on the meta device the model says {reason!r}")
     if inputs.files(texts):
         notes.append(f"what was in the files that went in: {', '.join(ledger.inputs)}")
     # As they were asked for: a tensor no longer says what its values were drawn from.

@@ -50,6 +50,8 @@ class TorchSummaryX:
     distribution = "torchsummaryX"
     unit = "MAC"
     device = "meta"  # its hooks read shapes only
+    script = """import torchsummaryX
+print("torchsummaryX", int(torchsummaryX.summary(model, *inputs)["Mult-Adds"].sum()))"""
     about = "hooks on leaf modules; elements of every weight, times output positions in convolutions"
     shims: ClassVar[tuple[Shim, ...]] = (
         Shim(
@@ -62,7 +64,14 @@ class TorchSummaryX:
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
         if not inputs:
             raise Unsupported("its summary() takes a model that a tensor goes into, and none does")
-        (layers, table), used = helped(lambda: _summary(model, inputs), self.shims)
+        if not model._modules:
+            raise Unsupported("it finds names for the modules in a model, and this is a single one")
+        try:
+            (layers, table), used = helped(lambda: _summary(model, inputs), self.shims)
+        except KeyError as error:
+            if error.args == ("macs",):
+                raise Unsupported("no module without children is called, so its table has no columns") from error
+            raise
         names = {id(module): name for name, module in model.named_modules()}
         parts = [Part(names[layer["id"]], None, exact(layer["macs"])) for layer in layers if layer["macs"] != "-"]
         total = sum(part.count for part in parts)
@@ -126,7 +135,8 @@ RULES = (
          f"{SOURCE}:55 macs", both(in_leaf, has("weights"))),
     rule("*", "weights", "the elements of its weight, once per call", f"{SOURCE}:55 macs",
          both(in_leaf, has("weights"))),
-    rule("*", "0", "nothing in this module is called weight", f"{SOURCE}:70 macs", in_leaf),
+    rule("*", "0", "it counts elements of what is called weight, and this operation uses none", f"{SOURCE}:70 macs",
+         in_leaf),
     rule("*", "0", "hooks are for leaf modules; this runs in a module that has children",
          f"{SOURCE}:75 _modules"),
 )  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from packaging.version import Version
+
 from flopledger.counters.condition import (
     both,
     called_as,
@@ -15,6 +17,7 @@ from flopledger.counters.condition import (
     negated,
 )
 from flopledger.counters.convention import Convention, Step, in_force, of_complex, rule
+from flopledger.counters.hooked import DROPS_PADDING, of_one_sample
 from flopledger.counters.libraries.thop.count import Thop, counted
 from flopledger.counters.libraries.thop.rules import (
     ADAPTIVE,
@@ -25,6 +28,7 @@ from flopledger.counters.libraries.thop.rules import (
     TABLE,
     recurrent,
     recurrent_otherwise,
+    shared,
     upsamples,
 )
 from flopledger.counters.tally import Count
@@ -40,6 +44,8 @@ class UltralyticsThop:
     instead_of = "thop"
     unit = "MAC"
     device = "meta"  # its hooks read shapes only
+    script = """import thop
+print("ultralytics-thop", int(thop.profile(model, inputs=inputs, verbose=False)[0]))"""
     modes = ("eval",)
     about = "thop's fork: subclasses of known module classes, attention, and products called as functions"
     shims = Thop.shims
@@ -48,7 +54,10 @@ class UltralyticsThop:
         return counted(model, inputs, self.shims)
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("ultralytics-thop", of_complex(in_force(version, STEPS, RULES)))
+        rules = in_force(version, STEPS, RULES)
+        if version is not None and Version(version) < Version("2.0.22"):
+            rules = tuple(shared(rules, walks=True))
+        return Convention("ultralytics-thop", of_complex(tuple(of_one_sample(rules))), (DROPS_PADDING,))
 
 
 _NORMS = like(*(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in (1, 2, 3)),
@@ -102,7 +111,8 @@ RULES = (
     *(rule("upsample", f"{cost}·outputs", f"{cost} per output in this mode", f"{HOOKS}:152 count_upsample",
            upsamples(mode)) for mode, cost in (("linear", 5), ("bilinear", 11), ("bicubic", 259), ("trilinear", 31))),
     *recurrent(f"{RNN}:102 count_rnn", f"{RNN}:128 count_gru", f"{RNN}:154 count_lstm"),
-    rule("*", "0", "its tables have no entry for this, or a zero", f"{TABLE}:42 register_hooks"),
+    rule("*", "0", "no hook or function of its tables is called for this, or one that adds nothing",
+         f"{TABLE}:42 register_hooks"),
 )  # fmt: skip
 
 STEPS = (  # the first release is thop 0.1.1.post2209072238 under another name

@@ -132,8 +132,9 @@ def compared(
 ) -> Any:
     """The report of a run, with a bar where somebody can see it; a usage error where it cannot be had."""
     from flopledger.counters.engine import adapters
-    from flopledger.reference_model.subject import NOT_GIVEN
+    from flopledger.reference_model.subject import NOT_GIVEN, ON_REAL
     from flopledger.reports.compare import compare
+    from flopledger.reports.pages import numbers
 
     try:
         total = len(adapters.usual() if names is None else dict.fromkeys(names)) + 1
@@ -148,8 +149,8 @@ def compared(
         fail(_cannot_work(error))
     if not quiet:
         for text in found.run.ledger.notes:
-            if text.startswith(NOT_GIVEN):
-                note(text)
+            if text.startswith((NOT_GIVEN, ON_REAL)):
+                note(numbers.brief(text))
     return found
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Literal
 
 import msgspec
 
 from flopledger.counters.tally import ROUNDING, Aside, Natural, Status, believed
+from flopledger.reference_model.display import Displayed, Grid
 from flopledger.reports.align import where
 from flopledger.reports.documents.reading import Moment, RunError, Version, check_moment, check_unlike, quoted
 from flopledger.reports.documents.run import Environment, Model, check_model, check_status, check_unpriced
@@ -43,7 +45,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     reconciliation: Reconciliation
 
 
-class History(msgspec.Struct, frozen=True, kw_only=True):
+class History(Displayed, msgspec.Struct, frozen=True, kw_only=True):
     """All that the pages of a history show; `render` reads it again. `ledger` has the totals of every quantity.
 
     `unpriced` has the operations without a formula, and how often each was called: no total needs to hold those.
@@ -67,6 +69,17 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def counted(self) -> list[Row]:
         return [row for row in self.rows if row.status == "counted"]
+
+    def _line(self) -> str:
+        return (
+            f"{self.counter} on {self.model.spec}: {len(self.counted):,} of {len(self.rows):,} releases count, "
+            f"the number moved {len(self.changes):,} time{'s' * (len(self.changes) != 1)}"
+        )
+
+    def _grids(self) -> Iterator[Grid]:
+        rows = [(row.release, row.uploaded[:10], row.total, row.moved or None,
+                 row.reason or ("" if row.total is not None else row.status)) for row in self.rows]  # fmt: skip
+        yield Grid(("release", "uploaded", f"{self.unit}s", "step", "remark"), rows)
 
 
 def check(found: History) -> History:

@@ -18,9 +18,12 @@ from flopledger.counters import registry
 from flopledger.counters.convention import Convention
 from flopledger.counters.formula import Case, Formula
 from flopledger.counters.tally import Aside, Granularity, Natural, Part, Status, Tally, believed
+from flopledger.counters.tally import told as said
 from flopledger.reference_model import inputs, subject
+from flopledger.reference_model.display import Displayed, Grid, by_size, signed
 from flopledger.reference_model.ledger import MEANING, Entry, Ledger, Member, Mode, Phase, Unpriced, unpriced
 from flopledger.reference_model.names import SpecError
+from flopledger.reports import coverage
 from flopledger.reports.align import Claim, Failure, align, compared, halved, in_order, rows_at, told
 from flopledger.reports.documents.reading import (
     FORMAT,
@@ -98,7 +101,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     agree: Natural
 
 
-class TallyRecord(msgspec.Struct, frozen=True, kw_only=True):
+class TallyRecord(Displayed, msgspec.Struct, frozen=True, kw_only=True):
     """One counter. Where it counted, `rows` has for each call of the ledger the rule's index in `claims` and the
     amount, in the tally's own unit; `parts` is what it reported, split by formula where that is verified."""
 
@@ -134,8 +137,25 @@ class TallyRecord(msgspec.Struct, frozen=True, kw_only=True):
         """What no formula explains of its total."""
         return sum(failure.unexplained for failure in self.failures)
 
+    def _line(self) -> str:
+        return said(self.name, self.version, self.total, self.unit, self.status, self.reason)
 
-class Run(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    def _grids(self) -> Iterator[Grid]:
+        charged: dict[int, int] = {}
+        for claim, amount in self.rows:
+            charged[claim] = charged.get(claim, 0) + amount
+        rows: list[tuple[str, str, int]] = [
+            (self.claims[i].formula, self.claims[i].because, n) for i, n in charged.items() if n
+        ]
+        rows += [(aside.name, aside.because, aside.amount) for aside in self.asides]
+        if self.failures:
+            rows.append(("residual", "no formula explains it", self.unexplained))
+        if self.total is not None:
+            yield Grid(("formula", "because", self.unit), by_size(rows),
+                       [("sum", "", self.total)])  # fmt: skip
+
+
+class Run(Displayed, msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """`asked` are the counters that were asked for by name, perhaps none; null where it was up to us."""
 
     format: Literal[3]
@@ -177,6 +197,30 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def convention(self, tally: TallyRecord) -> list[ConventionLine]:
         """The rules that were used, op by op, and what they charged; asides are lines too."""
         return self._kept(("convention", tally.name), lambda: convention_lines(tally, self.rows))  # type: ignore[no-any-return]
+
+    def coverage(self, tally: TallyRecord) -> coverage.Coverage:
+        """What share of the ledger's MACs a counter that counted saw."""
+        return self._kept(("coverage", tally.name), lambda: coverage.coverage(tally, self.rows))  # type: ignore[no-any-return]
+
+    def _line(self) -> str:
+        model = f"{self.model.spec} at {', '.join(self.model.inputs) or 'no inputs'}"
+        totals = ", ".join(f"{t.name} {t.total:,} {t.unit}s" for t in self.counted()) or "no counter has a number"
+        names = list(calls_without_formula(self.ledger.unpriced))
+        least = "at least " if names else ""
+        aside = f"; UNPRICED: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}" if names else ""
+        return f"{model}: ledger {least}{self.ledger.totals.get('macs', 0):,} MACs{aside}; {totals}"
+
+    def _grids(self) -> Iterator[Grid]:
+        least = "at least; unpriced operations" if self.ledger.unpriced else ""
+        rows: list[tuple[str | int | None, ...]] = [
+            ("ledger", self.flopledger, self.ledger.totals.get("macs", 0), "MAC", self.model.params, least)
+        ]
+        for tally in self.tallies:
+            remark = f"{tally.status}: {tally.reason}" if tally.total is None else ""
+            if tally.failures:
+                remark = f"formulas fail, {signed(tally.unexplained)} unexplained"
+            rows.append((tally.name, tally.version, tally.total, tally.unit, tally.params, remark))
+        yield Grid(("counter", "version", "total", "unit", "parameters", "remark"), rows)
 
     def _kept(self, key: Any, make: Any) -> Any:
         """What was computed from this document before; a document never changes."""

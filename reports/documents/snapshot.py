@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from flopledger.counters.tally import ROUNDING, Aside, Natural, Status, believed
+from flopledger.reference_model.display import Displayed, Grid
 from flopledger.reports.documents.reading import (
     FORMAT,
     Moment,
@@ -60,7 +62,7 @@ class Pinned(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.counter}=={self.release}" if self.release else self.counter
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+class Snapshot(Displayed, msgspec.Struct, frozen=True, kw_only=True):
     """A baseline: a run without its sites, small enough to be checked in and read in a review.
 
     `ledger` holds the totals of every quantity, `unpriced` the operations without a formula and how often each was
@@ -77,6 +79,14 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     unpriced: dict[str, Natural]
     source: str
     tallies: list[Pinned]
+
+    def _line(self) -> str:
+        totals = ", ".join(f"{t.name} {t.total:,} {t.unit}s" for t in self.tallies if t.total is not None)
+        return f"{self.model.spec} at {', '.join(self.model.inputs)}: {totals or 'no counter has a number'}"
+
+    def _grids(self) -> Iterator[Grid]:
+        rows = [(t.name, t.version, t.total, t.unit, t.reason or "") for t in self.tallies]
+        yield Grid(("counter", "version", "total", "unit", "remark"), rows)
 
 
 def snapshot(run: Run) -> Snapshot:

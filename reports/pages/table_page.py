@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 
+from flopledger.reference_model.subject import ON_REAL
 from flopledger.reports.documents.table import Cell, Row, Table
-from flopledger.reports.pages import blocks
+from flopledger.reports.pages import blocks, booktabs
 from flopledger.reports.pages.blocks import Block, Column
 from flopledger.reports.pages.numbers import few, listed, number, percent, plural, signed, units, visible
-from flopledger.reports.pages.paper import latex
 from flopledger.reports.scale import shown
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -85,12 +84,14 @@ def _numbers(found: Table, row: Row, notes: _Notes) -> list[str]:
     elif head.unpriced:
         names = few([f"{visible(name)} ({plural(calls, 'call')})" for name, calls in head.unpriced.items()])
         has = "has" if len(head.unpriced) == 1 else "have"
-        text = f"at least {shown(macs, found.unit is None or not _scaled(found))}" + notes.mark(
+        text = f"at least {shown(macs, not _scaled(found))}" + notes.mark(
             f"{visible(row.name)}: {names} may hold arithmetic and {has} no formula, so the ledger's MACs are at "
             "least these, and a counter's total may be too small by it, too"
         )
     else:
         text = shown(macs, not _scaled(found))
+    if real := next((note for note in head.notes if note.startswith(ON_REAL)), None):
+        text += notes.mark(f"{visible(row.name)}: {visible(real)}, so other data may give another number")
     cells = {cell.counter: cell for cell in row.cells}
     return [number(head.params), text, *(_cell(found, row, cells.get(name), notes) for name in found.counters)]
 
@@ -175,39 +176,6 @@ def _harmless(value: object) -> object:
 def to_latex(found: Table) -> str:
     """A table for a paper, with booktabs' rules; what it needs stands in its first line."""
     grid, notes = drawn(found)
-    align = "".join("r" if column.numeric else "l" for column in grid.columns)
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        f"\\begin{{tabular}}{{{align}}}",
-        "\\toprule",
-        _row([column.heading for column in grid.columns]),
-        "\\midrule",
-        *map(_row, grid.rows),
-        "\\bottomrule",
-        "\\end{tabular}",
-    ]
     said = [block for block in legend(found) if isinstance(block, str)]
-    return "\n".join([*lines, "", *(f"{_latex(text)}\\par" for text in [*said, *notes])]) + "\n"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return " & ".join(map(_latex, cells)) + r" \\"
-
-
-_DOWN = {raised: digit for digit, raised in zip("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹", strict=True)}
-
-
-def _latex(text: str) -> str:
-    """Escaped, with footnote marks as LaTeX writes them."""
-    pieces: list[str] = []
-    raised = ""
-    for c in f"{text}\0":
-        if c in _DOWN:
-            raised += _DOWN[c]
-            continue
-        if raised:
-            pieces.append(f"\\textsuperscript{{{raised}}}")
-            raised = ""
-        if c != "\0":
-            pieces.append("--" if c == NONE else latex(c))
-    return "".join(pieces)
+    lines = [booktabs.NEEDS, *booktabs.tabular(grid), "", *(f"{booktabs.text(each)}\\par" for each in [*said, *notes])]
+    return "\n".join(lines) + "\n"
