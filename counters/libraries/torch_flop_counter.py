@@ -60,11 +60,7 @@ class TorchFlopCounter:
         mode._count_flops = placed  # type: ignore[method-assign]
         with knowing_of([*model.parameters(), *inputs]), watched(model) as sites, mode:
             model(*inputs)
-        return Count(
-            total=exact(mode.get_total_flops()),
-            parts=found,
-            params=sum(p.numel() for p in model.parameters()),
-        )
+        return Count(total=exact(mode.get_total_flops()), parts=found)
 
     def convention(self, version: str | None) -> Convention:
         return Convention("torch", of_complex(RULES, Fraction(3, 4)), (dispatched.MASK_BY_HEAD,))

@@ -23,6 +23,7 @@ from flopledger.reference_model import inputs, subject
 from flopledger.reference_model.display import Displayed, Grid, by_size, signed
 from flopledger.reference_model.ledger import MEANING, Entry, Ledger, Member, Mode, Phase, Unpriced, unpriced
 from flopledger.reference_model.names import SpecError
+from flopledger.reports import coverage
 from flopledger.reports.align import Claim, Failure, align, compared, halved, in_order, rows_at, told
 from flopledger.reports.documents.reading import (
     FORMAT,
@@ -216,6 +217,10 @@ class Run(Displayed, msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 remark = f"formulas fail, {signed(tally.unexplained)} unexplained"
             rows.append((tally.name, tally.version, tally.total, tally.unit, tally.params, remark))
         yield Grid(("counter", "version", "total", "unit", "parameters", "remark"), rows)
+
+    def coverage(self, tally: TallyRecord) -> coverage.Coverage:
+        """What share of the ledger's MACs a counter that counted saw."""
+        return self._kept(("coverage", tally.name), lambda: coverage.coverage(tally, self.rows))  # type: ignore[no-any-return]
 
     def _kept(self, key: Any, make: Any) -> Any:
         """What was computed from this document before; a document never changes."""

@@ -30,23 +30,13 @@ class Format(StrEnum):
 
 
 def show(blocks: Sequence[Block], form: Format) -> None:
-    """Paragraphs and tables, one after the other."""
+    """Blocks, one after the other."""
     if form is Format.table:
         _print(blocks)
-        return
-    from flopledger.reports.pages.markdown import fenced
+    else:
+        from flopledger.reports.pages.markdown import render
 
-    for block in blocks:
-        if isinstance(block, Table):
-            show_table(block.columns, block.rows, form)
-            print()
-        elif isinstance(block, Fold | Live):
-            show([block.summary, *block.blocks] if isinstance(block, Fold) else block.blocks, form)
-        elif isinstance(block, Code):
-            print(fenced(block.text, block.language))
-        elif not isinstance(block, Chart):
-            text = block if isinstance(block, str) else block.text
-            show_text(text, form, "- " if isinstance(block, Point) else "")
+        print(f"{render(blocks)}\n")
 
 
 def shown(blocks: Sequence[Block], width: int = 110) -> str:
@@ -102,10 +92,9 @@ def _inert(line: str) -> str:
 def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], form: Format) -> None:
     """Rows of text under columns, as a table for people or as Markdown."""
     if form is Format.markdown:
-        print("| " + " | ".join(escaped(column.heading) for column in columns) + " |")
-        print("| " + " | ".join("---:" if column.numeric else "---" for column in columns) + " |")
-        for row in rows:
-            print("| " + " | ".join(escaped(cell) for cell in row) + " |")
+        from flopledger.reports.pages.markdown import table
+
+        print(table(Table(columns, rows)))
         return
     _print([Table(columns, rows)])
 

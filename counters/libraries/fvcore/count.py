@@ -104,7 +104,6 @@ def _analysed(model: nn.Module, inputs: tuple[Any, ...]) -> Count:
     return Count(
         total=total,
         parts=[Part(site, None, count) for site, count in own.items() if count],
-        params=sum(p.numel() for p in model.parameters()),
         uncounted=dict(analysis.unsupported_ops()),
         warnings=warnings,
     )
@@ -142,7 +141,6 @@ def _counted_by_handle(model: nn.Module, inputs: tuple[Any, ...]) -> Count:
     return Count(
         total=total,
         parts=[Part(site, None, number) for site, number in by_site.items() if number],
-        params=sum(p.numel() for p in model.parameters()),
         uncounted=dict(skipped),
         warnings=warnings,
     )
