@@ -37,6 +37,11 @@ class TorchFlopCounter:
     distribution = "torch"
     unit = "FLOP"
     device = "meta"
+    repository = "https://github.com/pytorch/pytorch/blob/v{version}/"
+    script = """from torch.utils.flop_counter import FlopCounterMode
+with FlopCounterMode(display=False) as mode:
+    model(*inputs)
+print("torch", mode.get_total_flops())"""
     modes = ("eval", "train", "step")
     about = "formulas on dispatched operations; two FLOPs per MAC of convolutions and products"
 

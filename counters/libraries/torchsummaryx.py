@@ -50,6 +50,8 @@ class TorchSummaryX:
     distribution = "torchsummaryX"
     unit = "MAC"
     device = "meta"  # its hooks read shapes only
+    script = """import torchsummaryX
+print("torchsummaryX", int(torchsummaryX.summary(model, *inputs)["Mult-Adds"].sum()))"""
     about = "hooks on leaf modules; elements of every weight, times output positions in convolutions"
     shims: ClassVar[tuple[Shim, ...]] = (
         Shim(

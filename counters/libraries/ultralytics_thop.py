@@ -40,6 +40,8 @@ class UltralyticsThop:
     instead_of = "thop"
     unit = "MAC"
     device = "meta"  # its hooks read shapes only
+    script = """import thop
+print("ultralytics-thop", int(thop.profile(model, inputs=inputs, verbose=False)[0]))"""
     modes = ("eval",)
     about = "thop's fork: subclasses of known module classes, attention, and products called as functions"
     shims = Thop.shims

@@ -12,6 +12,7 @@ from flopledger.reports.pages.blocks import (
     Code,
     Fold,
     Heading,
+    Link,
     Live,
     Loud,
     Note,
@@ -66,7 +67,7 @@ def render(blocks: Sequence[Block]) -> str:
     text = ""
     before: Block | None = None
     for block in blocks:
-        gap = "\n" if isinstance(before, Point) and isinstance(block, Point) else "\n\n"
+        gap = "\n" if isinstance(before, Point | Link) and isinstance(block, Point | Link) else "\n\n"
         text += f"{gap if text else ''}{_drawn(block)}"
         before = block
     return text
@@ -84,6 +85,8 @@ def _drawn(block: Block) -> str:
             )
         case Point(text):
             return f"- {escape(text)}"
+        case Link(text, address):
+            return f"- {escape(text)} ([source]({address}))"
         case Note(text):
             return escape(text)
         case Table():

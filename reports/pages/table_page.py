@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from flopledger.reports.documents.table import Cell, Row, Table
 from flopledger.reports.pages import blocks
 from flopledger.reports.pages.blocks import Block, Column
+from flopledger.reports.pages.latex import escape as latex
 from flopledger.reports.pages.numbers import few, listed, number, percent, plural, signed, units, visible
-from flopledger.reports.pages.paper import latex
 from flopledger.reports.scale import shown
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")

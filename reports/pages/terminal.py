@@ -27,6 +27,7 @@ class Format(StrEnum):
     table = "table"
     json = "json"
     markdown = "markdown"
+    latex = "latex"
 
 
 def show(blocks: Sequence[Block], form: Format) -> None:
@@ -34,9 +35,9 @@ def show(blocks: Sequence[Block], form: Format) -> None:
     if form is Format.table:
         _print(blocks)
     else:
-        from flopledger.reports.pages.markdown import render
+        from flopledger.reports.pages import latex, markdown
 
-        print(f"{render(blocks)}\n")
+        print(f"{(latex if form is Format.latex else markdown).render(blocks)}\n")
 
 
 def shown(blocks: Sequence[Block], width: int = 110) -> str:
@@ -90,13 +91,8 @@ def _inert(line: str) -> str:
 
 
 def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], form: Format) -> None:
-    """Rows of text under columns, as a table for people or as Markdown."""
-    if form is Format.markdown:
-        from flopledger.reports.pages.markdown import table
-
-        print(table(Table(columns, rows)))
-        return
-    _print([Table(columns, rows)])
+    """Rows of text under columns."""
+    show([Table(columns, rows)], form)
 
 
 def _print(blocks: Sequence[Block]) -> None:
@@ -114,10 +110,7 @@ def printable(text: str) -> str:
 
 def show_text(text: str, form: Format, bullet: str = "") -> None:
     """A paragraph, or a point of a list: wrapped for people, one line in Markdown."""
-    if form is Format.markdown:
-        print(f"{bullet}{escaped(text)}\n")
-    else:
-        _print([Point(text) if bullet else text])
+    show([Point(text) if bullet else text], form)
 
 
 def width() -> int | None:

@@ -65,6 +65,8 @@ class Fvcore:
     distribution = "fvcore"
     unit = "MAC"
     device = "cpu"  # it traces with torch.jit, which needs real tensors
+    script = """from fvcore.nn import FlopCountAnalysis
+print("fvcore", int(FlopCountAnalysis(model, inputs).unsupported_ops_warnings(False).total()))"""
     about = "handles on jit-traced operations; MACs, plus operations of norms, adaptive pools, upsampling"
     shims = SHIMS
 
