@@ -19,17 +19,17 @@ def by_vector(case: Case) -> int:
 def in_one_kernel(case: Case) -> int:
     """1 where a CPU has a kernel of its own for attention or an LSTM, which on the meta device comes apart.
 
-    Attention: four dimensions, heads as wide as values, no dropout (use_flash_attention_cpp, sdp_utils_cpp.cpp). LSTM:
-    oneDNN has no projections, packed sequences and float64 (use_mkldnn, RNN.cpp).
+    Attention: three dimensions or four, heads as wide as values, no dropout (use_flash_attention_cpp,
+    sdp_utils_cpp.cpp). LSTM: oneDNN has no projections, packed sequences and float64 (use_mkldnn, RNN.cpp).
     """
     facts, entry = case.call.facts, case.entry
     if entry.op == "recurrent":
         packed = len(facts["input"]) < 3
         exact = any("float64" in text for text in case.ledger.inputs)
         return int(entry.aten == "aten.lstm" and not packed and not exact and not case.module.settings.get("proj_size"))
-    if "query" not in facts or len(facts["query"]) != 4 or facts.get("dropout_p"):
+    if "query" not in facts or len(facts["query"]) not in (3, 4) or facts.get("dropout_p"):
         return 0
-    query, key, value = facts["query"], facts["key"], facts["value"]
+    query, key, value = ((1, *facts[name])[-4:] for name in ("query", "key", "value"))
     heads = facts.get("enable_gqa") or query[:2] == key[:2] == value[:2]
     plain = len(facts.get("attn_mask") or (0, 0)) in (2, 4) and not mask_by_head(case)
     return int(query[3] == key[3] == value[3] and bool(heads) and plain and prod(query) * prod(key) > 0)

@@ -7,9 +7,12 @@ weights. Where it is not, the module tells (`Case.module`).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from math import prod
 
+from flopledger.counters.condition import both, has, on_real_tensors
+from flopledger.counters.convention import Deviation, Rule, times
 from flopledger.counters.formula import Case, quantity, value
 from flopledger.reference_model.ledger import Module
 
@@ -28,8 +31,8 @@ def class_of(module: Module) -> str:
 
 def as_made(module: Module) -> bool:
     """Whether it is one of torch.nn's own classes with the parameters that this has."""
-    usual = {"weight", "bias"}
-    return "." not in module.kind and (module.kind in RNNS or module.parameters.keys() <= usual)
+    usual = r"(weight|bias)_[ih][hr](_l\d+(_reverse)?)?" if module.kind in RNNS else "weight|bias"
+    return "." not in module.kind and all(re.fullmatch(usual, name) for name in module.parameters)
 
 
 def once_a_site(case: Case, amount: int) -> Fraction:
@@ -89,14 +92,54 @@ def fused(case: Case) -> int:
     settings = module.settings
     if not settings.get("batch_first") or len(module.frozen) < len(module.parameters) or case.ledger.mode != "eval":
         return 0
-    if "in_proj_weight" not in module.parameters or "bias_k" in module.parameters or settings["add_zero_attn"]:
+    if not {"in_proj_weight", "in_proj_bias"} <= module.parameters.keys():
         return 0
-    before = []
-    for entry in case.ledger.entries:
-        if entry.site == case.entry.site:
-            break
-        before.append(entry)
+    if "bias_k" in module.parameters or settings["add_zero_attn"]:
+        return 0
     facts = [call.facts for entry in case.ledger.entries if entry.site == case.entry.site for call in entry.calls]
     whole = [each for each in facts if "attends" in each]
-    alike = all(each["to_itself"] and each["frozen"] and len(each["attends"][0]) == 3 for each in whole)
-    return int(alike and settings["num_heads"] % 2 == 0 and not any(e.params > e.frozen for e in before))
+    free = all(each["frozen"] and not each["needs_gradient"] for each in whole)
+    alike = all(each["to_itself"] and len(each["attends"][0]) == 3 for each in whole)
+    return int(free and alike and settings["num_heads"] % 2 == 0)
+
+
+@quantity
+def vmapped(case: Case) -> int:
+    """1 for a call under torch.vmap."""
+    return int("vmap" in case.call.facts)
+
+
+@quantity
+def one_sample(case: Case) -> Fraction:
+    """One part of as many as torch.vmap runs over."""
+    return Fraction(1, max(1, prod(case.call.facts["vmap"])))
+
+
+def of_one_sample(rules: Iterable[Rule]) -> Iterator[Rule]:
+    """The rules, each after what it is under torch.vmap, where hooks and patched functions see one sample's shapes."""
+    for each in rules:
+        if each.formula.terms:
+            yield times("one_sample", each, has("vmapped"), "; under torch.vmap it sees one sample")
+        yield each
+
+
+@quantity
+def padded_inside(case: Case) -> int:
+    """1 inside a TransformerEncoder that is given what is padded, and may drop it."""
+    ledger, site = case.ledger, case.entry.site
+    while site:
+        site = site.rpartition(".")[0]
+        if site in ledger.modules and ledger.modules[site].kind == "TransformerEncoder":
+            below = (entry for entry in ledger.entries if entry.site.startswith(f"{site}." if site else ""))
+            padded = any(call.facts.get("padded") for entry in below for call in entry.calls)
+            drops = ledger.mode == "eval" and ledger.modules[site].settings.get("use_nested_tensor")
+            return int(bool(drops) and padded)
+    return 0
+
+
+DROPS_PADDING = Deviation(
+    both(on_real_tensors, has("padded_inside")),
+    "where no gradient is needed, an encoder of torch.nn drops on real tensors what the mask says is padded, and how"
+    " much that is depends on data; the ledger has all of it",
+    "torch/nn/modules/transformer.py:484 forward",
+)

@@ -13,6 +13,7 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import torch
+from torch._ops import OpOverload
 from torch.overrides import resolve_name
 
 ATTENTION = "torch.nn.functional.multi_head_attention_forward"
@@ -24,6 +25,8 @@ _opcodes: dict[CodeType, bytes] = {}
 
 def api_name(func: Any) -> str:
     """A torch function's public name, "" where it has none (attribute reads, mostly)."""
+    if isinstance(func, OpOverload):
+        return str(func.overloadpacket)
     try:
         name = resolve_name(func)
     except Exception:  # a function that torch.overrides does not list
@@ -49,6 +52,7 @@ def whole_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], frame: Fr
             "attends": [tuple(tensor.shape) for tensor in args[:3]],
             "to_itself": args[0] is args[1] is args[2],
             "frozen": not any(tensor.requires_grad for tensor in weights),
+            "padded": kwargs.get("key_padding_mask") is not None,
         }
     if name == EINSUM and args and isinstance(args[0], str):
         operands = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flopledger.reference_model.known import value_of
 from flopledger.reference_model.ledger import Member, Module, Seen
 from flopledger.reference_model.quantities.registry import first_tensor
 
@@ -21,9 +22,13 @@ class Hooked:
     def __init__(self, model: nn.Module):
         self.model = model
         self.seen: dict[str, Counter[tuple[tuple[Shape | None, ...], Shape | None]]] = {}
+        self.computed: dict[str, set[str]] = {}  # parameters that were put in place for a call (functional_call)
 
-    def note(self, site: str, args: Sequence[Any], output: Any) -> None:
+    def note(self, site: str, module: nn.Module, args: Sequence[Any], output: Any) -> None:
         """One call of the module at `site`."""
+        own = module._parameters.items()
+        if put := {name for name, p in own if p is not None and not isinstance(p, nn.Parameter)}:
+            self.computed.setdefault(site, set()).update(put)
         with torch._C.DisableTorchFunction():
             into = tuple(_shape(value) if isinstance(value, Tensor) else None for value in args)
             self.seen.setdefault(site, Counter())[into, _shape(first_tensor(output))] += 1
@@ -32,7 +37,10 @@ class Hooked:
         """Those that ran, in the order in which each first came to its end."""
         paths = _paths(self.model)
         found = dict(self.model.named_modules())
-        return {site: _module(found[site], paths[found[site]], seen) for site, seen in self.seen.items()}
+        return {
+            site: _module(found[site], paths[found[site]], seen, self.computed.get(site, set()))
+            for site, seen in self.seen.items()
+        }
 
     def members(self) -> dict[str, Member]:
         """All modules of the model, in the order of `named_modules()`."""
@@ -60,7 +68,7 @@ def _shape(tensor: Tensor | None) -> Shape | None:
         return None
 
 
-def _module(module: nn.Module, paths: int, seen: Counter[Any]) -> Module:
+def _module(module: nn.Module, paths: int, seen: Counter[Any], computed: set[str]) -> Module:
     own = dict(module.named_parameters(recurse=False))
     ours = base_name(module) or in_torch_nn(type(module))
     return Module(
@@ -68,7 +76,8 @@ def _module(module: nn.Module, paths: int, seen: Counter[Any]) -> Module:
         paths=paths,
         hollow=bool(module._modules) and all(map(_is_empty, module.children())),
         parameters={name: list(shape) for name, p in own.items() if (shape := _shape(p)) is not None},
-        frozen=[name for name, parameter in own.items() if not parameter.requires_grad],
+        frozen=[name for name, parameter in own.items() if not parameter.requires_grad or name in computed],
+        kept={name: kept for name in own if (kept := _kept(module, name)) is not None},
         settings={
             name: value
             for name, value in vars(module).items()
@@ -79,6 +88,15 @@ def _module(module: nn.Module, paths: int, seen: Counter[Any]) -> Module:
             for (into, out), times in seen.items()
         ],
     )
+
+
+def _kept(module: nn.Module, name: str) -> int | None:
+    """What the mask of a pruned parameter leaves of it, None where there is none or nobody knows."""
+    mask = module._buffers.get(f"{name.removesuffix('_orig')}_mask") if name.endswith("_orig") else None
+    try:
+        return None if mask is None else int(value_of(mask).sum())
+    except ValueError:
+        return None
 
 
 def _is_empty(module: nn.Module) -> bool:

@@ -271,6 +271,11 @@ def _grouped_mm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     return torch.empty(shape, dtype=dtype or left.dtype, device=_META)
 
 
+def _not_taken(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a mask lets an encoder drop what is padded: it does so on real tensors alone, whatever the mask."""
+    return False
+
+
 def _passed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What checks alone ask for, those of distributions and `torch._check_tensor_all`: they change no path."""
     return on_meta(torch.ones((), dtype=torch.bool, device=_CPU))
@@ -279,6 +284,7 @@ def _passed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 _SPECIAL = {
     "_is_all_true": _passed,
     "_grouped_mm": _grouped_mm,
+    "_nested_tensor_from_mask_left_aligned": _not_taken,
     "index": _index,
     "masked_select": _masked_select,
     "_pack_padded_sequence": _lengths,

@@ -159,8 +159,10 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
     """A module that was called, as hooks on it see it.
 
     `kind` is its class (as `Entry.module`), `paths` by how many ways the root leads to it: 2 for one with two parents.
-    `parameters` are the shapes of its own parameters by name, `frozen` the names of those that need no gradient,
-    `settings` the numbers, flags and words that it was made with, for torch.nn's classes and those based on them.
+    `parameters` are the shapes of its own parameters by name, `frozen` the names of those that need no gradient, or
+    were computed and put in their place, `settings` the numbers, flags and words that it was made with, for torch.nn's
+    classes and those based on them. `kept` says how many elements a mask leaves of a parameter that is pruned
+    (torch.nn.utils.prune), where that is known.
     """
 
     kind: str
@@ -168,6 +170,7 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, list[int]] = {}
     frozen: list[str] = []
     settings: dict[str, bool | int | float | str] = {}
+    kept: dict[str, int] = {}
     seen: list[Seen] = []
     hollow: bool = False  # it has children, and they are empty containers
 

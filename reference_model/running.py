@@ -8,12 +8,11 @@ import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import get_testing_overrides
 
 from flopledger.reference_model import inputs
 from flopledger.reference_model.faults import Fault, fault_of
@@ -117,16 +116,25 @@ def _asked(frame: FrameType) -> str:
     if frame.f_code is not Names.__torch_function__.__code__ or not frame.f_locals.get("name"):
         return ""
     func, name, args, kwargs = (frame.f_locals[each] for each in ("func", "name", "args", "kwargs"))
-    takes = get_testing_overrides().get(func)  # of every torch function, what takes its arguments by the same names
-    named = {**dict(zip(inspect.signature(takes).parameters if takes else (), args, strict=False)), **kwargs}
-    labels = {id(value): label for label, value in named.items() if label not in ("self", "tensor")}
+    bare = name.rpartition(".")[2].strip("_")
+    named = {**dict(zip(_takes(func, bare), args, strict=False)), **kwargs}
+    labels = {id(value): label for label, value in named.items() if label != "self"}
     with torch._C.DisableTorchFunction():
         found = [
             f"{labels.get(id(tensor), '')} {'×'.join(map(str, sides(tensor))) or 'a single number'}".strip()
             for tensor in inputs.tensors(args, kwargs)
         ]
     shown = found if len(found) <= _MOST_SHAPES else [*found[:_MOST_SHAPES], "…"]
-    return f"{name.rpartition('.')[2].strip('_')} got {', '.join(shown) or 'no tensor'}"
+    return f"{bare} got {', '.join(shown) or 'no tensor'}"
+
+
+def _takes(func: Any, name: str) -> list[str]:
+    """By which names a torch function takes its arguments; nothing where neither it nor an ATen operator says."""
+    if isinstance(func, FunctionType):
+        return [*inspect.signature(func).parameters]
+    packet = getattr(torch.ops.aten, name, None)
+    overloads = sorted(packet.overloads(), key="default".__ne__) if packet else []
+    return [argument.name for argument in getattr(packet, overloads[0])._schema.arguments] if overloads else []
 
 
 def unwrapped(model: Any) -> tuple[nn.Module, list[str]]:

@@ -20,11 +20,12 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from flopledger.reference_model import outside, transforms
+from flopledger.reference_model import inputs, outside, transforms
 from flopledger.reference_model import quantities as _priced  # noqa: F401  (registers its pricers)
 from flopledger.reference_model.backward import Graph, Origin, Priced, in_backward, run_backward, watching_checkpoints
 from flopledger.reference_model.bodies import kernel_name, of_functions, run_bodies, run_higher
 from flopledger.reference_model.calling import ATTENTION, EINSUM, api_name, callers, is_held, is_operator, whole_of
+from flopledger.reference_model.flow import FOLLOWED, Flow, Spans, parted
 from flopledger.reference_model.following import Here, device_here, threads
 from flopledger.reference_model.hooks import Hooked, base_name, class_name
 from flopledger.reference_model.known import composite
@@ -46,12 +47,13 @@ from flopledger.reference_model.quantities.registry import (
 
 _JIT = "torch._jit_internal"
 _FUSED = "torch.nn.functional.scaled_dot_product_attention"
+_LINEAR = "torch.nn.functional.linear"
 _CONVOLUTION = "torch.nn.functional.conv"
 _OPERATORS = {"add", "mul", "sub", "matmul", "true_divide", "div"}
 _OPENED = ("torch.nn.functional", "torch.functional", "torch.autograd")  # whose functions are Python all the way down
 # What the products of such a function are, where they are seen one by one: a half of it, tangents beside it.
 _INNER = {
-    "torch.nn.functional.linear": "linear",
+    _LINEAR: "linear",
     "torch.nn.functional.bilinear": "bilinear",
     _FUSED: "attention",
     **{f"torch.{kind}{cell}": "recurrent" for kind in "lstm gru rnn_tanh rnn_relu".split() for cell in ("", "_cell")},
@@ -71,8 +73,9 @@ class Frame:
     No function has a price that calls another one with a price, so the innermost that has one decides.
     """
 
-    def __init__(self, func: Any, name: str, pricer: Pricer | None, held: bool, whole: dict[str, Any]):
+    def __init__(self, func: Any, name: str, pricer: Pricer | None, held: bool, whole: dict[str, Any], first: int):
         self.func, self.name, self.pricer = func, name, pricer
+        self.first = first  # the operation with which it begins, in the flow
         self.held = held  # called by what had taken hold of it before, so that a patch of its name would not be seen
         self.whole = whole  # facts of the call as a whole, for the first operation in it
         self.inner: set[str] = set()  # the ATen ops in it, where it has a price
@@ -102,13 +105,18 @@ class Recorder:
         self.lock = threading.RLock()
         self.over = False
         self.rows: Rows = {}
+        self.spans: Spans = {}
+        self.live: set[int] | None = None
+        self.flow = Flow(())
         self.hooked = Hooked(model)
         self.graph = Graph(Origin("", "unpriced", ())) if step else None
         self.phase: Phase = "forward"
         self.recomputing = False
+        self.flexible = False
         self.notes: list[str] = []
 
     def __enter__(self) -> Recorder:
+        self.flow = Flow(parameter for parameter in self.hooked.model.parameters() if parameter.requires_grad)
         self.stack = ExitStack()
         self.stack.callback(register_module_forward_pre_hook(self._enter_module).remove)
         self.stack.callback(register_module_forward_hook(self._leave_module, always_call=True).remove)
@@ -213,9 +221,11 @@ class Recorder:
 
     def ran(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         """Keep account of memory: what an operation made, read and wrote to."""
-        if not self.memory.empty and not self.here.applied and name not in outside.EMPTY:
-            return
-        with self.below(), torch._C.DisableTorchFunction():
+        with self.below(), self.lock, torch._C.DisableTorchFunction():
+            if self.phase == "forward":
+                self.flow.ran(func, args, kwargs, out)
+            if not self.memory.empty and not self.here.applied and name not in outside.EMPTY:
+                return
             unseen = self.memory.ran(func, name, args, kwargs, out, self.site[-1])
             for function in self.here.applied:
                 function.made |= outside.where(out)
@@ -246,8 +256,11 @@ class Recorder:
             self.add(None, "unpriced", f"written outside torch ({name})", (values,), {}, None, site=site)
 
     def finish(self, output: Any) -> None:
-        """The backward of a step, from the model's output."""
-        if self.graph:
+        """The model's output; of a step, the backward from there."""
+        if not self.graph:
+            with self.below(), torch._C.DisableTorchFunction():
+                self.live = self.flow.reaching(inputs.tensors(output))
+        else:
             self.phase, self.site = "backward", [""]
             if not run_backward(output):
                 self.note("nothing that the model returns needs a gradient: there is no backward")
@@ -283,7 +296,7 @@ class Recorder:
             unseen = self.memory.given(output)
         self.unseen(unseen, output)
         if id(module) in self.names and self.phase == "forward":
-            self.hooked.note(site, args, output)
+            self.hooked.note(site, module, args, output)
         if self.here.guests and self.here.guests[-1][0] == id(module) and len(self.site) == 1:
             self.here.guests.pop()[1].close()
 
@@ -297,14 +310,21 @@ class Recorder:
         out: Any,
         beside: dict[str, Any] | None = None,
         site: str | None = None,
+        first: int | None = None,
     ) -> None:
-        """Write down one operation, at the site and in the functions that are running; `beside` are more facts."""
+        """Write down one operation, at the site and in the functions that are running; `beside` are more facts.
+
+        `first` is where it begins in the flow; else it is the last one there.
+        """
         site = self.site[-1] if site is None else site
         apis = tuple(frame.name for frame in self.frames if frame.name not in _OF_AUTOGRAD)
         if aten == "aten.mul" and apis and apis[-1] in (EINSUM, "torch.einsum"):
             pricer = outer  # where nothing is summed; torch does the rest by bmm
         with self.below(), torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
             op, quantities, facts = price(pricer, kind, args, kwargs, out)
+            if "._foreach_" in aten and pricer is None:  # the same for each of many tensors
+                each = sum(map(transforms.size, transforms.tensors(args[:1])))
+                quantities = {"inputs": each, "outputs": each}
         facts.update(beside or {})
         if self.here.applied and self.here.applied[-1].own:
             facts["autograd_function"] = self.here.applied[-1].name
@@ -328,7 +348,8 @@ class Recorder:
                     origin.whole = price(gradient, op, args, kwargs, out)
             self.graph.grew(origin)
         if self.phase == "forward":
-            self._write(site, op, aten, apis, quantities, facts)
+            now = len(self.flow.parents)
+            self._write(site, op, aten, apis, quantities, facts, (now - 1 if first is None else first, now))
         elif self._runs_again():
             done = {"macs": "recomputed_macs", "masked_macs": "", "border_macs": ""}
             quantities = {done.get(name, name): value for name, value in quantities.items()}
@@ -365,12 +386,22 @@ class Recorder:
         self._write(origin.site, op if own else origin.op, aten, origin.apis, quantities, facts)
 
     def _write(
-        self, site: str, op: str, aten: str, apis: tuple[str, ...], quantities: Quantities, facts: dict[str, Any]
+        self,
+        site: str,
+        op: str,
+        aten: str,
+        apis: tuple[str, ...],
+        quantities: Quantities,
+        facts: dict[str, Any],
+        span: tuple[int, int] | None = None,
     ) -> None:
         quantities = {name: value for name, value in quantities.items() if name and value}
         key = msgspec.json.encode((quantities, facts))
         with self.lock:
-            calls = self.rows.setdefault((self.phase, site, op, aten, apis), {})
+            row = self.phase, site, op, aten, apis
+            if span is not None and not self.graph and op in FOLLOWED:
+                self.spans.setdefault(row, {}).setdefault(key, []).append(span)
+            calls = self.rows.setdefault(row, {})
             before = calls.pop(key, None)
             calls[key] = Call(quantities=quantities, facts=facts, times=before.times + 1 if before else 1)
 
@@ -408,7 +439,7 @@ class Recorder:
                 site=site,
                 op=op,
                 aten=aten,
-                calls=list(calls.values()),
+                calls=parted(calls, self.spans.get((phase, site, op, aten, apis), {}), self.live),
                 api=apis[0] if apis else "",
                 inside=list(apis[1:]),
                 **about[site],
@@ -435,6 +466,9 @@ class Names(TorchFunctionMode):
             name = api_name(func)
             self.known[func] = name, outside.exit_name(func, name)
         name, gone = self.known[func]
+        if not recorder.flexible and transforms.FLEX in sys.modules:  # also if a forward imports it
+            recorder.flexible = True
+            recorder.stack.enter_context(transforms.flexible())
         if gone:
             recorder.handed_out(gone, args, sys._getframe(1))
         frames = recorder.frames
@@ -460,7 +494,9 @@ class Names(TorchFunctionMode):
         if pricer is None and any(map(transforms.computes_itself, types)):
             with self:  # what it calls is seen in its place
                 return _answered(func, types, args, kwargs)
-        frame = Frame(func, name, pricer, held, whole)
+        if name == ATTENTION:
+            whole["needs_gradient"] = recorder.flow.needs(args[0])
+        frame = Frame(func, name, pricer, held, whole, len(recorder.flow.parents))
         frames.append(frame)
         try:
             if pricer is None and func not in self.bodies:
@@ -473,7 +509,8 @@ class Names(TorchFunctionMode):
             if frame.whole:  # nothing in it but views
                 recorder.add(None, "view", f"aten.{name.rpartition('.')[2]}", (), {}, None, frame.whole)
             if pricer is not None:
-                recorder.add(pricer, "unpriced", aten, args, kwargs, out, _beside(name, frame, out))
+                beside = _beside(name, frame, out)
+                recorder.add(pricer, "unpriced", aten, args, kwargs, out, beside, first=frame.first)
             return out
         except BaseException:
             recorder.left(frame)
@@ -533,7 +570,7 @@ def _beside(name: str, frame: Frame, out: Any) -> dict[str, Any]:
     vector. Attention: the strides of what comes out, where that is not contiguous; they are the kernel's, which is
     another on each device, and decide whether the reshape after it copies.
     """
-    if name == "torch.nn.functional.linear" and "aten.addmm" in frame.inner:
+    if frame.pricer is FUNCTIONS[_LINEAR] and "aten.addmm" in frame.inner:
         return {"addmm": True}
     if vectors := frame.inner & _WITH_VECTORS:
         return {"vectors": sorted(vectors)}

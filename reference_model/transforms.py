@@ -199,9 +199,17 @@ def plain() -> Iterator[None]:
         stance = getattr(torch.compiler, "set_stance", None)
         if stance is not None and "torch._dynamo" in sys.modules:
             stack.enter_context(stance("force_eager"))
-        flex = sys.modules.get("torch.nn.attention.flex_attention")
-        if hasattr(flex, "_validate_device"):  # it has no kernel for the meta device, and needs none
-            stack.enter_context(patch.object(flex, "_validate_device", lambda *_: None))
+        yield
+
+
+FLEX = "torch.nn.attention.flex_attention"
+
+
+@contextmanager
+def flexible() -> Iterator[None]:
+    """flex_attention on any device: it has no kernel for meta, and needs none."""
+    flex = sys.modules[FLEX]
+    with patch.object(flex, "_validate_device", lambda *_: None) if hasattr(flex, "_validate_device") else ExitStack():
         yield
 
 

@@ -7,7 +7,7 @@ fifty models that was made before is there without reading a ledger.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -166,10 +166,11 @@ def gathered(
 ) -> Iterator[Gathered]:
     """Each subject once, with the counters' cells: what was kept first, the rest as it comes."""
     keys = kept.Keys()
+    runs = {each.name for each in asked if each.runs and (each.release or not adapters.overwritten(each.adapter))}
     code = functools.cache(lambda name: _code(next((a.adapter for a in asked if a.name == name), None)))
     missing: list[Spec] = []
     for spec in dict.fromkeys(specs):
-        found = _kept(spec, asked, keys, code) if keep else None
+        found = _kept(spec, asked, runs, keys, code) if keep else None
         if found is None:
             missing.append(spec)
         else:
@@ -186,7 +187,7 @@ def gathered(
             yield Gathered(spec, None, [], reason)
             continue
         head, cells = _head(ledger), [_cell(tally, ledger) for tally in tallies]
-        _keep(spec, asked, keys, code, head, cells)
+        _keep(spec, asked, runs, keys, code, head, cells)
         yield Gathered(spec, head, cells)
 
 
@@ -233,33 +234,39 @@ def _code(adapter: adapters.About | None) -> list[Any]:
 Code = Callable[[str], list[Any]]
 
 
-def _kept(spec: Spec, asked: Sequence[Asked], keys: kept.Keys, code: Code) -> Gathered | None:
-    """All that is to be said of a subject, if it was said before; None where some of it must be asked for."""
+def _kept(spec: Spec, asked: Sequence[Asked], runs: Set[str], keys: kept.Keys, code: Code) -> Gathered | None:
+    """All that is to be said of a subject, if it was said before; None where some of it must be asked for.
+
+    `runs` are the counters that can say something; of the others it is said again.
+    """
     ledger = keys.ledger(spec)
     head = kept.brief(LEDGER, ledger, code(LEDGER), Head) if ledger else None
     if head is None:
         return None
     cells: list[Cell] = []
     for each in asked:
-        if not each.runs:
+        if each.name not in runs:
+            if each.runs:
+                return None
             cells.append(_cell(plan.tally(each), Ledger(model=spec.model, inputs=[], params=0, entries=[])))
             continue
         key = keys.count(each.adapter, each.release, spec)
-        clash = None if each.release else adapters.overwritten(each.adapter)
-        cell = kept.brief(each.name, key, [code(each.name), ledger], Cell) if key and not clash else None
+        cell = kept.brief(each.name, key, [code(each.name), ledger], Cell) if key else None
         if cell is None:
             return None
         cells.append(cell)
     return Gathered(spec, head, cells)
 
 
-def _keep(spec: Spec, asked: Sequence[Asked], keys: kept.Keys, code: Code, head: Head, cells: Sequence[Cell]) -> None:
+def _keep(
+    spec: Spec, asked: Sequence[Asked], runs: Set[str], keys: kept.Keys, code: Code, head: Head, cells: Sequence[Cell]
+) -> None:
     ledger = keys.ledger(spec)
     if ledger is None:
         return
     kept.keep_brief(LEDGER, ledger, code(LEDGER), head)
     for each, cell in zip(asked, cells, strict=True):
-        key = keys.count(each.adapter, each.release, spec) if each.runs else None
+        key = keys.count(each.adapter, each.release, spec) if each.name in runs else None
         if key is not None:
             kept.keep_brief(each.name, key, [code(each.name), ledger], cell, failed=cell.total is None)
 

@@ -290,6 +290,69 @@ def test_a_checkpoint_is_seen_as_what_it_is(reentrant: bool) -> None:
     assert again <= {e.site for e in plain if e.op == "linear"} and "model.layers.2.self_attn.q_proj" in again
 
 
+class Again(nn.Module):
+    """A block under a checkpoint."""
+
+    def __init__(self, inner: nn.Module, reentrant: bool) -> None:
+        super().__init__()
+        self.inner, self.reentrant = inner, reentrant
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return checkpoint(self.inner, *args, use_reentrant=self.reentrant, **kwargs)
+
+
+class Sequences(nn.Module):
+    """Two LSTMs, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.LSTM(8, 8), nn.LSTM(8, 8, 2, bidirectional=True)])
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)[0]
+        out: Tensor = self.head(x)
+        return out
+
+
+BLOCKS = {"mobilenet_v2": "features", "resnet50": "layer3", "vit_b_16": "encoder.layers", "lstm": "layers",
+          "gpt2": "transformer.h"}  # fmt: skip
+MANY = [
+    pytest.param(name, frozen, marks=pytest.mark.slow)
+    for name in BLOCKS
+    for frozen in (whole, first_half, matrices)
+    if (name, frozen) != ("lstm", first_half)
+]
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize(("name", "frozen"), [("lstm", first_half), *MANY])
+def test_checkpoints_of_every_network(name: str, frozen: Callable[[nn.Module], None], reentrant: bool) -> None:
+    """What a checkpoint runs again is its blocks' forward, and nothing else changes, whatever is frozen."""
+    networks = {**NETWORKS, "lstm": (Sequences, (torch.empty(5, 2, 8, device="meta"),), {})}
+    make, inputs, named = networks[name]
+    if name == "gpt2":  # a step on embedded tokens: they need a gradient
+        inputs, named = (), {"inputs_embeds": torch.empty(2, 16, 768, device="meta").requires_grad_(), **named}
+    inputs = tuple(x.requires_grad_() if x.is_floating_point() else x for x in copy.deepcopy(inputs))
+    model = make()
+    frozen(model)
+    plain = trace(model, inputs, named, mode="step")
+    assert name == "lstm" or by_layers(model, inputs, **named) == spent(plain, "backward")
+    blocks = model.get_submodule(BLOCKS[name])
+    for key, block in list(blocks.named_children()):
+        setattr(blocks, key, Again(block, reentrant))
+    ledger = trace(model, inputs, named, mode="step")
+    for phase in ("forward", "backward"):
+        assert spent(plain, phase) == spent(ledger, phase)
+    inside = sum(e["macs"] for e in plain if e.phase == "forward" and e.site.startswith(BLOCKS[name]))
+    # Not reentrant, torch stops when it has the last tensor that a backward needs.
+    assert 0 < run_again(ledger) <= inside and (not reentrant or run_again(ledger) == inside)
+    again = {e.site.replace(".inner", "", 1) for e, c in ledger.rows() if c.facts.get("recomputed") and e["inputs"]}
+    assert again <= {e.site for e in plain}
+    assert by_torch(model, inputs, **named) == 2 * (ledger.total("macs") + run_again(ledger) + between_groups(ledger))
+
+
 class Checkpointed(nn.Module):
     """A function, and not a module, under a checkpoint: its site is the module that has it."""
 

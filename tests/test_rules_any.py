@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 from flopledger.counters import registry
 from flopledger.counters.engine.job import Live
@@ -371,3 +372,128 @@ def test_complex_numbers_and_leaves_that_are_hollow_or_silent() -> None:
     )  # fmt: skip
     side = align(tallies[0], registry.get("torchinfo").convention(tallies[0].version), ledger)
     assert ["a module that runs no operation"] == [failure.known[:31] for failure in side.failures]
+
+
+def pruned(module: nn.Module, name: str = "weight") -> nn.Module:
+    """Half of a parameter is masked; it has the name `weight_orig` now."""
+    prune.random_unstructured(module, name, 0.5)
+    return module
+
+
+def test_pruned_and_parametrized_weights() -> None:
+    """torchinfo counts what a mask leaves, under the name that a parameter had; parametrized ones have other names."""
+    model = Each(
+        pruned=pruned(nn.Conv1d(4, 3, 3)), bias=pruned(nn.Conv1d(4, 3, 3), "bias"), norm=pruned(nn.BatchNorm1d(4)),
+        old=torch.nn.utils.weight_norm(nn.Conv1d(4, 3, 3)), weighted=parametrizations.weight_norm(nn.Conv1d(4, 3, 3)),
+        spectral=parametrizations.spectral_norm(nn.Conv1d(4, 3, 3)), lstm=pruned(nn.LSTM(8, 3), "weight_ih_l0"),
+        gru=torch.nn.utils.weight_norm(nn.GRU(8, 3), "weight_hh_l0"),
+    )  # fmt: skip
+    found = reported(model, (torch.zeros(2, 4, 8),), HOOKS)
+    assert 2 * 6 * (18 + 3) == found["torchinfo"]["pruned"]
+    assert 9 * 8 + 9 + 9 * 3 == found["torchsummaryX"]["gru"]
+
+
+def test_what_no_output_depends_on() -> None:
+    """A jit trace drops it, but for what it writes to the model; the ledger says which calls those are."""
+
+    class Unused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused, self.written = nn.Linear(4, 4), nn.Linear(4, 3), nn.Linear(4, 4)
+            self.norm, self.kept = nn.BatchNorm1d(2), nn.Linear(4, 4)
+            self.register_buffer("last", torch.zeros(2, 2, 4))
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            y = self.used(x)
+            self.unused(y), self.used(x[:1])
+            z = torch.zeros_like(y)
+            z[:, 0] = self.written(y)[:, 0]
+            self.last.copy_(self.kept(y))
+            return {"z": z + self.norm(y).view_as(y)[:1] * 0}
+
+    inputs = (torch.zeros(2, 2, 4),)
+    found = reported(Unused(), inputs, ["fvcore", "torch"])
+    assert "unused" not in found["fvcore"] and 64 == found["fvcore"]["used"] and "kept" in found["fvcore"]
+    assert found["torch"]["unused"] and 2 * (64 + 32) == found["torch"]["used"]
+    reported(Unused(), inputs, ["fvcore"], "train")
+
+
+def test_frozen_layers_after_others_that_are_not() -> None:
+    """Whether a gradient is needed is a matter of what a tensor depends on, not of what ran before."""
+    layer = {"d_model": 8, "nhead": 2, "dim_feedforward": 16, "batch_first": True}
+    model = Each(
+        before=nn.Linear(8, 8), frozen=frozen(nn.TransformerEncoderLayer(**layer)),
+        after=nn.Sequential(nn.Linear(8, 8), frozen(nn.TransformerEncoderLayer(**layer))),
+    )  # fmt: skip
+    found = reported(model, (torch.zeros(2, 5, 8),), ["fvcore", "ptflops-pytorch", "torch"])
+    assert "after.1.self_attn" in found["fvcore"] and "frozen.self_attn" not in found["fvcore"]
+
+
+def test_a_backward_of_ones_own_has_products() -> None:
+    """torch's counter sees a product in a backward by whatever name it is called."""
+
+    class Product(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(x, w)
+            return x @ w
+
+        @staticmethod
+        def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+            x, w = ctx.saved_tensors
+            return grads[0] @ w.t(), F.linear(x.t(), grads[0].t()) + F.conv1d(x.t()[None], x[:, :, None]).sum()
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(4, 8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return Product.apply(x, self.w)  # type: ignore[no-any-return,no-untyped-call]
+
+    found = reported(nn.Sequential(nn.Linear(4, 4), Own()), (torch.zeros(2, 4),), ["torch"], "step")
+    assert 3 * 2 * 64 + 2 * 2 * 2 * 4 == found["torch"]["1"]
+
+
+def test_a_packed_sequence_as_it_is_given() -> None:
+    """A hook on a recurrent layer that is the model itself must see what its forward is given."""
+    packed = nn.utils.rnn.pack_sequence([torch.zeros(3, 4), torch.zeros(2, 4)])
+    found = reported(nn.LSTM(4, 3), (packed,), ["thop", "torchinfo", "fvcore", "torch"])
+    assert [792, 1620] == [found[name][""] for name in ("thop", "torchinfo")]
+
+
+def test_padding_that_an_encoder_drops_is_a_known_deviation() -> None:
+    """On real tensors, where no gradient is needed, it computes nothing for what a mask says is padded."""
+    mask = torch.tensor([[False] * 4 + [True]] * 2)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.TransformerEncoder(layer, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.encoder(x, src_key_padding_mask=mask)  # type: ignore[no-any-return]
+
+    ledger, tallies = count_all(
+        ["thop"], Spec(model="case", inputs=()), live=Live(Padded(), (torch.zeros(2, 5, 8),), {}, "case"), keep=False
+    )
+    assert "meta" == ledger.device
+    side = align(tallies[0], registry.get("thop").convention(None), ledger)
+    assert {"where no gradient is needed"} == {failure.known.partition(",")[0] for failure in side.failures}
+    assert {"encoder.layers.0.linear1", "encoder.layers.0.norm1"} <= {failure.site for failure in side.failures}
+
+
+def test_batches_that_are_none() -> None:
+    """What is averaged over a batch of 0 has no number; what a batch does not divide is cut off."""
+    given = {"empty": torch.zeros(0, 4), "odd": torch.zeros(4)}
+    ledgers = {
+        name: count_all(
+            ["ptflops-pytorch"], Spec(model="case", inputs=()), live=Live(nn.Linear(4, 3), (x,), {}, "case"), keep=False
+        )
+        for name, x in given.items()
+    }
+    assert "divides by the batch, which is 0" in str(ledgers["empty"][1][0].reason)
+    ledger, (tally,) = ledgers["odd"]
+    side = align(tally, registry.get(tally.counter).convention(tally.version), ledger)
+    assert (15 // 4, True) == (tally.total, all("cut off" in failure.known for failure in side.failures))

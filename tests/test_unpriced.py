@@ -212,6 +212,17 @@ def test_commands_that_count_name_it_and_exit_1(run: Run, form: Format, capsys: 
             assert bounded(said)
 
 
+def test_a_counter_without_a_number_does_not_hide_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever asks for two counters of which one fails still wants to know what has no formula."""
+    run = replace(MIXED, tallies=[replace(tally, status="failed", total=None, reason="no") for tally in MIXED.tallies])
+    monkeypatch.setattr(explain_command, "compared", lambda *_: Report(run))
+    with pytest.raises(typer.Exit):
+        explain_command.explain("thop", "torch", form=Format.table, **AGAIN)
+    assert "UNPRICED" in (said := capsys.readouterr().err) and NAME in said
+
+
 def test_commands_that_write_name_it_and_exit_1(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A page that nobody has opened yet, and a baseline that will be compared with for years."""
     for command in (

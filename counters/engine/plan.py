@@ -153,7 +153,9 @@ def count_each(
             mine[done.name] = done
             if done.name == LEDGER and done.answer.ledger is None:
                 del found[done.spec]
-                yield Counted(done.spec, None, [], done.answer.reason or "it could not be traced")
+                yield Counted(
+                    done.spec, None, [], "; ".join((done.answer.reason or "it could not be traced").split("\n"))
+                )
             elif mine.keys() >= expected:
                 del found[done.spec]  # ledgers are large, and subjects many
                 tallies = [tally(asked, mine.get(asked.name)) for asked in counters]
@@ -184,6 +186,7 @@ def answers(
     queue: deque[Job] = deque()
     waiting: dict[Spec, list[Job]] = {}  # releases, which are not installed for a model that is none
     keys: dict[tuple[Spec, str], str] = {}
+    clashes = {name: None if asked.release else overwritten(asked.adapter) for name, asked in here.items()}
     keys_of = results.Keys()
     troubles: set[str] = set()
 
@@ -204,7 +207,7 @@ def answers(
             if found := kept(spec, asked.name, key):
                 yield found
                 continue
-            if not asked.release and (clash := overwritten(asked.adapter)):
+            if clash := clashes[asked.name]:
                 yield Answered(spec=spec, name=asked.name, answer=Answer(status="unsupported", reason=clash))
                 continue
             job = Job(counter=asked.counter, spec=spec, device=asked.adapter.device, release=asked.release,

@@ -21,7 +21,10 @@ def positional(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     What is no tensor in the arguments stays as it is. Of an output that is not a tensor, or a list or tuple of
     tensors, the tensors in it come back.
     """
-    model.forward = Forward(model.forward, args, kwargs)
+    model.forward = forward = Forward(model.forward, args, kwargs)
+    if any(type(value).__name__ == "PackedSequence" for value in args):
+        # A library's hook on a recurrent layer that is the model itself asks what kind of input that is.
+        model.register_forward_pre_hook(forward.rebuild, prepend=True, with_kwargs=True)
     return model, tuple(inputs.tensors(args, kwargs))
 
 
@@ -34,6 +37,7 @@ class Forward:
 
     def __init__(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
         self.genuine, self.args, self.kwargs = forward, args, kwargs
+        self.rebuilt = False
         self.names = _names(forward, args, kwargs)
         nested = next((at for at, value in enumerate(args) if not _plain(value) and inputs.tensors(value)), len(args))
         alone = len(inputs.tensors(args[:nested]))
@@ -41,12 +45,24 @@ class Forward:
         self.__signature__ = inspect.Signature(list(map(inspect.Parameter, self.names, kinds)))
 
     def __call__(self, *tensors: Tensor, **named: Tensor) -> Any:
-        given = iter([*tensors, *(named[name] for name in self.names[len(tensors) :])])
-        args, kwargs = inputs.mapped(lambda _: next(given), (self.args, self.kwargs))
+        args, kwargs = (tensors, named) if self.rebuilt else self.arguments(tensors, named)
         out = self.genuine(*args, **kwargs)
         if _plain(out) or (isinstance(out, (list, tuple)) and all(map(_plain, out))):
             return out
         return tuple(inputs.tensors(out)) or out
+
+    def arguments(
+        self, tensors: tuple[Tensor, ...], named: dict[str, Tensor]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the model takes, with these tensors in it."""
+        given = iter([*tensors, *(named[name] for name in self.names[len(tensors) :])])
+        args, kwargs = inputs.mapped(lambda _: next(given), (self.args, self.kwargs))
+        return args, kwargs
+
+    def rebuild(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same before any other hook of the model sees them."""
+        self.rebuilt = True
+        return self.arguments(args, kwargs)
 
 
 def _plain(value: Any) -> bool:

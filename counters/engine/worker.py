@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -32,6 +32,9 @@ from flopledger.reference_model.faults import words_of
 from flopledger.reference_model.ledger import Ledger, Mode
 from flopledger.reference_model.names import SpecError, working_directory
 from flopledger.reference_model.subject import Spec
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _MOST_SAID = 10_000  # characters of an error
 _MOST_WRITTEN = 1 << 28  # bytes a job may write to one file
@@ -151,8 +154,10 @@ def _perform(job: Job, live: Live | None) -> Answer:
     _check_origin(adapter.distribution, overlay)
     try:
         count = checked(_plain(adapter.count(model, tensors)))
-    except RuntimeError as error:
-        if "ScriptModule" in said(error):  # torch says so itself: such modules take no hooks and nothing is added
+    except Unsupported:
+        raise
+    except Exception as error:
+        if _is_scripted(model) and not _of_the_moment(error):  # such modules take no hooks, and nothing is added
             raise Unsupported(f"cannot count TorchScript: {_reason(error)}") from error
         raise
     finally:  # a stranger's error would be put down to the library
@@ -165,6 +170,13 @@ def _perform(job: Job, live: Live | None) -> Answer:
         version=registry.version_of(adapter.distribution),
         seconds=time.perf_counter() - start,
     )
+
+
+def _is_scripted(model: nn.Module) -> bool:
+    """Whether any of it is TorchScript."""
+    import torch
+
+    return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
 
 
 def _check_mode(adapter: registry.Counter, mode: Mode) -> None:
@@ -279,6 +291,12 @@ def _check_memory(spec: Spec) -> None:
         )
 
 
+_AFTER_A_BACKWARD = (
+    "autograd has threads in this process, as after torch.export or a backward on an accelerator, and torch then runs"
+    " no backward in a forked copy of it: compare a step before that, or give the model as a file, 'file.py:make'"
+)
+
+
 def _traced(asked: Spec, live: Live | None) -> Ledger:
     from flopledger.reference_model.running import ModelError, trace
 
@@ -286,6 +304,8 @@ def _traced(asked: Spec, live: Live | None) -> Ledger:
         try:
             return trace(live.model, live.args, live.kwargs, name=live.label, mode=asked.mode)
         except ModelError as error:
+            if "autograd's threading" in said(error):
+                raise SpecError(_AFTER_A_BACKWARD) from error
             raise SpecError(error.fault.told("the model rejects these inputs", "the model fails")) from error
     spec, why = asked.filled()
     texts = list(spec.inputs or ())

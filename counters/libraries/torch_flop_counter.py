@@ -5,12 +5,11 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from flopledger.counters import dispatched, hooked  # noqa: F401  (`fused` is a quantity of its)
+from flopledger.counters import dispatched, hooked
 from flopledger.counters.condition import (
     any_of,
     as_aten,
     both,
-    called_as,
     given,
     has,
     in_modules,
@@ -68,7 +67,7 @@ print("torch", mode.get_total_flops())"""
         return Count(total=exact(mode.get_total_flops()), parts=found)
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("torch", of_complex(RULES, Fraction(3, 4)), (dispatched.MASK_BY_HEAD,))
+        return Convention("torch", of_complex(RULES, Fraction(3, 4)), (dispatched.MASK_BY_HEAD, hooked.DROPS_PADDING))
 
 
 @quantity
@@ -83,12 +82,11 @@ _FUSED = ("_scaled_dot_product_flash_attention_backward", "_scaled_dot_product_e
           "_efficient_attention_backward")  # fmt: skip
 _BACKWARD = in_phase("backward")
 _CONVOLUTION = as_aten("convolution", "_convolution")
-_IN_PRODUCTS = any_of(
-    as_aten(*_SEEN, "matmul", "linear", "scaled_dot_product_attention", "_scaled_dot_product_flash_attention",
-            "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention",
-            "_flash_attention_forward", "_efficient_attention_forward", "lstm", "gru", "rnn_tanh", "rnn_relu",
-            "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
-    called_as("torch.Tensor.__rmatmul__"),
+_IN_PRODUCTS = as_aten(
+    *_SEEN, "matmul", "rmatmul", "linear", "scaled_dot_product_attention", "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention", "_flash_attention_forward",
+    "_efficient_attention_forward", "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell",
+    "rnn_relu_cell",
 )  # fmt: skip
 _WHOLE = as_aten("scaled_dot_product_attention", "lstm")
 _PRODUCTS = "2·m·n·k for every product; fused kernels come apart into products on the meta device"
@@ -106,8 +104,7 @@ RULES = (
          f"{SOURCE}:265 conv_backward_flop", both(_BACKWARD, as_aten("convolution_backward"))),
     rule("*", "2·macs + 2·recomputed_macs", "five products, the scores computed again among them",
          f"{SOURCE}:593 sdpa_backward_flop_count", both(_BACKWARD, as_aten(*_FUSED))),
-    rule("*", "2·macs", _PRODUCTS, f"{SOURCE}:160 mm_flop",
-         both(_BACKWARD, any_of(as_aten(*_SEEN), _WHOLE))),
+    rule("*", "2·macs", _PRODUCTS, f"{SOURCE}:160 mm_flop", both(_BACKWARD, any_of(_IN_PRODUCTS, _CONVOLUTION))),
     rule("*", "0", "no formula is registered for this operation", f"{SOURCE}:822 flop_registry", _BACKWARD),
     rule("conv conv_transpose", "2·macs", "a multiplication and an addition per tap, bias left out",
          f"{SOURCE}:215 conv_flop_count", _CONVOLUTION),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from packaging.version import Version
+
 from flopledger.counters.condition import (
     both,
     called_as,
@@ -15,6 +17,7 @@ from flopledger.counters.condition import (
     negated,
 )
 from flopledger.counters.convention import Convention, Step, in_force, of_complex, rule
+from flopledger.counters.hooked import DROPS_PADDING, of_one_sample
 from flopledger.counters.libraries.thop.count import Thop, counted
 from flopledger.counters.libraries.thop.rules import (
     ADAPTIVE,
@@ -25,6 +28,7 @@ from flopledger.counters.libraries.thop.rules import (
     TABLE,
     recurrent,
     recurrent_otherwise,
+    shared,
     upsamples,
 )
 from flopledger.counters.tally import Count
@@ -50,7 +54,10 @@ print("ultralytics-thop", int(thop.profile(model, inputs=inputs, verbose=False)[
         return counted(model, inputs, self.shims)
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("ultralytics-thop", of_complex(in_force(version, STEPS, RULES)))
+        rules = in_force(version, STEPS, RULES)
+        if version is not None and Version(version) < Version("2.0.22"):
+            rules = tuple(shared(rules, walks=True))
+        return Convention("ultralytics-thop", of_complex(tuple(of_one_sample(rules))), (DROPS_PADDING,))
 
 
 _NORMS = like(*(f"{norm}{d}d" for norm in ("BatchNorm", "InstanceNorm") for d in (1, 2, 3)),

@@ -59,6 +59,8 @@ def explain(
         tally = run.tally(name)
         if tally.status != "counted":
             note(f"{name} has no number ({tally.status}): {tally.reason}")
+            if run.ledger.unpriced:
+                note(words.unpriced(run))
             raise typer.Exit(1)
     found = run.between(left, right)
     if form is Format.json:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 
 from flopledger.reports.documents.table import Cell, Row, Table
-from flopledger.reports.pages import blocks
+from flopledger.reports.pages import blocks, booktabs
 from flopledger.reports.pages.blocks import Block, Column
 from flopledger.reports.pages.latex import escape as latex
 from flopledger.reports.pages.numbers import few, listed, number, percent, plural, signed, units, visible
@@ -175,39 +174,6 @@ def _harmless(value: object) -> object:
 def to_latex(found: Table) -> str:
     """A table for a paper, with booktabs' rules; what it needs stands in its first line."""
     grid, notes = drawn(found)
-    align = "".join("r" if column.numeric else "l" for column in grid.columns)
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        f"\\begin{{tabular}}{{{align}}}",
-        "\\toprule",
-        _row([column.heading for column in grid.columns]),
-        "\\midrule",
-        *map(_row, grid.rows),
-        "\\bottomrule",
-        "\\end{tabular}",
-    ]
     said = [block for block in legend(found) if isinstance(block, str)]
-    return "\n".join([*lines, "", *(f"{_latex(text)}\\par" for text in [*said, *notes])]) + "\n"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return " & ".join(map(_latex, cells)) + r" \\"
-
-
-_DOWN = {raised: digit for digit, raised in zip("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹", strict=True)}
-
-
-def _latex(text: str) -> str:
-    """Escaped, with footnote marks as LaTeX writes them."""
-    pieces: list[str] = []
-    raised = ""
-    for c in f"{text}\0":
-        if c in _DOWN:
-            raised += _DOWN[c]
-            continue
-        if raised:
-            pieces.append(f"\\textsuperscript{{{raised}}}")
-            raised = ""
-        if c != "\0":
-            pieces.append("--" if c == NONE else latex(c))
-    return "".join(pieces)
+    lines = [booktabs.NEEDS, *booktabs.tabular(grid), "", *(f"{booktabs.text(each)}\\par" for each in [*said, *notes])]
+    return "\n".join(lines) + "\n"

@@ -24,7 +24,8 @@ _LIST = f"{TABLE}:26 _DEFAULT_SUPPORTED_OPS"
 _ESTIMATE = f"{HANDLES}:236 norm_flop_jit"
 _PRODUCTS = in_the_end("torch.matmul", "torch.Tensor.matmul", "torch.Tensor.__matmul__", "torch.Tensor.__rmatmul__",
                        "torch.linalg.matmul",
-                       *(f"torch.{t}{f}" for t in ("", "Tensor.") for f in ("mm", "bmm", "addmm")))  # fmt: skip
+                       *(f"{t}.{f}" for t in ("torch", "torch.Tensor", "aten") for f in ("mm", "bmm", "addmm")),
+                       "aten.matmul")  # fmt: skip
 _BMM = both(as_aten("bmm"), negated(called_as("torch.functional.einsum", "torch.einsum")))
 
 
@@ -38,6 +39,13 @@ def taps_at_output(case: Case) -> int:
     """Outputs of a convolution times the weights at one index of the weight tensor's first dimension."""
     facts = case.call.facts
     return int(prod(facts["out"]) * prod(facts["weight"][1:]))
+
+
+@quantity
+def features_as_read(case: Case) -> int:
+    """The length of a linear function's weight that is a vector, 0 of one that is a matrix."""
+    weight = case.call.facts.get("weight", ())
+    return int(weight[0]) if len(weight) == 1 else 0
 
 
 @quantity
@@ -70,6 +78,8 @@ def in_a_function(case: Case) -> int:
 
 _EINSUM = by_way_of("torch.functional.einsum", "torch.einsum")
 RULES = (
+    rule("*", "0", "no output depends on it, and a jit trace drops what is not needed", f"{TABLE}:26 trace",
+         given("unused", True)),
     rule("*", "0", "an autograd.Function is one node of the trace, and there is no handle for what is in it", _LIST,
          has("in_a_function")),
     rule("*", "0", "frozen, so torch takes its fused path, and there is no handle for that", _LIST,
@@ -81,6 +91,8 @@ RULES = (
          called_as("torch._convolution_mode")),
     rule("conv conv_transpose", "macs", "multiplications of the kernel; the bias is ignored",
          f"{HANDLES}:127 conv_flop_count", as_aten("convolution", "_convolution")),
+    rule("linear", "inputs·features_as_read", "input elements times the first side of the weight, which is a vector",
+         f"{HANDLES}:99 linear_flop_jit", both(as_aten("linear"), has("features_as_read"))),
     rule("linear", "macs", "input elements times output features; the bias is ignored",
          f"{HANDLES}:99 linear_flop_jit", as_aten("linear")),
     rule("attention matmul", "0", "no handle for fused attention or baddbmm", _LIST, negated(_PRODUCTS)),
@@ -90,6 +102,8 @@ RULES = (
          f"{HANDLES}:217 matmul_flop_jit"),
     rule("recurrent", "macs", "a cell comes apart into linear operations in the trace",
          f"{HANDLES}:99 linear_flop_jit", in_modules("LSTMCell", "GRUCell", "RNNCell")),
+    rule("batch_norm layer_norm group_norm", "0", "no handle for the kernel itself", _LIST,
+         in_the_end(*(f"{of}.native_{norm}_norm" for of in ("torch", "aten") for norm in ("batch", "layer", "group")))),
     rule("batch_norm", "5·inputs", "a rough estimate, as for the other norms, where it takes its own statistics",
          f"{HANDLES}:251 batchnorm_flop_jit", both(has("weights"), given("training", True))),
     rule("batch_norm", "4·inputs", "a rough estimate, without weights, where it takes its own statistics",

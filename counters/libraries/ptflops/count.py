@@ -17,9 +17,10 @@ from packaging.version import Version
 from flopledger.counters.condition import given
 from flopledger.counters.convention import Convention, of_complex, rule
 from flopledger.counters.dispatched import MASK_BY_HEAD
+from flopledger.counters.hooked import DROPS_PADDING
 from flopledger.counters.libraries.ptflops import rules
 from flopledger.counters.registry import version_of
-from flopledger.counters.tally import Count, Part, Unsupported, exact
+from flopledger.counters.tally import Aside, Count, Part, Unsupported, exact
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,6 +72,8 @@ class PtflopsPytorch:
         from flopledger.reference_model.sites import watched
 
         # Up to 0.6.7 there was one file, up to 0.7 no function was patched.
+        if not (batch := _batch(model, inputs)):
+            raise Unsupported("it divides by the batch, which is 0")
         split = find_spec("ptflops.pytorch_engine")
         engine = import_module("ptflops.pytorch_engine" if split else "ptflops.flops_counter")
         hooked: list[tuple[str, int]] = []
@@ -80,14 +83,16 @@ class PtflopsPytorch:
             if hasattr(engine, "torch_function_wrapper"):
                 _observe_functions(engine.torch_function_wrapper, sites, called)
             total, params = _complexity(model, inputs, "pytorch")
-        batch = _batch(model, inputs)
         parts = [Part(site, None, count // batch) for site, count in hooked]
-        if rest := total - sum(part.count for part in parts + called):
-            parts.append(Part("", "unattributed", rest))  # a hook's count that the batch does not divide
-        return Count(total=total, parts=parts + called, params=params)
+        rest, asides = total - sum(part.count for part in parts + called), []
+        if 0 < rest <= sum(count % batch for _, count in hooked) // batch:
+            asides.append(Aside("remainders", rest, "it adds up what its hooks count before it divides by the batch"))
+        elif rest:
+            parts.append(Part("", "unattributed", rest))
+        return Count(total=total, parts=parts + called, asides=asides, params=params)
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("ptflops-pytorch", of_complex(rules.of(version)))
+        return Convention("ptflops-pytorch", of_complex(rules.of(version)), (rules.CUT_OFF,))
 
 
 def _observe_hooks(engine: Any, sites: Sites, found: list[tuple[str, int]]) -> None:
@@ -163,13 +168,13 @@ class PtflopsAten:
         return Count(total=total, parts=parts, params=params)
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("ptflops-aten", (COMPLEX_CONVOLUTION, *of_complex(rules.ATEN)), (MASK_BY_HEAD,))
+        return Convention("ptflops-aten", (COMPLEX_CONVOLUTION, *of_complex(rules.ATEN)), (MASK_BY_HEAD, DROPS_PADDING))
 
 
 def _batch(model: nn.Module, inputs: tuple[Any, ...]) -> int:
     """What the pytorch backend divides by: the length of a single tensor. By name it sees no batch."""
     seen = _alone(model, inputs) and inputs[0].dim() and rules.takes_a_tensor(version_of("ptflops"))
-    return max(1, len(inputs[0])) if seen else 1
+    return len(inputs[0]) if seen else 1
 
 
 def _alone(model: nn.Module, inputs: tuple[Any, ...]) -> bool:

@@ -25,9 +25,9 @@ from flopledger.counters.condition import (
     lacks,
     on_real_tensors,
 )
-from flopledger.counters.convention import Rule, Step, in_force, rule, times
+from flopledger.counters.convention import Deviation, Rule, Step, in_force, rule, times
 from flopledger.counters.formula import Case, Formula, quantity
-from flopledger.counters.hooked import layers, steps_as_seen
+from flopledger.counters.hooked import layers, of_one_sample, steps_as_seen
 
 # Where each release has what a rule cites: the lines from these releases on, 0 where it is gone. Up to 0.6.7 all
 # is in one file. 0.7.2 has the files of 0.7.2.1, but cannot be installed.
@@ -236,10 +236,25 @@ def held_back(case: Case) -> int:
     return int(bool(ways) and ways <= set(case.call.facts.get("held", ())))
 
 
+@quantity
+def undivided(case: Case) -> int:
+    """1 where the batch, or what is taken for it, does not divide what a hook counts."""
+    batch, counts = sole_batch(case), case.call.quantities
+    return int(any(counts.get(name, 0) % batch for name in ("macs", "bias_adds", "inputs", "outputs", "scores")))
+
+
+CUT_OFF = Deviation(
+    has("undivided"),
+    "the length of the first input, by which it divides, does not divide this: a count of one place is cut off",
+    "ptflops/pytorch_engine.py:180 compute_average_flops_cost",
+)
+
+
 def of(version: str | None) -> tuple[Rule, ...]:
     """The rules of a release's pytorch backend, None for the newest. Those that take no tensor see no batch."""
     each_once = version is not None and Version(version) < Version("0.6.5")
     rules = sourced(version, in_force(version, STEPS, RULES if each_once else tuple(_shared(RULES))))
+    rules = tuple(of_one_sample(rules))
     return rules if takes_a_tensor(version) else tuple(map(_undivided, rules))
 
 

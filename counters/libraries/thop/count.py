@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from flopledger.counters.convention import Convention, of_complex
+from flopledger.counters.hooked import DROPS_PADDING
 from flopledger.counters.libraries.thop import rules
 from flopledger.counters.shims import ITERABLE, Shim, empty_module, imported
 from flopledger.counters.tally import Count, Part, Unsupported, exact, lost
@@ -35,7 +36,7 @@ print("thop", int(thop.profile(model, inputs=inputs, verbose=False)[0]))"""
         return counted(model, inputs, self.shims)
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("thop", of_complex(rules.of(version)))
+        return Convention("thop", of_complex(rules.of(version)), (DROPS_PADDING,))
 
 
 def counted(model: nn.Module, inputs: tuple[Any, ...], shims: Sequence[Shim]) -> Count:

@@ -22,7 +22,7 @@ from flopledger.counters.condition import (
 )
 from flopledger.counters.convention import Rule, Step, in_force, rule, times
 from flopledger.counters.formula import Case, Formula, Monomial, quantity
-from flopledger.counters.hooked import layers, steps_as_seen
+from flopledger.counters.hooked import layers, of_one_sample, steps_as_seen
 
 HOOKS, RNN, TABLE = "thop/vision/basic_hooks.py", "thop/rnn_hooks.py", "thop/profile.py"
 OLD_HOOKS = "thop/count_hooks.py"
@@ -54,20 +54,21 @@ def averaged_adaptively(case: Case) -> int:
     """Outputs of a pool times (in / out of each side, and 1), in float64 and rounded down, as thop multiplies."""
     facts = case.call.facts
     kernel = prod((i / o for i, o in zip(facts["input"][2:], facts["out"][2:], strict=True)), start=1.0)
-    return int((kernel + 1) * case.call.quantities["outputs"])
+    return int((kernel + 1) * prod(facts["out"]))
 
 
 @quantity
 def cut_off(case: Case) -> int:
     """What thop's rounding takes from an adaptive pool: its inputs and outputs, less what it says."""
-    return int(case.call.quantities["inputs"] + case.call.quantities["outputs"] - averaged_adaptively(case))
+    facts = case.call.facts
+    return int(prod(facts["input"]) + prod(facts["out"]) - averaged_adaptively(case))
 
 
 @quantity
 def windows_as_written(case: Case) -> int:
     """Outputs of a pool times its kernel size as written, 3 or (3, 3); adaptive: times in // out of each side."""
     facts = case.call.facts
-    outputs = case.call.quantities["outputs"]
+    outputs = prod(facts["out"])
     if "kernel_size" in facts:
         size = facts["kernel_size"]
         return int(outputs * (prod(size) if isinstance(size, (list, tuple)) else size))
@@ -241,23 +242,27 @@ RULES = (
 
 
 WALKS = "0.0.31.post2004101309"  # since then it adds up along the tree
-_TWICE = "; a module with two parents has two hooks, and is read twice"
 
 
-def _shared(rules: Iterable[Rule]) -> Iterator[Rule]:
-    """The rules, each after what it is in modules that more than one way leads to: as many hooks, as often added up."""
+def shared(rules: Iterable[Rule], walks: bool) -> Iterator[Rule]:
+    """The rules, each after what it is in modules that more than one way leads to, which have as many hooks.
+
+    A release that `walks` down the tree also reads them as often.
+    """
+    factor = "paths·paths" if walks else "paths"
+    because = "; a module with two parents has two hooks" + ", and is read twice" * walks
     for each in rules:
         if each.formula.terms and each.when is not None:
-            yield times("paths·paths", each, has("shared"), _TWICE)
+            yield times(factor, each, has("shared"), because)
         yield each
 
 
 def of(version: str | None) -> tuple[Rule, ...]:
     """The rules of a release, None for the newest; some releases sum in another way than every call of every module."""
-    rules = tuple(_shared(RULES))
+    rules = in_force(version, STEPS, RULES, uploaded)
+    rules = tuple(of_one_sample(shared(rules, version is None or uploaded(version) >= uploaded(WALKS))))
     if version is None:
         return rules
-    rules = in_force(version, STEPS, rules if uploaded(version) >= uploaded(WALKS) else RULES, uploaded)
     if _since(version, WALKS, "0.0.4.post2109101449"):
         why = "it sums the modules below the root, and this is the root"
         return (rule("*", "0", why, f"{TABLE}:198 dfs_count", both(in_leaf, at_root)), *rules)

@@ -19,6 +19,8 @@ from flopledger.counters.hooked import as_made, class_of, elements, once_a_site
 DEEPEST = 4  # the depth of the last modules with a hook, where `depth` is its default of 3
 MACS, SUM, HOOKS = "torchinfo/layer_info.py", "torchinfo/model_statistics.py", "torchinfo/torchinfo.py"
 _CONV = class_named("Conv")
+SCRIPTED = ("torch.jit._script.RecursiveScriptModule", "torch.jit._trace.TopLevelTracedModule",
+            "torch.jit._trace.TracedModule")  # fmt: skip
 
 
 def of(version: str | None) -> tuple[Rule, ...]:
@@ -61,9 +63,21 @@ def sizes_around(case: Case) -> int:
 def parameters_by_hook(case: Case) -> Fraction:
     """What a hook charges this module in all: parameters called weight and bias by the output's first dimension (in
     what is called Conv, by all but the second), others with such a name by the first two."""
+    return _by_hook(case, case.module.kept)
+
+
+@quantity
+def masked_by_hook(case: Case) -> Fraction:
+    """The same, where a pruned parameter has another name and all of its elements."""
+    return _by_hook(case, {})
+
+
+def _by_hook(case: Case, kept: dict[str, int]) -> Fraction:
     module = case.module
-    outer = elements(module, "weight") + elements(module, "bias")
-    inner = sum(elements(module, name) for name in module.parameters if "weight" in name or "bias" in name) - outer
+    sizes = {name.removesuffix("_orig") if name in kept else name: kept.get(name, elements(module, name))
+             for name in module.parameters}  # fmt: skip
+    outer = sizes.get("weight", 0) + sizes.get("bias", 0)
+    inner = sum(size for name, size in sizes.items() if "weight" in name or "bias" in name) - outer
     total = 0
     for seen in module.seen:
         out = seen.output or []
@@ -73,9 +87,16 @@ def parameters_by_hook(case: Case) -> Fraction:
 
 
 @quantity
+def pruned(case: Case) -> int:
+    """1 in a module with a pruned parameter (torch.nn.utils.prune)."""
+    return int(bool(case.module.kept))
+
+
+@quantity
 def charged_at_once(case: Case) -> int:
-    """1 in a module whose operations do not tell what its hook charges: one's own, unbatched, with a packed input."""
-    return int(not as_made(case.module) or value("unbatched", case) > 0 or value("packed", case) > 0)
+    """1 in a module whose operations do not tell what its hook charges: one's own, unbatched, packed, under vmap."""
+    odd = any(value(name, case) for name in ("unbatched", "packed", "vmapped"))
+    return int(odd or not as_made(case.module))
 
 
 @quantity
@@ -87,6 +108,8 @@ def hollow(case: Case) -> int:
 SILENT = (Deviation(None, "a module that runs no operation, as one that hands out its own weight, is nowhere in the"
                     " ledger", f"{MACS}:242 macs"),)  # fmt: skip
 RULES = (
+    rule("*", "0", "TorchScript takes no hooks: it is listed, and its output has no size", f"{HOOKS}:567 apply_hooks",
+         in_modules(*SCRIPTED)),
     rule("*", "parameters_by_hook", "elements of what is called weight or bias times sides of the output; its children"
          " are empty containers, so it is a leaf", f"{MACS}:52 is_leaf_layer", has("hollow")),
     rule("*", "parameters_by_hook", "elements of what is called weight or bias times sides of the output, once per"
@@ -141,5 +164,10 @@ STEPS = (
         rule("*", "samples·weights + last·sizes_around·weights",
              f"weight elements times the first dimension of the output{_SIZES}", f"{MACS}:148 macs", _WEIGHTY),
         rule("*", "0", "it is no leaf module with weights", f"{MACS}:139 named_parameters"),
+    )),
+    # What a mask leaves of a pruned parameter counts, under the name that this had.
+    Step("1.6.1", (
+        rule("*", "masked_by_hook", "elements of what is called weight or bias times sides of the output, pruned or"
+             " not; a pruned one is called weight_orig", f"{MACS}:130 macs", both(in_leaf, has("pruned"))),
     )),
 )  # fmt: skip
