@@ -30,7 +30,7 @@ from flopledger.reports.pages import (
     vocabulary,
     words,
 )
-from flopledger.reports.pages.blocks import Block, Fold, Heading, Live, Loud, Paragraph, Point
+from flopledger.reports.pages.blocks import Block, Fold, Heading, Link, Live, Loud, Paragraph, Point
 from flopledger.reports.pages.layers import layer_data
 from flopledger.reports.pages.page import of_run
 from flopledger.reports.pages.pair_data import pair_data
@@ -88,11 +88,10 @@ def _items(blocks: Sequence[Block]) -> list[Item]:
             end = next((j for j in range(i + 1, len(blocks)) if isinstance(blocks[j], Heading)), len(blocks))
             inner = {"summary": block.text, "open": False, "inner": _items(blocks[i + 1 : end])}
             return [*found, ("Fold", inner), *_items(blocks[end:])]
-        if isinstance(block, Point):
-            if found and found[-1][0] == "points":
-                found[-1][1].append(block.text)
-            else:
-                found.append(("points", [block.text]))
+        if isinstance(block, Point | Link):
+            if not found or found[-1][0] != "points":
+                found.append(("points", []))
+            found[-1][1].append(block)
         elif isinstance(block, Live):
             folded = [(inner["summary"], inner["inner"]) for kind, inner in _items(block.blocks) if kind == "Fold"]
             found.append((block.name, folded))

@@ -8,7 +8,6 @@ import io
 from flopledger.reports.documents.table import Cell, Row, Table
 from flopledger.reports.pages import blocks, booktabs
 from flopledger.reports.pages.blocks import Block, Column
-from flopledger.reports.pages.latex import escape as latex
 from flopledger.reports.pages.numbers import few, listed, number, percent, plural, signed, units, visible
 from flopledger.reports.scale import shown
 
