@@ -95,10 +95,10 @@ def test_the_script_calls_what_the_adapter_calls() -> None:
     assert printed(alone(run, left, right), {}) == {"torchinfo": left.total, "torch": right.total}
 
 
-def printed(script: str, environment: dict[str, str], *options: str) -> dict[str, int]:
+def printed(script: str, environment: dict[str, str], *options: str, folder: Path | None = None) -> dict[str, int]:
     """Counter → the total that the script printed."""
     done = subprocess.run([sys.executable, *options, "-c", script], capture_output=True, text=True,
-                          env={**os.environ, **environment})  # fmt: skip
+                          env={**os.environ, **environment}, cwd=folder)  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = re.findall(r"^(\S+) (\d+)$", done.stdout, re.MULTILINE)
     return {name: int(total) for name, total in said}
@@ -118,9 +118,12 @@ def test_it_runs_where_there_are_torch_and_the_two_libraries_and_nothing_else(tm
     where = {"PYTHONPATH": f"{tmp_path / 'two'}:{tmp_path / 'torch'}"}
     for absent in ("flopledger", "torchvision", "fvcore", "torchinfo"):
         done = subprocess.run([sys.executable, "-S", "-c", f"import {absent}"], env={**os.environ, **where},
-                              capture_output=True)  # fmt: skip
+                              capture_output=True, cwd=tmp_path)  # fmt: skip
         assert b"ModuleNotFoundError" in done.stderr
-    assert printed(alone(run, left, right), where, "-S") == {"thop": left.total, "ptflops-pytorch": right.total}
+    assert printed(alone(run, left, right), where, "-S", folder=tmp_path) == {
+        "thop": left.total,
+        "ptflops-pytorch": right.total,
+    }
 
 
 def _needed(name: str) -> Iterator[str]:

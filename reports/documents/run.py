@@ -198,6 +198,10 @@ class Run(Displayed, msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The rules that were used, op by op, and what they charged; asides are lines too."""
         return self._kept(("convention", tally.name), lambda: convention_lines(tally, self.rows))  # type: ignore[no-any-return]
 
+    def coverage(self, tally: TallyRecord) -> coverage.Coverage:
+        """What share of the ledger's MACs a counter that counted saw."""
+        return self._kept(("coverage", tally.name), lambda: coverage.coverage(tally, self.rows))  # type: ignore[no-any-return]
+
     def _line(self) -> str:
         model = f"{self.model.spec} at {', '.join(self.model.inputs) or 'no inputs'}"
         totals = ", ".join(f"{t.name} {t.total:,} {t.unit}s" for t in self.counted()) or "no counter has a number"
@@ -217,10 +221,6 @@ class Run(Displayed, msgspec.Struct, frozen=True, kw_only=True, dict=True):
                 remark = f"formulas fail, {signed(tally.unexplained)} unexplained"
             rows.append((tally.name, tally.version, tally.total, tally.unit, tally.params, remark))
         yield Grid(("counter", "version", "total", "unit", "parameters", "remark"), rows)
-
-    def coverage(self, tally: TallyRecord) -> coverage.Coverage:
-        """What share of the ledger's MACs a counter that counted saw."""
-        return self._kept(("coverage", tally.name), lambda: coverage.coverage(tally, self.rows))  # type: ignore[no-any-return]
 
     def _kept(self, key: Any, make: Any) -> Any:
         """What was computed from this document before; a document never changes."""
