@@ -44,6 +44,7 @@ def explain(
 ) -> None:
     """Why two counters differ: the lines that add up to the difference, and what is left over."""
     from flopledger.counters.engine.plan import distinct
+    from flopledger.reports.pages import words
     from flopledger.reports.pages.explained import blocks
     from flopledger.reports.verdict import wrong
 
