@@ -8,6 +8,7 @@ from flopledger.reports.documents.reading import encode, parse
 from flopledger.reports.documents.run import Run
 from flopledger.reports.documents.run import check as check_run
 from flopledger.reports.pages import analysis, charts, history_words, html, markdown, page, words
+from flopledger.reports.pages.blocks import Note
 
 
 def pages(run: Run) -> dict[str, str]:
@@ -35,8 +36,9 @@ def history_pages(found: History) -> dict[str, str]:
 
 def text(found: Run | History) -> str:
     """The page as Markdown."""
-    blocks = history_words.blocks(found) if isinstance(found, History) else page.of_run(found)
-    return f"{markdown.render(blocks)}\n"
+    if isinstance(found, History):
+        return f"{markdown.render([*history_words.blocks(found), Note(history_words.made(found))])}\n"
+    return f"{markdown.render(page.of_run(found))}\n"
 
 
 def read(document: bytes) -> Run | History:

@@ -7,7 +7,7 @@ import re
 from flopledger.reports import verdict as verdicts
 from flopledger.reports.documents.history import Change, History, Row
 from flopledger.reports.pages import analysis, numbers, pair_words, vocabulary, words
-from flopledger.reports.pages.blocks import Block, Chart, Column, Heading, Loud, Note, Paragraph, Point, Table
+from flopledger.reports.pages.blocks import Block, Chart, Column, Heading, Loud, Paragraph, Point, Table
 from flopledger.reports.pages.lines import of_step
 from flopledger.reports.pages.numbers import number, plural, signed, visible
 from flopledger.reports.pages.vocabulary import op_word
@@ -38,7 +38,7 @@ def blocks(found: History) -> list[Block]:
         said.append(Heading("Where the number moved, and why"))
     for change in found.changes:
         said += [Heading(title(change), 3), of_step(change.reconciliation), *map(Point, reasons(change))]
-    return [*said, Note(made(found))]
+    return said
 
 
 def headline(found: History) -> str:
