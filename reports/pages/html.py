@@ -27,10 +27,13 @@ from flopledger.reports.pages import (
     numbers,
     pair_words,
     paper,
+    tables,
     vocabulary,
     words,
 )
+from flopledger.reports.pages.blocks import Loud
 from flopledger.reports.pages.layers import layer_data
+from flopledger.reports.pages.page import opening, says
 from flopledger.reports.pages.pair_data import pair_data
 from flopledger.reports.verdict import wrong
 
@@ -53,8 +56,11 @@ def render(run: Run) -> str:
         run=run,
         words=WORDS,
         pair=pair,
-        alarm=wrong(run),
+        alarm=any(isinstance(said, Loud) for said in words.left(run)),
         table=lines.of_pair(pair) if pair else None,
+        opening=opening(run),
+        says=says(run),
+        pairs=tables.pairs(run),
         totals_bars=_totals(run),
         waterfall_rows=[{**row, "pieces": [{**row, "colour": ""}]} for row in steps],
         waterfall_title=f"Waterfall from {steps[0]['label']}, {steps[0]['text']}, to {steps[-1]['label']}, "
@@ -106,6 +112,10 @@ def script_json(value: Any) -> str:
     return text
 
 
+def _kind(block: Any) -> str:
+    return type(block).__name__
+
+
 def _visible(value: Any) -> Any:
     """Whatever a template shows, whether or not its author thought of it: text is one printable line."""
     return numbers.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
@@ -125,7 +135,7 @@ def _environment() -> jinja2.Environment:
     environment.globals.update(split=glossary.split, meanings=glossary.WORDS)
     environment.filters.update(
         visible=numbers.visible, number=numbers.number, signed=numbers.signed, giga=numbers.giga,
-        place=vocabulary.place, op=vocabulary.op_word, units=numbers.units,
+        place=vocabulary.place, op=vocabulary.op_word, units=numbers.units, kind=_kind,
     )  # fmt: skip
     return environment
 
