@@ -68,5 +68,5 @@ def statement(
     if form is Format.json:
         show_json(found)
     else:
-        show(statement_words.page(found), form)
+        show(statement_words.page(found, code=form is not Format.latex), form)  # LaTeX would spell its quotes anew
     raise typer.Exit(int(wrong(run)))

@@ -15,11 +15,11 @@ from flopledger.reports.statement import Crossed, Group, Statement, as_json
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def page(found: Statement) -> list[Block]:
-    """The paragraphs, the conventions behind the range, and the statement as JSON."""
+def page(found: Statement, code: bool = True) -> list[Block]:
+    """The paragraphs, the conventions behind the range, and, with `code`, the statement as JSON."""
     both = {_threshold(crossed) for crossed in found.thresholds if crossed.side == "both"}
     said = [Paragraph([Loud(text)]) if text in both else text for text in paragraphs(found)]
-    return [*said, conventions(found), Code(as_json(found), "json")]
+    return [*said, conventions(found), *([Code(as_json(found), "json")] if code else [])]
 
 
 def paragraphs(found: Statement) -> list[str]:
