@@ -1,4 +1,4 @@
-"""A table of many models as blocks, and as CSV and LaTeX."""
+"""A table of many models as blocks, and as CSV."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 
 from flopledger.reference_model.subject import ON_REAL
 from flopledger.reports.documents.table import Cell, Row, Table
-from flopledger.reports.pages import blocks, booktabs
+from flopledger.reports.pages import blocks
 from flopledger.reports.pages.blocks import Block, Column
 from flopledger.reports.pages.numbers import brief, few, listed, number, percent, plural, signed, units, visible
 from flopledger.reports.scale import shown
@@ -171,11 +171,3 @@ def _harmless(value: object) -> object:
     if not isinstance(value, str):
         return value
     return f"'{visible(value)}" if value[:1] in ("=", "+", "-", "@") else visible(value)
-
-
-def to_latex(found: Table) -> str:
-    """A table for a paper, with booktabs' rules; what it needs stands in its first line."""
-    grid, notes = drawn(found)
-    said = [block for block in legend(found) if isinstance(block, str)]
-    lines = [booktabs.NEEDS, *booktabs.tabular(grid), "", *(f"{booktabs.text(each)}\\par" for each in [*said, *notes])]
-    return "\n".join(lines) + "\n"
