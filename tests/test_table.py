@@ -206,6 +206,15 @@ def test_a_frame_keeps_whole_numbers_whole() -> None:
     assert frame.loc["broken", ["one", "two", "macs"]].isna().all()
 
 
+def test_a_notebook_shows_the_table_and_its_notes() -> None:
+    """Whoever ends a cell with it wants to see numbers, and what is wrong with them; in a prompt one line."""
+    found = Tabulated(TABLE)
+    assert "<Tabulated 2 of 3 rows have a ledger; 2 counters>" == repr(found)
+    page = found._repr_html_()
+    assert "3,000,000,001" in page and "at least 3,000,000,000¹" in page and "it rejects 1x3x8x10" in page
+    assert "<script" not in Tabulated(hostile())._repr_html_()
+
+
 def test_a_file_is_written_by_its_ending(tmp_path: Path) -> None:
     """One table, many places where it goes."""
     found = Tabulated(TABLE)
