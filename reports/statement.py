@@ -18,12 +18,12 @@ from flopledger.reports.documents.run import Run, TallyRecord, calls_without_for
 
 GUIDELINES = (
     "the Commission's guidelines on the scope of the obligations for providers of general-purpose AI models, "
-    "C(2025) 7719, annex A.2.2"
+    "C(2025) 5045, annex A.2.2"
 )
 KAPLAN = "Kaplan et al. 2020, Scaling Laws for Neural Language Models, section 2.1"
 # FLOP of training from which a rule begins to speak of a model: the number, what it is, where it is written.
 THRESHOLDS = (
-    (10**23, "the indicative criterion for a general-purpose AI model", "Commission guidelines C(2025) 7719, point 17"),
+    (10**23, "the indicative criterion for a general-purpose AI model", "Commission guidelines C(2025) 5045, point 17"),
     (10**25, "the presumption of high-impact capabilities", "Regulation (EU) 2024/1689, Article 51(2)"),
 )
 
@@ -257,7 +257,8 @@ def _of_counter(run: Run, tally: TallyRecord) -> Convention:
     seen = coverage(tally, run.rows).total
     total = tally.total or 0
     doubled = tally.unit == "MAC"
-    out = [] if seen.macs == seen.of else ["it did not see all of the products"]
+    out = ["it did not see all of the products"] if seen.missed else []
+    out += ["it is not known whether it saw all of the products"] if seen.unsure and not seen.missed else []
     out += [] if tally.unit in ("MAC", "FLOP") else [f"{tally.unit} are no FLOP"]
     excess, because = _beyond(run, tally)
     out += [f"it charges {excess:,} FLOP more for products than they take ({because})"] if excess else []

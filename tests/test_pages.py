@@ -7,7 +7,7 @@ import io
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from html.parser import HTMLParser
 from itertools import permutations
@@ -54,11 +54,24 @@ from flopledger.reports.pages import (
     tables,
     words,
 )
-from flopledger.reports.pages.blocks import Block, Loud
+from flopledger.reports.pages.blocks import (
+    Block,
+    Code,
+    Column,
+    Fold,
+    Heading,
+    Link,
+    Loud,
+    Note,
+    Paragraph,
+    Point,
+    Table,
+)  # fmt: skip
 from flopledger.reports.pages.files import pages
 from flopledger.reports.pages.html import script_json
 from flopledger.reports.pages.layers import layers
 from flopledger.reports.pages.lines import of_pair
+from flopledger.reports.pages.page import of_run
 from flopledger.reports.pages.terminal import Format, show
 
 ROOT = Path(__file__).parent.parent
@@ -530,6 +543,47 @@ def test_integers_beyond_javascript_stay_exact() -> None:
     from flopledger.reports.pages.numbers import integer as crossing
 
     assert (crossing(2**53 - 1), crossing(2**53 + 1)) == (9007199254740991, "9007199254740993")
+
+
+def test_the_html_draws_every_block_of_the_page_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new section is one function that adds blocks; a renderer that knows only today's sections would lose it."""
+    section: list[Block] = [
+        Heading("A new section", 2, "new"), "a sentence <b>", Paragraph(["quiet", Loud("loud")]), Point("a point"),
+        Link("a source", "https://example.invalid/x"), Note("a note"),
+        Table([Column("name"), Column("amount", True)], [["row", "1,234"]]), Code("first\nsecond", "python"),
+        Fold("folded", ["inside", Heading("small", 3), "under it"]), Heading("also small", 3), Point("the last"),
+    ]  # fmt: skip
+    monkeypatch.setattr(html, "of_run", lambda run: [*of_run(run), *section])
+    page = html.render(small_run())
+    text = Elements(page).text
+    for said in ("A new section", "a sentence <b>", "quiet", "loud", "a point", "a source", "a note", "amount", "1,234",
+                 "first\nsecond", "folded", "inside", "small", "under it", "also small", "the last"):  # fmt: skip
+        assert said in text, said
+    assert '<section id="new"' in page and 'href="#new"' in page and "https://example.invalid/x" in page
+
+
+def texts(blocks: Sequence[Block]) -> Iterator[str]:
+    """All that a page model says, but for what the HTML page draws by itself."""
+    for block in blocks:
+        if isinstance(block, str):
+            yield block
+        elif isinstance(block, Paragraph):
+            yield from (said.text if isinstance(said, Loud) else said for said in block.sentences)
+        elif isinstance(block, Table):
+            yield from (cell for row in [[c.heading for c in block.columns], *block.rows] for cell in row)
+        elif isinstance(block, Fold):
+            yield from (block.summary, *texts(block.blocks))
+        elif isinstance(block, Heading | Point | Note):
+            yield block.text
+
+
+@pytest.mark.parametrize("which", ["plain", "hostile", "step"])
+def test_the_html_says_what_the_page_model_says(run: Run, hostile: Run, which: str) -> None:
+    """One page model, four renderers: nothing that Markdown says is missing here."""
+    chosen = {"plain": run, "hostile": hostile, "step": step_run()}[which]
+    text = " ".join(Elements(html.render(chosen)).text.split())
+    for said in texts(of_run(chosen)):
+        assert " ".join(numbers.visible(said).split()) in text, said
 
 
 # --- the same bytes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flopledger.reference_model.ledger import meaning_of
 from flopledger.reports.documents.run import Run, TallyRecord
 from flopledger.reports.pages import vocabulary, words
-from flopledger.reports.pages.analysis import charge, in_macs, listed_pairs, macs, matrix
-from flopledger.reports.pages.blocks import Column, Table
+from flopledger.reports.pages.analysis import charge, differs, in_macs, listed_pairs, macs, matrix
+from flopledger.reports.pages.blocks import Column, Kind, Table
 from flopledger.reports.pages.coverage_words import seen
 from flopledger.reports.pages.layers import Layer, layers
 from flopledger.reports.pages.numbers import exactly, number, signed, visible
@@ -44,7 +44,8 @@ def formulas(run: Run) -> Table:
     rows = [
         [op_word(op), *("; ".join(map(visible, found)) for found in row.values())] for op, row in matrix(run).items()
     ]
-    return Table([Column("operation"), *columns], rows)
+    kinds: list[Kind] = ["on" if differs(run, op) else "same" for op in matrix(run)]
+    return Table([Column("operation"), *columns], rows, kinds)
 
 
 def pairs(run: Run) -> Table:

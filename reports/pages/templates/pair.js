@@ -236,7 +236,7 @@ function element(tag, classes, ...children) {
   return made;
 }
 // A word of ours in a text, with what it means behind a button.
-const glossary = new RegExp(`\\b(${Object.keys(data.words).join("|")})s?\\b`);
+const glossary = new RegExp(`(?<!\\S)(${Object.keys(data.words).join("|")})s?(?!\\S)`);
 function explained(text) {
   const found = glossary.exec(text);
   const made = document.createDocumentFragment();
@@ -257,7 +257,7 @@ function drawnTable({ heads, rows }) {
     return element("td", classes, i < 3 && text ? formula(text) : text);
   };
   const drawn = rows.map(([kind, [name, ...cells]]) => {
-    const head = element("th", "", explained(name));
+    const head = element("th", "", data.words[name] ? explained(name) : name);
     head.scope = "row";
     return element("tr", kind, head, ...cells.map((text, i) => cell(text, i + 1)));
   });
