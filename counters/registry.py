@@ -48,6 +48,9 @@ class Counter(Protocol):
     answer: "meta" where shapes alone decide, "cpu" where they do not. It may also have `modes`, the ways of running
     a model that it can count: by default `("eval", "train")`, a forward as the model is. Where "step" is one of
     them, `model(*inputs)` is a forward and its backward.
+
+    For who pastes a difference elsewhere it may have `script`, the lines that print its total of `model` and `inputs`
+    with the library alone, and `repository`, the address of its source at the tag of a `{version}`.
     """
 
     distribution: ClassVar[str]

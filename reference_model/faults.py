@@ -90,7 +90,9 @@ def words_of(error: BaseException) -> str:
     lines = [line.strip() for line in _text(error).splitlines() if line.strip()]
     if lines and lines[0].startswith(_SCRIPTED):
         lines = [line for line in lines[-1:] if not line.endswith("Error:")] or ["an error in scripted code"]
-    first = lines[0] if lines else ""
+    first, *more = lines or [""]
+    while more and first.count("(") > first.count(")"):  # a tensor is printed in many lines
+        first = f"{first} {more.pop(0)}"
     return first if len(first) > 12 else f"{type(error).__name__}: {first}".rstrip(": ")
 
 

@@ -1,8 +1,14 @@
-"""The share of the ledger's multiply-accumulates that a counter saw."""
+"""The share of the ledger's multiply-accumulates that a counter saw.
+
+What is charged for a call counts in MACs (half of it where the counter says FLOPs), and up to the MACs that the call
+takes: a counter that charges a linear layer its weights, whatever the batch, saw that much of it and no more, and one
+that charges a bias as well saw no more than all. What was reported at a place where formulas fail may be any of its
+calls', so it is not seen but `unsure`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from fractions import Fraction
 
 import msgspec
@@ -12,10 +18,14 @@ from flopledger.reports.reconcile import Rows, Side
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """MACs seen, of how many; of `at_least` so many where some operation has no formula."""
+    """MACs seen, of how many; `unsure` are those at places where formulas fail, of which any part may have been seen.
+
+    They are of `at_least` so many where some operation has no formula.
+    """
 
     macs: int
     of: int
+    unsure: int = 0
     at_least: bool = False
 
     @property
@@ -23,26 +33,40 @@ class Seen(msgspec.Struct, frozen=True):
         """Between 0 and 1, None where there are no MACs to see."""
         return Fraction(self.macs, self.of) if self.of else None
 
+    @property
+    def missed(self) -> int:
+        """MACs that it saw nothing of, for sure."""
+        return self.of - self.macs - self.unsure
+
 
 class Coverage(msgspec.Struct, frozen=True):
-    """What a counter saw, in all and by op (of those that take MACs)."""
+    """What a counter saw, in all, by op and by the module class in which they run (of those that take MACs)."""
 
     total: Seen
     ops: dict[str, Seen]
+    modules: dict[str, Seen]
 
 
 def coverage(side: Side, rows: Rows) -> Coverage:
-    """A call is seen if it was charged more than 0, and the charge is not part of a sum that is wrong."""
+    """What a tally saw of the ledger's calls."""
     wrong = failed(side.failures, [entry for entry, _ in rows])
-    ops: dict[str, list[tuple[int, bool]]] = {}
+    ops: dict[str, list[Seen]] = {}
+    modules: dict[str, list[Seen]] = {}
     for i, ((entry, call), (_, amount)) in enumerate(zip(rows, side.rows, strict=True)):
         if macs := call.times * call.quantities.get("macs", 0):
-            ops.setdefault(entry.op, []).append((macs, amount > 0 and i not in wrong))
+            charged = max(0, amount // 2 if side.unit == "FLOP" else amount)
+            found = Seen(0, macs, macs) if i in wrong else Seen(min(charged, macs), macs)
+            ops.setdefault(entry.op, []).append(found)
+            modules.setdefault(entry.module.rpartition(".")[2], []).append(found)
     unknown = any(entry.op == "unpriced" for entry, _ in rows)
     return Coverage(
-        _seen([found for op in ops.values() for found in op], unknown), {op: _seen(found) for op, found in ops.items()}
+        _sum((found for op in ops.values() for found in op), unknown),
+        {op: _sum(found) for op, found in ops.items()},
+        {name: _sum(found) for name, found in modules.items()},
     )
 
 
-def _seen(found: Sequence[tuple[int, bool]], at_least: bool = False) -> Seen:
-    return Seen(sum(macs for macs, seen in found if seen), sum(macs for macs, _ in found), at_least)
+def _sum(found: Iterable[Seen], at_least: bool = False) -> Seen:
+    sums = [(each.macs, each.of, each.unsure) for each in found]
+    macs, of, unsure = (sum(column) for column in zip(*sums, strict=True)) if sums else (0, 0, 0)
+    return Seen(macs, of, unsure, at_least)

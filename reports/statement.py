@@ -65,8 +65,8 @@ class Training(msgspec.Struct, frozen=True):
 class Convention(msgspec.Struct, frozen=True, kw_only=True):
     """What a model takes by one way of counting, in FLOP: for one pass, and for all of a training.
 
-    `formula` is over the ledger's quantities, or a closed form; `in_range` is false where it leaves out work that it
-    means to count, for the reason that `note` gives.
+    `formula` is over the ledger's quantities, or a closed form; `in_range` is false where it does not count all of the
+    products, or more than there are, for the reason that `note` gives.
     """
 
     name: str
@@ -252,21 +252,39 @@ def _closed(run: Run) -> list[Convention]:
 
 
 def _of_counter(run: Run, tally: TallyRecord) -> Convention:
-    """What a counter reported, in FLOP."""
+    """What a counter reported, in FLOP. One that does not count all of the products, or more than there are, sets no
+    bound."""
     seen = coverage(tally, run.rows).total
     total = tally.total or 0
-    whole = seen.macs == seen.of and tally.unit in ("MAC", "FLOP")
     doubled = tally.unit == "MAC"
-    remarks = [] if whole else ["it did not see all of the products" if seen.macs != seen.of else "no FLOP"]
-    remarks += ["its stated formulas do not give all of it"] if tally.failures else []
+    out = [] if seen.macs == seen.of else ["it did not see all of the products"]
+    out += [] if tally.unit in ("MAC", "FLOP") else [f"{tally.unit} are no FLOP"]
+    excess, because = _beyond(run, tally)
+    out += [f"it charges {excess:,} FLOP more for products than they take ({because})"] if excess else []
+    remarks = [*out, *(["its stated formulas do not give all of it"] if tally.failures else [])]
     return Convention(
         name=tally.name if tally.release else f"{tally.counter} {tally.version or '(version unknown)'}",
         formula="2·its total, which is in MACs" if doubled else f"its total, in {tally.unit}",
         source=f"{tally.distribution} {tally.version or ''}".strip() or tally.counter,
         flop=2 * total if doubled else total,
-        in_range=whole,
+        in_range=not out,
         note="; ".join(remarks),
     )
+
+
+def _beyond(run: Run, tally: TallyRecord) -> tuple[int, str]:
+    """What a counter charges at products beyond them, in FLOP, and the reason of the rule that does it most.
+
+    Ten FLOP for each element put out and each score are no product: biases, scaling, a softmax.
+    """
+    found: Counter[str] = Counter()
+    for (_, call), (claim, amount) in zip(run.rows, tally.rows, strict=True):
+        products = call.times * (call.quantities.get("macs", 0) + call.quantities.get("recomputed_macs", 0))
+        elements = call.times * (call.quantities.get("outputs", 0) + call.quantities.get("scores", 0))
+        beyond = amount * (2 if tally.unit == "MAC" else 1) - 2 * products - 10 * elements
+        if products and beyond > 0:
+            found[tally.claims[claim].because] += beyond
+    return sum(found.values()), next((because for because, _ in found.most_common(1)), "")
 
 
 def as_json(found: Statement) -> str:

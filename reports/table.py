@@ -86,7 +86,14 @@ def table(
     if not found:
         raise ValueError("no model was named; name one, like torchvision:resnet50")
     options: dict[str, Any] = {"timeout": timeout, "workers": jobs, "keep": keep, "may_install": may_install}
-    options |= {"on_start": on_start, "on_running": on_running, "on_done": on_done}
+    jobs_so_far = 0
+
+    def started(more: int) -> None:
+        nonlocal jobs_so_far
+        jobs_so_far += more
+        on_start(jobs_so_far)
+
+    options |= {"on_start": started, "on_running": on_running, "on_done": on_done}
     swept = [_Swept(subject) for subject in found] if sizes is None else list(_sizes(found, sizes, options))
     specs = [each.subject.spec for each in swept if not each.reason]
     said = {done.spec: done for done in gathered(specs, asked, **options)}

@@ -64,7 +64,7 @@ def mobilenet_entries(size: int = 416) -> list[Entry]:
                 module=module,
                 api=api,
                 leaf=leaf,
-                calls=calls(**quantities),
+                calls=calls(samples=1, **quantities),
             )
         )
 

@@ -100,7 +100,7 @@ def test_totals_are_the_measured_ones(name: str, reference: Run) -> None:
     if fact is None:
         pytest.skip(f"no measured total for {name} {tally.version}")
     assert fact == tally.total
-    assert tally.params == 3_504_872
+    assert tally.params == (None if name in ("fvcore", "torch") else 3_504_872)  # those two count no parameters
 
 
 def test_the_founding_example_adds_up(reference: Run) -> None:

@@ -24,7 +24,7 @@ from flopledger.reference_model.subject import Spec
 from flopledger.reports.documents.reading import RunError, encode
 from flopledger.reports.documents.snapshot import decode, snapshot
 from flopledger.reports.drift import drift
-from flopledger.reports.pages import charts, drift_words, files, history_markdown, html, markdown
+from flopledger.reports.pages import charts, drift_words, files, html
 from flopledger.reports.pages.terminal import shown
 
 DOCUMENTS = documents()
@@ -71,12 +71,12 @@ def attempt(data: bytes) -> None:
 def drawn(found: Any) -> None:
     """The pages; of the charts what they are drawn from, which is where a number could be one too many."""
     if hasattr(found, "changes"):
-        history_markdown.render(found)
+        files.text(found)
         html.history(found)
         if found.counted:
             json.dumps(charts.history_spec(found), allow_nan=False)
         return
-    markdown.render(found)
+    files.text(found)
     html.render(found)
     json.dumps(charts.totals_spec(found), allow_nan=False)
     for pair in found.pairs():

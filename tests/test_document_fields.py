@@ -17,7 +17,7 @@ from flopledger.reports.documents.reading import RunError, digest
 from flopledger.reports.documents.run import Run
 from flopledger.reports.documents.snapshot import Snapshot
 from flopledger.reports.drift import drift
-from flopledger.reports.pages import drift_words, history_markdown, markdown
+from flopledger.reports.pages import drift_words, files
 from flopledger.reports.pages.files import read
 from flopledger.reports.pages.terminal import shown
 
@@ -96,9 +96,9 @@ def name(path: tuple[str | int, ...]) -> str:
 def page(found: Run | History | Snapshot) -> str:
     """All that a person reads of a document, as text."""
     if isinstance(found, Run):
-        return markdown.render(found)
+        return files.text(found)
     if isinstance(found, History):
-        return history_markdown.render(found)
+        return files.text(found)
     return shown(drift_words.blocks(drift(understood("snapshot", sealed(OTHER)), found)), width=300)  # type: ignore[arg-type]
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from flopledger.counters.engine import worker
 from flopledger.counters.engine.plan import Rejected
+from flopledger.reference_model.faults import words_of
 from flopledger.reference_model.ledger import Mode
 from flopledger.reference_model.running import ModelError, trace
 from flopledger.reports.command import options
@@ -210,6 +211,13 @@ def test_a_name_with_line_breaks_makes_no_more_lines(capsys: pytest.CaptureFixtu
     options.note(*lines, "a\nb")
     printed = capsys.readouterr().err
     assert 3 == printed.count("\n") and printed.replace("\n", "").isprintable()
+
+
+def test_an_error_that_prints_a_tensor_is_told_to_the_end_of_it() -> None:
+    """fvcore's usual one was `output 1 (1`, as if that were a reason."""
+    error = RuntimeError("output 1 (1\n[ CPULongType{} ]) of traced region\nhas no observable dependence")
+    assert "output 1 (1 [ CPULongType{} ]) of traced region" == words_of(error)
+    assert "ValueError: (a" == words_of(ValueError("(a"))
 
 
 def test_a_counters_failure_is_its_own_exception_with_the_place() -> None:

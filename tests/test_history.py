@@ -25,7 +25,7 @@ from flopledger.counters.engine.package_index import Listing, Release
 from flopledger.reports.documents.history import History, check
 from flopledger.reports.documents.reading import RunError
 from flopledger.reports.history import chosen, history
-from flopledger.reports.pages import history_markdown, html
+from flopledger.reports.pages import files, html
 from flopledger.reports.pages.files import history_files, read, rendered
 from flopledger.reports.pages.history_words import blocks, headline, reasons, verdict
 from flopledger.reports.pages.terminal import shown
@@ -290,7 +290,7 @@ def test_a_history_that_was_changed_by_hand_is_refused(found: History) -> None:
 
 def test_the_markdown_has_a_row_for_every_release_and_the_lines_of_every_step(found: History) -> None:
     """What the table says in numbers is what the document holds."""
-    page = history_markdown.render(found)
+    page = files.text(found)
     for row in found.rows:
         assert f"| {row.release} | {row.uploaded[:10]} |" in page
     assert 2 == page.count("| outputs | 2·outputs |") == page.count("| 2·outputs | outputs |")
@@ -315,7 +315,7 @@ def test_a_residual_is_said_before_anything_else(found: History) -> None:
     bad = msgspec.structs.replace(found, rows=rows)
     assert wrong(bad)
     assert verdict(bad).startswith("The residuals are 0. Formulas fail at sites of 1.0 (1 of")
-    assert history_markdown.render(bad).index("Formulas fail") < history_markdown.render(bad).index("## ")
+    assert files.text(bad).index("Formulas fail") < files.text(bad).index("## ")
     assert "alarm" in html.history(bad)
 
 
@@ -324,7 +324,7 @@ def test_hostile_names_stay_text(found: History) -> None:
     evil = "<script>alert(1)</script>|`\n# x"
     rows = [msgspec.structs.replace(row, reason=evil, release=evil, warnings=[evil]) for row in found.rows]
     bad = msgspec.structs.replace(found, rows=rows, changes=[], model=msgspec.structs.replace(found.model, spec=evil))
-    page, text = html.history(bad), history_markdown.render(bad)
+    page, text = html.history(bad), files.text(bad)
     assert "<script>alert" not in page
     assert "<script>alert" not in text
     assert "\n# x" not in text

@@ -56,6 +56,23 @@ def test_each_convention_has_its_number() -> None:
     assert {"2·N·D", "2·N·D without embeddings"} < set(named(forward))
 
 
+def test_a_counter_that_charges_work_that_is_not_there_sets_no_bound() -> None:
+    """torch's counter takes gradients of grouped weights as if there were no groups: seven times MobileNet's step."""
+    run = a_step(10**6, inputs=["1x3x8x8"])
+    ledger = Ledger(model="net", inputs=["1x3x8x8"], params=1, mode="step", entries=run.ledger.entries)
+    thrice = Convention("thrice", (rule("linear", "3·macs", "as if there were no groups", "x.py:1"),
+                                   rule("attention", "macs + 5·outputs", "all, and a softmax", "x.py:2")))  # fmt: skip
+    found = statement(assembled(ledger, [(tally_of(thrice, ledger), thrice)]))
+    (counter,) = (each for each in found.conventions if each.name == "thrice 1.2.3")
+    # 2·(3·macs − macs), but for ten FLOP for each of the 9 elements of the linear layer.
+    assert (
+        f"it charges {4 * 10**6 - 90:,} FLOP more for products than they take (as if there were no groups)"
+        == counter.note
+    )
+    assert not counter.in_range and found.high == found.low == found.flop
+    assert "thrice 1.2.3 sets no bound, for the reason beside it." in words.how_sure(found)
+
+
 def test_no_tokens_no_closed_form() -> None:
     """D counts tokens; of images there are none, and a formula that does not apply gives no bound."""
     assert not [name for name in named(sample_run(64)) if "N·D" in name]

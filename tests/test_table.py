@@ -25,6 +25,7 @@ from flopledger.counters.engine import plan
 from flopledger.counters.engine.job import LEDGER, Answer, Job
 from flopledger.reference_model import zoo
 from flopledger.reference_model.names import SpecError
+from flopledger.reference_model.subject import ON_REAL
 from flopledger.reports import dimensions
 from flopledger.reports.command.main import app
 from flopledger.reports.coverage import Seen
@@ -81,6 +82,14 @@ def test_every_cell_is_a_number_or_says_why_it_is_none() -> None:
         "³ two is timeout: gave no answer within 3 s",
         "⁴ broken: it rejects 1x3x8x10",
     ]
+
+
+def test_what_was_traced_on_real_tensors_is_marked() -> None:
+    """Another image has other detections, and another number."""
+    note = f"{ON_REAL}: on the meta device the model says 'no'"
+    grid, notes = table_page.drawn(replace(TABLE, rows=[replace(ROWS[0], ledger=head(notes=["a note", note]))]))
+    assert "3,000,000,000¹" == grid.rows[0][2]
+    assert [f"¹ whole: {note}, so other data may give another number"] == notes
 
 
 @pytest.mark.parametrize(("changed", "wrong"), [

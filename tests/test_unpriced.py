@@ -32,7 +32,7 @@ from flopledger.reports.documents.reading import RunError, digest, encode
 from flopledger.reports.documents.run import Run, decode
 from flopledger.reports.documents.snapshot import snapshot
 from flopledger.reports.drift import drift
-from flopledger.reports.pages import analysis, drift_words, history_words, pair_words, paper, words
+from flopledger.reports.pages import analysis, coverage_words, drift_words, history_words, pair_words, paper, words
 from flopledger.reports.pages.files import history_pages, pages
 from flopledger.reports.pages.terminal import Format, shown
 from flopledger.reports.verdict import wrong
@@ -167,8 +167,8 @@ def test_coverage_is_of_at_least_so_many() -> None:
     """`100 %` of what has a formula is no 100 % of the model."""
     thop = MIXED.tally("thop")
     assert coverage(thop, MIXED.rows).total.at_least
-    assert "100 % of at least 88" == words.seen(MIXED, thop)
-    assert "unknown" == words.seen(ALONE, ALONE.tally("thop"))
+    assert "100 % of at least 88" == coverage_words.seen(MIXED, thop)
+    assert "unknown" == coverage_words.seen(ALONE, ALONE.tally("thop"))
 
 
 @BOTH

@@ -18,7 +18,7 @@ from flopledger.reference_model import zoo
 from flopledger.reference_model.names import SpecError
 from flopledger.reference_model.subject import Spec, is_ours, split
 from flopledger.reference_model.zoo.known_sizes import KNOWN
-from flopledger.reports.command.options import _models
+from flopledger.reports.command.options import models_completed
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,7 @@ def refused(model: str) -> str:
     source, name, options = split(model)
     with pytest.raises(SpecError) as caught:
         zoo.factory(source, name, options)
+        zoo.default_inputs(source, name, options)
     return str(caught.value)
 
 
@@ -134,6 +135,10 @@ def test_the_default_input_is_what_the_models_own_metadata_name(model: str, inpu
         ("transformers:vit?task=MaskedLM", "ViTConfig has no task 'MaskedLM'; it has ImageClassification"),
         ("transformers:bert?attn_implementation=somebody/kernel", "is not built in; write a word, like eager"),
         ("transformers:bert?trust_remote_code=True", "leave out trust_remote_code"),
+        (
+            "transformers:esm",
+            "nothing says what goes into 'transformers:esm'; name its inputs, like -i input_ids=1x128:i",
+        ),
         ("transformers:no/such/config.json", "cannot read a configuration from 'no/such/config.json'"),
     ],
 )
@@ -306,8 +311,8 @@ def test_the_networks_of_diffusers() -> None:
     )
     assert defaults("diffusers:AutoencoderKL")[0] == "sample=1x3x32x32"
     assert defaults("diffusers:PixArtTransformer2DModel")[0].endswith("{resolution: 1x2, aspect_ratio: 1x1}")
-    assert zoo.default_inputs("diffusers", "UNet2DModel", {}) is None
-    assert zoo.default_inputs("diffusers", "UNet3DConditionModel", {}) is None
+    assert "; name its inputs, like -i sample=1x128 -i timestep=1x128" in refused("diffusers:UNet2DModel")
+    assert "name its inputs, like -i sample=1x128 -i timestep=1x128" in refused("diffusers:UNet3DConditionModel")
     assert "did you mean UNet2DModel" in refused("diffusers:Unet2DModel")
     assert "UNet2DModel has no argument 'in_chanels'; did you mean in_channels" in refused(
         "diffusers:UNet2DModel?in_chanels=3"
@@ -333,6 +338,6 @@ def test_a_name_without_its_zoo_is_suggested_with_it(name: str, hint: str) -> No
 
 def test_the_shell_completes_models() -> None:
     """Nobody types vit_large_patch14_clip_quickgelu_224 twice."""
-    assert "timm:" in _models("ti")
-    assert ["timm:vit_tiny_patch16_224"] == _models("timm:vit_tiny_patch16_2")
-    assert [] == _models("mylib:")
+    assert "timm:" in models_completed("ti")
+    assert ["timm:vit_tiny_patch16_224"] == models_completed("timm:vit_tiny_patch16_2")
+    assert [] == models_completed("mylib:")

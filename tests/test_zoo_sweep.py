@@ -165,7 +165,7 @@ def test_the_architectures_of_transformers(pytestconfig: pytest.Config) -> None:
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
     results = swept_and_told(pytestconfig, "transformers", [f"transformers:{name}" for name in MODEL_MAPPING_NAMES])
-    assert sum("torch" in each for each in results) >= 60
+    assert sum("torch" in each for each in results) >= 400  # of 622; the rest is printed, each with its reason
 
 
 def test_the_networks_of_diffusers(pytestconfig: pytest.Config) -> None:

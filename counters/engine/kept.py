@@ -74,7 +74,7 @@ class Keys:
 
     def __init__(self) -> None:
         self._files = functools.cache(_files_of)
-        self._source = functools.cache(source)
+        self._source = functools.cache(lambda module: _looked_up(["source", module], lambda: source(module), *_ROOMS))
         self._subject = functools.cache(lambda spec: _subject(spec, self._source))
         self._ledgers = functools.cache(self._of_ledgers)
         self._codes: dict[str, str] = {}
@@ -85,7 +85,8 @@ class Keys:
         if library is None or not adapter.files:
             return None
         if adapter.name not in self._codes:
-            self._codes[adapter.name] = adapter.code
+            files = map(Path, adapter.files)
+            self._codes[adapter.name] = _looked_up(["code", adapter.files], lambda: adapter.code, *files)
         return _digest([adapter.identity, library, self._codes[adapter.name], self._subject(spec), _here()])
 
     def ledger(self, spec: Spec) -> str | None:
@@ -96,7 +97,24 @@ class Keys:
     def _of_ledgers(self) -> list[Any] | None:
         points = metadata.entry_points(group=_QUANTITIES)
         others = [[point.value, self._files(point.dist.name) if point.dist else None] for point in points]
-        return None if any(files is None for _, files in others) else [reference(), others]
+        return (
+            None
+            if any(files is None for _, files in others)
+            else [_looked_up(["reference"], reference, *_ROOMS), others]
+        )
+
+
+_ROOMS = [Path(str(package.__file__)).parent for package in (reference_model, counters)]
+
+
+def _looked_up(what: list[Any], make: Callable[[], str], *places: Path) -> str:
+    """A digest of code, made anew only where one of these files has another time or size: parsing them takes long."""
+    key = _digest([what, stamps(*places), platform.python_version()])
+    found = note("@code", key)
+    if found is None:
+        found = make().encode()
+        keep_note("@code", key, found)
+    return found.decode()
 
 
 def note_key(spec: Spec, *more: Any) -> str | None:
@@ -106,8 +124,7 @@ def note_key(spec: Spec, *more: Any) -> str | None:
     """
     if not subject.is_ours(spec.model) or inputs.files(spec.inputs or ()):
         return None
-    ours = stamps(*(Path(str(package.__file__)).parent for package in (reference_model, counters)))
-    return _digest([spec, ours, _here(), _installed(), *more])
+    return _digest([spec, stamps(*_ROOMS), _here(), _installed(), *more])
 
 
 def stamps(*places: Path) -> list[Any]:

@@ -36,6 +36,11 @@ class TorchFlopCounter:
     distribution = "torch"
     unit = "FLOP"
     device = "meta"
+    repository = "https://github.com/pytorch/pytorch/blob/v{version}/"
+    script = """from torch.utils.flop_counter import FlopCounterMode
+with FlopCounterMode(display=False) as mode:
+    model(*inputs)
+print("torch", mode.get_total_flops())"""
     modes = ("eval", "train", "step")
     about = "formulas on dispatched operations; two FLOPs per MAC of convolutions and products"
 
@@ -59,11 +64,7 @@ class TorchFlopCounter:
         mode._count_flops = placed  # type: ignore[method-assign]
         with knowing_of([*model.parameters(), *inputs]), watched(model) as sites, mode:
             model(*inputs)
-        return Count(
-            total=exact(mode.get_total_flops()),
-            parts=found,
-            params=sum(p.numel() for p in model.parameters()),
-        )
+        return Count(total=exact(mode.get_total_flops()), parts=found)
 
     def convention(self, version: str | None) -> Convention:
         rules = (COMPLEX_BACKWARD, *of_complex(RULES, Fraction(3, 4)))

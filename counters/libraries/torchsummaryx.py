@@ -50,6 +50,8 @@ class TorchSummaryX:
     distribution = "torchsummaryX"
     unit = "MAC"
     device = "meta"  # its hooks read shapes only
+    script = """import torchsummaryX
+print("torchsummaryX", int(torchsummaryX.summary(model, *inputs)["Mult-Adds"].sum()))"""
     about = "hooks on leaf modules; elements of every weight, times output positions in convolutions"
     shims: ClassVar[tuple[Shim, ...]] = (
         Shim(
@@ -134,7 +136,8 @@ RULES = (
          f"{SOURCE}:55 macs", both(in_leaf, has("weights"))),
     rule("*", "weights", "the elements of its weight, once per call", f"{SOURCE}:55 macs",
          both(in_leaf, has("weights"))),
-    rule("*", "0", "nothing in this module is called weight", f"{SOURCE}:70 macs", in_leaf),
+    rule("*", "0", "it counts elements of what is called weight, and this operation uses none", f"{SOURCE}:70 macs",
+         in_leaf),
     rule("*", "0", "hooks are for leaf modules; this runs in a module that has children",
          f"{SOURCE}:75 _modules"),
 )  # fmt: skip

@@ -44,6 +44,8 @@ class UltralyticsThop:
     instead_of = "thop"
     unit = "MAC"
     device = "meta"  # its hooks read shapes only
+    script = """import thop
+print("ultralytics-thop", int(thop.profile(model, inputs=inputs, verbose=False)[0]))"""
     modes = ("eval",)
     about = "thop's fork: subclasses of known module classes, attention, and products called as functions"
     shims = Thop.shims
@@ -109,7 +111,8 @@ RULES = (
     *(rule("upsample", f"{cost}·outputs", f"{cost} per output in this mode", f"{HOOKS}:152 count_upsample",
            upsamples(mode)) for mode, cost in (("linear", 5), ("bilinear", 11), ("bicubic", 259), ("trilinear", 31))),
     *recurrent(f"{RNN}:102 count_rnn", f"{RNN}:128 count_gru", f"{RNN}:154 count_lstm"),
-    rule("*", "0", "its tables have no entry for this, or a zero", f"{TABLE}:42 register_hooks"),
+    rule("*", "0", "no hook or function of its tables is called for this, or one that adds nothing",
+         f"{TABLE}:42 register_hooks"),
 )  # fmt: skip
 
 STEPS = (  # the first release is thop 0.1.1.post2209072238 under another name

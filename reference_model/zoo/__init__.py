@@ -29,7 +29,7 @@ class Zoo(Protocol):
         """What makes the model. Raises SpecError, with the nearest names."""
 
     def default_inputs(self, name: str, options: dict[str, Any]) -> Defaults | None:
-        """The inputs that the library's own metadata name; None where they name none. Raises SpecError."""
+        """The inputs that the library's own metadata name; None, or a SpecError, where they name none."""
 
 
 ZOOS: dict[str, Zoo] = {"torchvision": torchvision, "timm": timm, "transformers": transformers, "diffusers": diffusers}

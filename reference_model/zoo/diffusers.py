@@ -8,6 +8,7 @@ diffusers:path/to/unet/config.json                       the network that a file
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import json
 import re
@@ -16,19 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from flopledger.reference_model.names import SpecError, nearest
-from flopledger.reference_model.zoo.defaults import Defaults, shape
+from flopledger.reference_model.zoo.defaults import Defaults, shape, unsaid
 from flopledger.reference_model.zoo.source_text import found_in
 
 _NETWORK = re.compile(r"^class (\w+)\((?:\s*\w+,)*\s*ModelMixin\b", re.MULTILINE)
-_CLIPS = re.compile("3D|Motion|Temporal|Video")
+_LONG = re.compile("1D|3D|Allegro|Audio|Motion|Temporal|Video")  # sounds and clips
 _WORDS = 77  # the tokens of CLIP's text encoder, whose output a network takes unless its configuration says otherwise
 _LATENT = 64  # of an image of 512 by 512: what StableDiffusionPipeline's networks were made for
 
 
 @functools.cache
 def names() -> list[str]:
-    """The classes of networks."""
-    return sorted({name for (name,) in found_in("diffusers", "models", _NETWORK)})
+    """The classes of networks that the package offers."""
+    found = importlib.util.find_spec("diffusers")
+    if found is None or found.origin is None:
+        return []
+    offered = re.findall(r"\"(\w+)\"", Path(found.origin).read_text("utf-8"))
+    return sorted({name for (name,) in found_in("diffusers", "models", _NETWORK)}.intersection(offered))
 
 
 def factory(name: str, options: dict[str, Any]) -> Callable[[], Any]:
@@ -66,15 +71,13 @@ def _described(name: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]
     return made, {**{key: value for key, value in given.items() if key in known}, **options}
 
 
-def default_inputs(name: str, options: dict[str, Any]) -> Defaults | None:
+def default_inputs(name: str, options: dict[str, Any]) -> Defaults:
     """What the network takes, by the arguments that its forward needs and those of its constructor.
 
     An image, or a latent one, has the configuration's `sample_size`; of a network of Stable Diffusion's kind, which
     has none, 64 by 64. The text that it heeds is 77 tokens, unless the configuration has another length.
     """
     made, arguments = _described(name, options)
-    if _CLIPS.search(made.__name__):
-        return None  # how many frames, and where they go among the dimensions, no configuration says
     usual = {key: found.default for key, found in inspect.signature(made.__init__).parameters.items()}
     config = _Config(
         {**{key: value for key, value in usual.items() if value is not inspect.Parameter.empty}, **arguments}
@@ -83,13 +86,13 @@ def default_inputs(name: str, options: dict[str, Any]) -> Defaults | None:
     needed = [key for key, found in taken.items() if key != "self" and found.default is found.empty
               and found.kind not in (found.VAR_KEYWORD, found.VAR_POSITIONAL)]  # fmt: skip
     heeded = [key for key, why in _HEEDED.items() if key in taken and why(config)]
-    texts: list[str] = []
-    for key in dict.fromkeys([*needed, *heeded]):
-        text = _ARGUMENTS[key](config) if key in _ARGUMENTS else None
-        if text is None:
-            return None
-        texts.append(f"{key}={text}")
-    return Defaults(tuple(texts), f"{made.__name__}'s {', '.join(config.said)}") if texts else None
+    asked = dict.fromkeys([*needed, *heeded])
+    found = {key: _ARGUMENTS[key](config) if key in _ARGUMENTS else None for key in asked}
+    # Of those no configuration says how long they are, and where that goes among the dimensions.
+    if not found or None in found.values() or _LONG.search(made.__name__):
+        raise unsaid(f"diffusers:{name}", [*asked])
+    texts = tuple(f"{key}={text}" for key, text in found.items())
+    return Defaults(texts, f"{made.__name__}'s {', '.join(config.said)}")
 
 
 class _Config(dict[str, Any]):
@@ -109,7 +112,7 @@ class _Config(dict[str, Any]):
 
 
 def _picture(config: _Config) -> str | None:
-    """`1x4x64x64`; of one dimension where the network has one."""
+    """`1x4x64x64`."""
     channels = config.first("in_channels")
     if channels is None:
         return None
@@ -123,8 +126,6 @@ def _picture(config: _Config) -> str | None:
     if size is None:
         return None
     config.said.append(f"sample_size {size}")
-    if isinstance(size, int) and size > 4096:  # of sound
-        return shape(1, channels, size)
     return shape(1, channels, [size, size] if isinstance(size, int) else size)
 
 
@@ -162,6 +163,7 @@ _ARGUMENTS: dict[str, Callable[[_Config], str | None]] = {
     "encoder_hidden_states": _text,
     "pooled_projections": _pooled,
     "class_labels": lambda config: "1:int64=1",
+    "encoder_attention_mask": lambda config: f"1x{_WORDS}:int64=1",
     "added_cond_kwargs": _beside,
 }
 # What a forward calls optional, and fails without.
@@ -170,6 +172,7 @@ _HEEDED: dict[str, Callable[[_Config], bool]] = {
         config.get(key) for key in ("joint_attention_dim", "caption_channels", "cross_attention_dim")
     ),
     "timestep": lambda config: True,
+    "encoder_attention_mask": lambda config: "groups" in config and "encoder_hid_dim" in config,  # Kandinsky 3
     "pooled_projections": lambda config: bool(config.get("pooled_projection_dim")),
     "class_labels": lambda config: bool(config.get("num_embeds_ada_norm")) and "caption_channels" not in config,
     "added_cond_kwargs": lambda config: config.get("addition_embed_type") == "text_time" or _is_told_sizes(config),

@@ -52,11 +52,12 @@ def factory(name: str, options: dict[str, Any]) -> Callable[[], Any]:
     return functools.partial(decoding, make, checked(options["past"])) if "past" in options else make
 
 
-def default_inputs(name: str, options: dict[str, Any]) -> Defaults | None:
+def default_inputs(name: str, options: dict[str, Any]) -> Defaults:
     """What the class's forward takes, in the sizes of the configuration; see `transformers_inputs`."""
     made, config, built = _described(name, options)
     alone = {"most": 1} if "past" in options else {}
-    return inputs_of(made, config, str(built.get("dtype", config.dtype or "float32")).removeprefix("torch."), **alone)
+    dtype = str(built.get("dtype", config.dtype or "float32")).removeprefix("torch.")
+    return inputs_of(f"transformers:{name}", made, config, dtype, **alone)
 
 
 def _described(name: str, options: dict[str, Any]) -> tuple[type[PreTrainedModel], PreTrainedConfig, dict[str, Any]]:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from flopledger.reference_model.zoo.defaults import Defaults, shape
+from flopledger.reference_model.zoo.defaults import Defaults, shape, unsaid
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -31,11 +31,12 @@ class Unknown(LookupError):
 
 
 def inputs_of(
-    model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str = "float32", most: int = _TOKENS
-) -> Defaults | None:
+    name: str, model: type[PreTrainedModel], config: PreTrainedConfig, dtype: str = "float32", most: int = _TOKENS
+) -> Defaults:
     """The inputs of a model whose weights are of this dtype, with as many tokens as `most`, and why they are so.
 
-    None where the configuration does not say how large one of them is.
+    Raises:
+        SpecError: the configuration does not say how large one of them is.
     """
     signature = inspect.signature(model.forward).parameters
     names = [name for name, found in signature.items() if found.kind not in (found.VAR_KEYWORD, found.VAR_POSITIONAL)]
@@ -44,14 +45,16 @@ def inputs_of(
     about = _About(model, config, dtype, most)
     try:
         texts = [f"{name}={_ARGUMENTS[name](about)}" for name in names if name in asked]
-    except (Unknown, KeyError):
-        return None
+    except (Unknown, KeyError) as error:
+        raise unsaid(name, [*asked]) from error
     senses = {"image": "pixel_values", "sound": "input_features"}
     if "input_ids" in asked and (
         left := [said for said, name in senses.items() if name in names and name not in asked]
     ):
         about.reasons.append(f"no {' and no '.join(left)}")
-    return Defaults(tuple(texts), _why(type(config).__name__, about.reasons)) if texts else None
+    if not texts:
+        raise unsaid(name, names[1:2])
+    return Defaults(tuple(texts), _why(type(config).__name__, about.reasons))
 
 
 def _why(configuration: str, reasons: Iterable[str]) -> str:

@@ -22,8 +22,8 @@ from flopledger.reports.command.options import (
     compared,
     note,
 )
-from flopledger.reports.pages.blocks import Column
-from flopledger.reports.pages.terminal import Format, show_json, show_table, show_text
+from flopledger.reports.pages.blocks import Point, Table
+from flopledger.reports.pages.terminal import Format, show, show_json, show_text
 
 
 @app.command()
@@ -40,12 +40,11 @@ def count(
     quiet: Quiet = False,
 ) -> None:
     """Totals only: what each counter says."""
-    from flopledger.reports.coverage import coverage
-    from flopledger.reports.pages import numbers, words
+    from flopledger.reports.pages import coverage_words, page, words
     from flopledger.reports.verdict import wrong
 
     run = compared(model, inputs, counters, timeout, jobs, quiet, no_cache, mode, past).run
-    seen = {tally.name: coverage(tally, run.rows).total for tally in run.counted()}
+    seen = {tally.name: run.coverage(tally).total for tally in run.counted()}
     if form is Format.json:
         fields = ("counter", "release", "version", "status", "unit", "total", "params", "seconds", "reason")
         show_json({
@@ -56,25 +55,10 @@ def count(
             ],
         })  # fmt: skip
         raise typer.Exit(int(wrong(run)))
-    rows = [
-        [
-            t.name,
-            t.version or "",
-            "" if t.total is None else numbers.number(t.total),
-            t.unit if t.status == "counted" else "",
-            words.seen(run, t) if t.status == "counted" else "",
-            "" if t.params is None else numbers.number(t.params),
-            t.status if not t.reason else f"{t.status}: {numbers.brief(t.reason)}",
-        ]
-        for t in run.tallies
-    ]
-    show_text(words.at(run), form)
-    show_table(
-        [Column("counter"), Column("version"), Column("total", True), Column("unit"), Column("MACs seen", True),
-         Column("params", True, 1), Column("status")], rows, form,
-    )  # fmt: skip
+    said = [block for block in page.says(run) if isinstance(block, Table | Point)]
+    show([words.at(run), *said, *coverage_words.parameters(run)], form)
     if run.ledger.unpriced:
         show_text(words.unpriced(run), form)
-    if not rows:
+    if not run.tallies:
         note(words.anything_left(run))
     raise typer.Exit(int(wrong(run)))

@@ -25,8 +25,7 @@ from flopledger.reports.command.options import (
     fail,
     note,
 )
-from flopledger.reports.pages.blocks import Column, Point
-from flopledger.reports.pages.terminal import Format, show, show_json, show_table, show_text
+from flopledger.reports.pages.terminal import Format, show, show_json
 
 
 @app.command()
@@ -45,8 +44,8 @@ def explain(
 ) -> None:
     """Why two counters differ: the lines that add up to the difference, and what is left over."""
     from flopledger.counters.engine.plan import distinct
-    from flopledger.reports.pages import numbers, pair_words, words
-    from flopledger.reports.pages.lines import of_pair
+    from flopledger.reports.pages import words
+    from flopledger.reports.pages.explained import blocks
     from flopledger.reports.verdict import wrong
 
     try:
@@ -68,15 +67,5 @@ def explain(
     if form is Format.json:
         show_json({**about(run), **msgspec.to_builtins(found)})
         raise typer.Exit(int(wrong(run)))
-    a, b = run.tally(left), run.tally(right)
-    show_text(f"{words.at(run)}, {numbers.number(run.model.params)} parameters", form)
-    rows = [[t.name, t.version or "", numbers.number(t.total or 0), t.unit] for t in (a, b)]
-    show_table([Column("counter"), Column("version"), Column("total", True), Column("unit")],
-               [*rows, ["difference", "", numbers.signed(found.difference), ""]], form)  # fmt: skip
-    show([of_pair(found)], form)
-    show([Point(sentence) for sentence in pair_words.sentences(found)], form)
-    show_text(pair_words.neither(found, run), form)
-    show_text(pair_words.leftover(found, run), form)
-    if run.ledger.unpriced:
-        show_text(words.unpriced(run), form)
+    show(blocks(run, found, whole=form is not Format.table), form)
     raise typer.Exit(int(wrong(run)))

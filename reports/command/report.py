@@ -24,7 +24,7 @@ from flopledger.reports.command.options import (
     writing_to,
     wrote,
 )
-from flopledger.reports.pages.terminal import Format, show_text
+from flopledger.reports.pages.terminal import Format, show
 
 
 @app.command()
@@ -42,7 +42,7 @@ def report(
 ) -> None:
     """Count with every counter, reconcile every pair, and write report.md, report.html and run.json."""
     from flopledger.reports.documents.writing import check_writable
-    from flopledger.reports.pages import words
+    from flopledger.reports.pages import page
     from flopledger.reports.verdict import wrong
 
     with writing_to(out):
@@ -51,8 +51,6 @@ def report(
     with writing_to(out):
         written = found.save(out)
     if not quiet:
-        show_text(words.headline(found.run), Format.table)
-        show_text(words.totals(found.run), Format.table)
-        show_text(words.anything_left(found.run), Format.table)
+        show([page.opening(found.run)], Format.table)
         wrote(written)
     raise typer.Exit(int(wrong(found.run)))

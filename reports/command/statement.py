@@ -20,6 +20,7 @@ from flopledger.reports.command.options import (
     app,
     compared,
     fail,
+    refuse,
 )
 
 
@@ -73,7 +74,7 @@ def statement(
         run = compared(model, inputs, counters, timeout, jobs, quiet, no_cache, way).run
         found = stated(run, trained)
     except ValueError as error:
-        fail(str(error))
+        refuse(error)
     if form is Format.json:
         show_json(found)
     elif form is Format.latex:

@@ -23,6 +23,7 @@ from flopledger.reference_model import inputs, subject
 from flopledger.reference_model.display import Displayed, Grid, by_size, signed
 from flopledger.reference_model.ledger import MEANING, Entry, Ledger, Member, Mode, Phase, Unpriced, unpriced
 from flopledger.reference_model.names import SpecError
+from flopledger.reports import coverage
 from flopledger.reports.align import Claim, Failure, align, compared, halved, in_order, rows_at, told
 from flopledger.reports.documents.reading import (
     FORMAT,
@@ -196,6 +197,10 @@ class Run(Displayed, msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def convention(self, tally: TallyRecord) -> list[ConventionLine]:
         """The rules that were used, op by op, and what they charged; asides are lines too."""
         return self._kept(("convention", tally.name), lambda: convention_lines(tally, self.rows))  # type: ignore[no-any-return]
+
+    def coverage(self, tally: TallyRecord) -> coverage.Coverage:
+        """What share of the ledger's MACs a counter that counted saw."""
+        return self._kept(("coverage", tally.name), lambda: coverage.coverage(tally, self.rows))  # type: ignore[no-any-return]
 
     def _line(self) -> str:
         model = f"{self.model.spec} at {', '.join(self.model.inputs) or 'no inputs'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from itertools import combinations
 from typing import NamedTuple
 
@@ -12,13 +13,29 @@ from flopledger.reports.pages.numbers import number
 from flopledger.reports.pages.vocabulary import NOT_AN_OPERATION
 from flopledger.reports.reconcile import Line, Reconciliation
 
+NEARLY = Fraction(9, 10)
 PAIRS = 45  # pairs that a page lists one by one
 
 
+_BATCHED = {"conv", "conv_transpose", "batch_norm", "instance_norm"}  # their first dimension is samples, always
+_LENGTH_FREE = {"view", "fill", "move", "elementwise", "add", "sub", "mul", "div", "rounding"}  # what may come before
+
+
 def batch(run: Run) -> int | None:
-    """The first dimension of the first input; None where it has none."""
-    first = re.match(r"(?:[A-Za-z_]\w*=)?(\d+)(?![\d.])", run.model.inputs[0]) if run.model.inputs else None
-    return int(first[1]) if first else None
+    """How many samples the first input holds; None where nobody can tell.
+
+    Its first dimension is a batch if the first layer that it goes into takes it for one: a convolution, a batch norm,
+    a linear layer that is given rows. A recurrent layer may have it second, and a model of transformers has it first.
+    """
+    first = re.match(r"(?:[A-Za-z_]\w*=)?(\d+)((?:x\d+)*)(?![\d.x])", run.model.inputs[0]) if run.model.inputs else None
+    if not first:
+        return None
+    size, sides = int(first[1]), first[2].count("x")
+    if run.model.spec.startswith("transformers:"):
+        return size
+    layer = next((entry for entry in run.ledger.entries if entry.op not in _LENGTH_FREE), None)
+    known = layer is not None and (layer.op in _BATCHED or (layer.op == "linear" and sides == 1))
+    return size if known and layer is not None and layer.calls[0].quantities.get("samples") == size else None
 
 
 def macs(run: Run) -> int:
@@ -35,15 +52,22 @@ def blind(run: Run, tally: TallyRecord) -> bool:
     )
 
 
+def in_macs(tally: TallyRecord) -> Fraction:
+    """A total in MACs: half of what is said in FLOPs."""
+    return Fraction(tally.total or 0, 2 if tally.unit == "FLOP" else 1)
+
+
 class Pair(NamedTuple):
     """Two counters, and how far apart they are, without the lines that say why.
 
-    `off` is what no formula explains of each of the two totals; the residual is what that comes to.
+    `difference` is of the totals as they were reported, `in_macs` of both in one unit. `off` is what no formula
+    explains of each of the two totals; the residual is what that comes to.
     """
 
     left: str
     right: str
     difference: int
+    in_macs: Fraction
     off: tuple[int, int]
 
     @property
@@ -59,7 +83,7 @@ class Pair(NamedTuple):
 def pairs(run: Run) -> list[Pair]:
     """Every pair of counters that counted."""
     return [
-        Pair(a.name, b.name, (a.total or 0) - (b.total or 0), (a.unexplained, b.unexplained))
+        Pair(a.name, b.name, (a.total or 0) - (b.total or 0), in_macs(a) - in_macs(b), (a.unexplained, b.unexplained))
         for a, b in combinations(run.counted(), 2)
     ]
 
@@ -73,9 +97,45 @@ def listed_pairs(run: Run) -> list[Pair]:
 
 
 def most_different(run: Run) -> Reconciliation | None:
-    """The pair whose totals are furthest apart; the first of them in a tie."""
-    pair = max(pairs(run), key=lambda pair: abs(pair.difference), default=None)
-    return run.between(pair.left, pair.right) if pair else None
+    """The pair whose totals are furthest apart in MACs, or nearly so and with one unit; the first of them in a tie.
+
+    A line for the unit beside the others is one that a reader need not have, if another pair shows as much.
+    """
+    units = {tally.name: tally.unit for tally in run.counted()}
+    every = sorted(pairs(run), key=lambda pair: -abs(pair.in_macs))
+    alike = [pair for pair in every if units[pair.left] == units[pair.right]]
+    if not every:
+        return None
+    pair = alike[0] if alike and abs(alike[0].in_macs) >= NEARLY * abs(every[0].in_macs) else every[0]
+    return run.between(pair.left, pair.right)
+
+
+class Missed(NamedTuple):
+    """What a counter left out of one op: of how many MACs, how many for sure; and the formulas it charged instead."""
+
+    op: str
+    macs: int
+    of: int
+    formulas: list[str]
+    modules: list[str]
+
+
+def missed(run: Run, tally: TallyRecord) -> list[Missed]:
+    """The ops of which a counter did not see all MACs, largest first, with the module classes in which they run."""
+    seen = run.coverage(tally).ops
+    charged: dict[str, dict[str, int]] = {}
+    where: dict[str, dict[str, int]] = {}
+    for (entry, call), (claim, amount) in zip(run.rows, tally.rows, strict=True):
+        macs = call.times * call.quantities.get("macs", 0)
+        if macs * (2 if tally.unit == "FLOP" else 1) > amount:
+            charged.setdefault(entry.op, {})[tally.claims[claim].formula] = 0
+            where.setdefault(entry.op, {})[entry.module.rpartition(".")[2]] = 0
+    found = [
+        Missed(op, each.missed, each.of, list(charged.get(op, ())), list(where.get(op, ())))
+        for op, each in seen.items()
+        if each.missed > 0
+    ]
+    return sorted(found, key=lambda each: -each.macs)
 
 
 def contributing(reconciliation: Reconciliation) -> list[Line]:
@@ -125,6 +185,10 @@ def charge(line: ConventionLine) -> tuple[str, str]:
     return line.formula, number(line.count)
 
 
-def differs(formulas: dict[str, list[str]]) -> bool:
-    """Whether the counters of one row of the matrix charge by different formulas."""
-    return len({tuple(sorted(f)) for f in formulas.values()}) > 1
+def differs(run: Run, op: str) -> bool:
+    """Whether counters charge for an op by different formulas, once all of them are in MACs."""
+    found = set()
+    for tally in run.counted():
+        mine = {claim for (entry, _), (claim, _) in zip(run.rows, tally.rows, strict=True) if entry.op == op}
+        found.add(frozenset(tally.claims[i].in_macs or tally.claims[i].formula for i in mine) or frozenset("0"))
+    return len(found) > 1

@@ -43,6 +43,13 @@ class Point(msgspec.Struct, frozen=True):
     text: str
 
 
+class Link(msgspec.Struct, frozen=True):
+    """A point of a list that leads to an address, which is ours and holds no text of others unquoted."""
+
+    text: str
+    address: str
+
+
 class Note(msgspec.Struct, frozen=True):
     """What explains a word, a table or a chart where it stands."""
 
@@ -102,4 +109,4 @@ class Live(msgspec.Struct, frozen=True):
     blocks: Sequence[Block]
 
 
-Block = str | Heading | Paragraph | Point | Note | Table | Chart | Code | Fold | Live
+Block = str | Heading | Paragraph | Point | Link | Note | Table | Chart | Code | Fold | Live

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flopledger.reports.pages.blocks import Table
-from flopledger.reports.pages.paper import latex
+from flopledger.reports.pages.latex import escape as latex
 
 NEEDS = "% needs \\usepackage{booktabs}"
 _DOWN = {raised: digit for digit, raised in zip("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹", strict=True)}

@@ -7,7 +7,8 @@ from flopledger.reports.documents.history import check as check_history
 from flopledger.reports.documents.reading import encode, parse
 from flopledger.reports.documents.run import Run
 from flopledger.reports.documents.run import check as check_run
-from flopledger.reports.pages import analysis, charts, history_markdown, history_words, html, markdown, words
+from flopledger.reports.pages import analysis, charts, history_words, html, markdown, page, words
+from flopledger.reports.pages.blocks import Note
 
 
 def pages(run: Run) -> dict[str, str]:
@@ -15,7 +16,7 @@ def pages(run: Run) -> dict[str, str]:
 
     A chart that has nothing to show (no counted total, no pair) is left out.
     """
-    files = {"report.md": markdown.render(run), "report.html": html.render(run)}
+    files = {"report.md": text(run), "report.html": html.render(run)}
     if run.counted():
         files["totals.svg"] = charts.to_svg(charts.totals_spec(run))
     pair = analysis.most_different(run)
@@ -27,10 +28,17 @@ def pages(run: Run) -> dict[str, str]:
 def history_pages(found: History) -> dict[str, str]:
     """The same for a history: `releases-COUNTER.md` with its chart, and `releases-COUNTER.html`."""
     name = history_words.file_stem(found)
-    files = {f"{name}.md": history_markdown.render(found), f"{name}.html": html.history(found)}
+    files = {f"{name}.md": text(found), f"{name}.html": html.history(found)}
     if found.counted:
         files[f"{name}.svg"] = charts.to_svg(charts.history_spec(found))
     return files
+
+
+def text(found: Run | History) -> str:
+    """The page as Markdown."""
+    if isinstance(found, History):
+        return f"{markdown.render([*history_words.blocks(found), Note(history_words.made(found))])}\n"
+    return f"{markdown.render(page.of_run(found))}\n"
 
 
 def read(document: bytes) -> Run | History:

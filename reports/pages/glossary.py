@@ -16,7 +16,7 @@ WORDS = {
     "coverage": "Coverage is the share of the ledger's MACs that a counter saw.",
     "unpriced": "An unpriced call may hold arithmetic and has no formula: what it takes is unknown, which is not zero.",
 }
-_WORD = re.compile(rf"\b({'|'.join(WORDS)})s?\b")
+_WORD = re.compile(rf"(?<!\S)({'|'.join(WORDS)})s?(?!\S)")
 
 
 def split(text: str) -> tuple[str, str, str, str]:

@@ -7,7 +7,7 @@ import re
 from flopledger.reports import verdict as verdicts
 from flopledger.reports.documents.history import Change, History, Row
 from flopledger.reports.pages import analysis, numbers, pair_words, vocabulary, words
-from flopledger.reports.pages.blocks import Block, Column, Point, Table
+from flopledger.reports.pages.blocks import Block, Chart, Column, Heading, Loud, Paragraph, Point, Table
 from flopledger.reports.pages.lines import of_step
 from flopledger.reports.pages.numbers import number, plural, signed, visible
 from flopledger.reports.pages.vocabulary import op_word
@@ -15,10 +15,10 @@ from flopledger.reports.reconcile import Line
 
 
 def blocks(found: History) -> list[Block]:
-    """The whole history for the terminal."""
+    """The whole history: the releases, and why the number moved."""
     releases = Table(
         [Column("release"), Column("uploaded"), Column("total", True), Column("step", True), Column("params", True),
-         Column("sites agree", True), Column("remarks")],
+         Column("formulas hold at", True), Column("remarks")],
         [
             [visible(row.release), visible(row.uploaded[:10]), "" if row.total is None else number(row.total),
              signed(row.moved) if row.moved else "", "" if row.params is None else number(row.params),
@@ -27,10 +27,18 @@ def blocks(found: History) -> list[Block]:
             for row in found.rows
         ],
     )  # fmt: skip
-    said: list[Block] = [headline(found), releases]
+    said: list[Block] = [
+        Heading(f"{visible(found.counter)}: what every release says of {visible(found.model.spec)}", 1),
+        headline(found),
+        Paragraph([Loud(verdict(found)) if verdicts.wrong(found) else verdict(found)]),
+        *([Chart(file_stem(found), "Total by release")] if found.counted else []),
+        releases,
+    ]
+    if found.changes:
+        said.append(Heading("Where the number moved, and why"))
     for change in found.changes:
-        said += [title(change), of_step(change.reconciliation), *map(Point, reasons(change))]
-    return [*said, verdict(found)]
+        said += [Heading(title(change), 3), of_step(change.reconciliation), *map(Point, reasons(change))]
+    return said
 
 
 def headline(found: History) -> str:

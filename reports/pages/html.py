@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -15,9 +16,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from flopledger.reference_model.ledger import meaning_of
 from flopledger.reports.documents.history import History
-from flopledger.reports.documents.run import Run, TallyRecord
+from flopledger.reports.documents.run import Run
 from flopledger.reports.pages import (
     analysis,
     charts,
@@ -30,11 +30,14 @@ from flopledger.reports.pages import (
     vocabulary,
     words,
 )
+from flopledger.reports.pages.blocks import Block, Fold, Heading, Link, Live, Loud, Paragraph, Point
 from flopledger.reports.pages.layers import layer_data
+from flopledger.reports.pages.page import of_run
 from flopledger.reports.pages.pair_data import pair_data
 from flopledger.reports.verdict import wrong
 
 HISTORY_WIDTHS = {"wide": 860, "slim": 368}  # pixels
+Item = tuple[str, Any]  # the kind of a block, and the block as the template takes it
 TEMPLATES = Path(__file__).parent / "templates"
 # What a template may say, under one name.
 WORDS = SimpleNamespace(**{name: said for module in (numbers, vocabulary, analysis, pair_words, paper, words)
@@ -44,27 +47,62 @@ WORDS = SimpleNamespace(**{name: said for module in (numbers, vocabulary, analys
 def render(run: Run) -> str:
     """The whole page. It depends on the run alone, so the same run gives the same bytes."""
     pair = analysis.most_different(run)
-    data = {"pairs": pair_data(run) if pair else None, "layers": layer_data(run), "words": glossary.WORDS}
     steps = charts.waterfall_rows(pair, run.tally(pair.right).total or 0) if pair else []
+    title = ""
+    if steps:
+        first, last = (f"{step['label']}, {step['text']}" for step in (steps[0], steps[-1]))
+        title = f"Waterfall from {first}, to {last}. The table that follows has its numbers."
     return page(
         "report.html.j2",
-        data=data,
+        data={"pairs": pair_data(run) if pair else None, "layers": layer_data(run), "words": glossary.WORDS},
         script="\n".join(map(_asset, ("base.js", "pair.js", "page.js", "layers.js"))),
         run=run,
-        words=WORDS,
-        pair=pair,
-        alarm=wrong(run),
-        table=lines.of_pair(pair) if pair else None,
-        totals_bars=_totals(run),
-        waterfall_rows=[{**row, "pieces": [{**row, "colour": ""}]} for row in steps],
-        waterfall_title=f"Waterfall from {steps[0]['label']}, {steps[0]['text']}, to {steps[-1]['label']}, "
-        f"{steps[-1]['text']}. The table that follows has its numbers."
-        if steps
-        else "",
-        matrix=analysis.matrix(run),
-        papers=_papers(run),
-        meaning=meaning_of,
+        sections=_sections(of_run(run)),
+        page={
+            "pair": pair,
+            "table": lines.of_pair(pair) if pair else None,
+            "totals": _totals(run),
+            "waterfall": [{**row, "pieces": [{**row, "colour": ""}]} for row in steps],
+            "waterfall_title": title,
+            "paragraph": "verdict",
+        },
     )
+
+
+def _sections(blocks: Sequence[Block]) -> list[tuple[Heading, list[Item]]]:
+    """The blocks under each heading of a page and of its sections."""
+    found: list[tuple[Heading, list[Block]]] = []
+    for block in blocks:
+        if isinstance(block, Heading) and block.level < 3:
+            found.append((block, []))
+        else:
+            found[-1][1].append(block)
+    return [(heading, _items(inner)) for heading, inner in found]
+
+
+def _items(blocks: Sequence[Block]) -> list[Item]:
+    """Blocks as the template draws them: points are a list, and what stands under a small heading is folded."""
+    found: list[Item] = []
+    for i, block in enumerate(blocks):
+        if isinstance(block, Heading):
+            end = next((j for j in range(i + 1, len(blocks)) if isinstance(blocks[j], Heading)), len(blocks))
+            inner = {"summary": block.text, "open": False, "inner": _items(blocks[i + 1 : end])}
+            return [*found, ("Fold", inner), *_items(blocks[end:])]
+        if isinstance(block, Point | Link):
+            if not found or found[-1][0] != "points":
+                found.append(("points", []))
+            found[-1][1].append(block)
+        elif isinstance(block, Live):
+            folded = [(inner["summary"], inner["inner"]) for kind, inner in _items(block.blocks) if kind == "Fold"]
+            found.append((block.name, folded))
+        elif isinstance(block, Fold):
+            found.append(("Fold", {"summary": block.summary, "open": block.open, "inner": _items(block.blocks)}))
+        elif isinstance(block, Paragraph):
+            loud = any(isinstance(text, Loud) for text in block.sentences)
+            found.append(("Paragraph", {"sentences": block.sentences, "loud": loud}))
+        else:
+            found.append((type(block).__name__, block))
+    return found
 
 
 def history(found: History) -> str:
@@ -122,7 +160,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.globals.update(split=glossary.split, meanings=glossary.WORDS)
+    environment.globals.update(split=glossary.split, meanings=glossary.WORDS, words=WORDS, newline=Markup("\n"))
     environment.filters.update(
         visible=numbers.visible, number=numbers.number, signed=numbers.signed, giga=numbers.giga,
         place=vocabulary.place, op=vocabulary.op_word, units=numbers.units,
@@ -178,13 +216,3 @@ def _exact(bar: charts.Bar, op: str | None) -> str:
     """What an op takes of a bar, or the whole of it where none is named."""
     amount = bar.total if op is None else sum((p.amount for p in bar.pieces if p.op == op), Fraction(0))
     return numbers.number(int(amount)) + (".5" if amount.denominator == 2 else "")
-
-
-def _papers(run: Run) -> list[dict[str, str]]:
-    """The choices of the paper section: the ledger's own number first, then every counter's."""
-    choices: list[tuple[str, TallyRecord | None]] = [("the ledger: MACs only", None)] if analysis.macs(run) else []
-    choices += [(numbers.visible(tally.name), tally) for tally in run.counted()]
-    return [
-        {"name": name, "sentence": paper.paper_sentence(run, tally), "latex": paper.paper_latex(run, tally)}
-        for name, tally in choices
-    ]

@@ -39,7 +39,7 @@ def of_pair(r: Reconciliation) -> Table:
         for line in [*contributing(r), *equal(r)]
     ]  # fmt: skip
     rest = r.unexplained(r.left), r.unexplained(r.right), r.residual
-    return _table((f"{left} charges", f"{right} charges", left, right, "difference", "sites verified"), shown, rest)
+    return _table((f"{left} charges", f"{right} charges", left, right, "difference", "formulas hold at"), shown, rest)
 
 
 def of_step(r: Reconciliation) -> Table:
@@ -57,7 +57,7 @@ def of_step(r: Reconciliation) -> Table:
         for line in contributing(r)
     ]
     rest = r.unexplained(r.right), r.unexplained(r.left), r.residual
-    return _table(("charged before", "charges after", "before", "after", "change", "sites verified"), shown, rest)
+    return _table(("charged before", "charges after", "before", "after", "change", "formulas hold at"), shown, rest)
 
 
 def of_drift(row: Row) -> Table:

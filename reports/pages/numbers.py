@@ -37,12 +37,18 @@ def signed(n: int) -> str:
     return f"+{number(n)}" if n > 0 else number(n)
 
 
-def giga(n: int) -> str:
+def exactly(n: Fraction) -> str:
+    """As `number`, for what may be half of an odd number: `1,034.5`."""
+    return number(n.numerator) if n.denominator == 1 else f"{number(int(n))}.{str(float(abs(n % 1)))[2:]}"
+
+
+def giga(n: int | Fraction) -> str:
     """Four or so digits and a prefix: `1.034 G`, `23.033 M`; the number itself below a thousand."""
-    for size, prefix in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if abs(n) >= size:
-            return f"{n / size:.3f} {prefix}".replace("-", "−")
-    return number(n)
+    sizes: tuple[tuple[int, str], ...] = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
+    for size, prefix in sizes:
+        if n >= size or n <= -size:
+            return f"{float(n / size):.3f} {prefix}".replace("-", "−")
+    return exactly(Fraction(n))
 
 
 def percent(share: Fraction | None) -> str:
@@ -53,7 +59,13 @@ def percent(share: Fraction | None) -> str:
     return f"{tenths // 10}.{tenths % 10} %" if tenths % 10 else f"{tenths // 10} %"
 
 
-def amount(n: int, unit: str) -> str:
+def part(n: int, of: int) -> str:
+    """The size of one number beside another: `40.1 %`, `less than 0.1 %`; all of it where there is nothing else."""
+    share = Fraction(abs(n), of) if of else Fraction(1)
+    return "less than 0.1 %" if 0 < share < Fraction(1, 1000) else percent(share)
+
+
+def amount(n: int | Fraction, unit: str) -> str:
     """`giga` with its unit: `1.034 GMACs`, `12 MACs`."""
     short = giga(n)
     return f"{short}{'' if short[-1:].isalpha() else ' '}{units(unit)}"

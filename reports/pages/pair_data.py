@@ -72,6 +72,7 @@ def _side(tally: TallyRecord, ops: dict[str, int], sites: dict[str, int], text: 
     return {
         "name": text(tally.name),
         "blind": int(blind),
+        "off": text(pair_words.off(tally.name, tally.failures, tally)) if tally.failures else None,
         "unit": text(tally.unit),
         "total": integer(tally.total or 0),
         "claims": [[text(claim.formula), text(claim.in_macs), text(claim.because)] for claim in tally.claims],
@@ -82,10 +83,8 @@ def _side(tally: TallyRecord, ops: dict[str, int], sites: dict[str, int], text: 
                 "site": None if f.level in ("op", "total") else sites[f.site],
                 "op": None if f.op is None else ops[f.op],
                 "nowhere": int(f.op == "unattributed" and not f.claimed),
-                "where": text(vocabulary.whereabouts(f)),
                 "reported": integer(f.reported),
                 "claimed": integer(f.claimed),
-                "known": text(pair_words.known(f)),
             }
             for f in tally.failures
         ],

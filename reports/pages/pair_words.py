@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from flopledger.reports.align import Failure
-from flopledger.reports.documents.run import Run
+from flopledger.reports.documents.run import Run, TallyRecord
 from flopledger.reports.pages.analysis import contributing, uncharged
-from flopledger.reports.pages.numbers import LISTED, listed, number, plural, signed, visible
+from flopledger.reports.pages.numbers import LISTED, listed, number, part, plural, signed, visible
 from flopledger.reports.pages.vocabulary import kind, op_word, operation, place, whereabouts
-from flopledger.reports.pages.words import left_out
+from flopledger.reports.pages.words import left_out, warned
 from flopledger.reports.reconcile import UNIT, Line, Reconciliation, Residue, elements, keys
 
 
@@ -23,36 +23,44 @@ def leftover(reconciliation: Reconciliation, run: Run | None = None) -> str:
     aside = left_out(run, sides, "in neither total") if run else ""
     sites = sum(line.sites for line in reconciliation.lines)
     verified = sum(line.verified_sites for line in reconciliation.lines)
-    checked = f"{number(verified)} of {number(sites)} sites verified, operation by operation{aside and f'; {aside}'}"
+    checked = f"the formulas hold at {number(verified)} of {plural(sites, 'site')}, operation by operation"
+    checked += aside and f"; {aside}"
     if not reconciliation.residual and not reconciliation.residue and verified == sites:
         return f"Nothing is left over: residual 0, {checked}."
-    where = "; ".join(_residues(reconciliation.residue)) or "at sites that the document does not name"
+    where = "; ".join(_residues(reconciliation, sides)) or "at sites that the document does not name"
     if reconciliation.residual:
         explained = signed(reconciliation.difference - reconciliation.residual)
         return (
             f"LEFT OVER: residual {signed(reconciliation.residual)}, which no formula explains: the totals differ by "
-            f"{signed(reconciliation.difference)}, by their formulas it would be {explained}. {where}. {checked}."
+            f"{signed(reconciliation.difference)}, by their formulas it would be {explained}. {where}. "
+            f"In all, {checked}."
         )
-    return f"The residual is 0, but formulas fail and their errors cancel: {where}. {checked}."
+    return f"The residual is 0, but formulas fail and their errors cancel: {where}. In all, {checked}."
 
 
-def _residues(residues: Iterable[Residue]) -> list[str]:
-    by_counter: dict[str, list[Residue]] = {}
-    for residue in residues:
-        by_counter.setdefault(residue.counter, []).append(residue)
+def _residues(reconciliation: Reconciliation, sides: Sequence[TallyRecord]) -> list[str]:
     texts = []
-    for counter, mine in by_counter.items():
-        named = [
-            f"{whereabouts(r)} reports {number(r.reported)} where its formulas give {number(r.claimed)}{known(r)}"
-            for r in mine[:LISTED]
-        ]
-        more = [f"{number(len(mine) - LISTED)} more"] if len(mine) > LISTED else []
-        total = sum(r.unexplained for r in mine)
-        texts.append(
-            f"{visible(counter)} is off by {signed(total)} at {plural(len({whereabouts(r) for r in mine}), 'place')}: "
-            f"{', '.join(named + more)}"
-        )
+    for name in (reconciliation.left, reconciliation.right):
+        mine = [residue for residue in reconciliation.residue if residue.counter == name]
+        if mine:
+            texts.append(off(name, mine, next((side for side in sides if side.name == name), None)))
     return texts
+
+
+def off(name: str, failures: Sequence[Residue | Failure], tally: TallyRecord | None = None) -> str:
+    """How far a counter's formulas are off, and where; of its `tally` also the share, and what it says itself."""
+    named = [
+        f"{whereabouts(f)} reports {number(f.reported)} where its formulas give {number(f.claimed)}{known(f)}"
+        for f in failures[:LISTED]
+    ]
+    more = [f"{number(len(failures) - LISTED)} more"] if len(failures) > LISTED else []
+    total = sum(f.unexplained for f in failures)
+    places = plural(len({whereabouts(f) for f in failures}), "place")
+    share = f", {part(total, tally.total or 0)} of its total," if tally else ""
+    return (
+        f"{visible(name)} is off by {signed(total)}{share} at {places}: "
+        f"{', '.join(named + more)}{warned(tally) if tally else ''}"
+    )
 
 
 def known(found: Residue | Failure) -> str:
@@ -64,7 +72,8 @@ def neither(reconciliation: Reconciliation, run: Run) -> str:
     """Which operations contribute nothing because neither counter charges for them."""
     named = [_uncharged(op, lines, reconciliation, run) for op, lines in uncharged(reconciliation).items()]
     if not named:
-        return "There is no operation that both counters leave out."
+        held = "Where the formulas hold, there" if reconciliation.residue else "There"
+        return f"{held} is no operation that both counters leave out."
     contribute, them = ("It contributes", "it") if len(named) == 1 else ("They contribute", "them")
     return (
         f"Neither counts: {listed(named)}. {contribute} nothing to the difference, "

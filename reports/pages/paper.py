@@ -7,6 +7,7 @@ from collections import Counter
 
 from flopledger.reports.documents.run import Run, TallyRecord, calls_without_formula
 from flopledger.reports.pages.analysis import batch, macs
+from flopledger.reports.pages.latex import escape
 from flopledger.reports.pages.numbers import amount, giga, listed, number, signed, visible
 from flopledger.reports.pages.vocabulary import PASSES, op_word
 from flopledger.reports.pages.words import at_least, macs_said, shapes, unpriced_names
@@ -55,26 +56,6 @@ def _version(tally: TallyRecord) -> str:
     return f"{visible(tally.counter)} {visible(tally.version or tally.release or '(version unknown)')}"
 
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "·": r"$\cdot$",
-    "×": r"$\times$",
-    "−": "$-$",
-    '"': "''",
-    **{character: f"\\{character}" for character in "{}&%$#_"},
-}
-
-
-def latex(text: str) -> str:
-    """The text with everything escaped that LaTeX would read as a command."""
-    return "".join(_LATEX.get(c, c) for c in visible(text))
-
-
 LATEX_COLUMNS = "model & input & batch & counter & unit & count & includes"
 
 
@@ -88,7 +69,7 @@ def paper_latex(run: Run, tally: TallyRecord | None) -> str:
         cells[2:] = [f"at least {cells[2]}", f"{cells[3]}, without {unpriced_names(run)} (cost unknown)".lstrip(", ")]
     size = batch(run)
     cells = [run.model.spec, shapes(run), "--" if size is None else str(size), *cells]
-    row = " & ".join(latex(cell) for cell in cells) + r" \\"
+    row = " & ".join(escape(cell) for cell in cells) + r" \\"
     product = r"\d+(?:\$\\times\$\d+)+"  # 1×3: one formula, not a formula per sign
     return re.sub(product, lambda match: f"${match[0].replace('$', '')}$", row)
 

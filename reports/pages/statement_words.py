@@ -124,7 +124,9 @@ def how_sure(found: Statement) -> str:
     out = [each for each in found.conventions if not each.in_range]
     low, high = (next(each.name for each in ranged if each.flop == flop) for flop in (found.low, found.high))
     if found.low == found.high:
-        said = f"All {plural(len(ranged), 'convention')} below give this number."
+        said = (
+            "No other convention here sets a bound." if len(ranged) == 1 else "All conventions below give this number."
+        )
     else:
         what = "the training" if found.total is not None else "one pass"
         ends = (found.total_low, found.total_high) if found.total is not None else (str(found.low), str(found.high))
@@ -134,8 +136,8 @@ def how_sure(found: Statement) -> str:
             f"{power(int(ends[1] or 0))} FLOP ({visible(high)})."
         )
     if out:
-        does = "does" if len(out) == 1 else "do"
-        said += f" {few([visible(each.name) for each in out])} {does} not see all of the products, and set no bound."
+        sets, it = ("sets", "it") if len(out) == 1 else ("set", "them")
+        said += f" {few([visible(each.name) for each in out])} {sets} no bound, for the reason beside {it}."
     return said
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+from flopledger.reference_model.subject import ON_REAL
 from flopledger.reports.documents.table import Cell, Row, Table
 from flopledger.reports.pages import blocks, booktabs
 from flopledger.reports.pages.blocks import Block, Column
@@ -83,12 +84,14 @@ def _numbers(found: Table, row: Row, notes: _Notes) -> list[str]:
     elif head.unpriced:
         names = few([f"{visible(name)} ({plural(calls, 'call')})" for name, calls in head.unpriced.items()])
         has = "has" if len(head.unpriced) == 1 else "have"
-        text = f"at least {shown(macs, found.unit is None or not _scaled(found))}" + notes.mark(
+        text = f"at least {shown(macs, not _scaled(found))}" + notes.mark(
             f"{visible(row.name)}: {names} may hold arithmetic and {has} no formula, so the ledger's MACs are at "
             "least these, and a counter's total may be too small by it, too"
         )
     else:
         text = shown(macs, not _scaled(found))
+    if real := next((note for note in head.notes if note.startswith(ON_REAL)), None):
+        text += notes.mark(f"{visible(row.name)}: {visible(real)}, so other data may give another number")
     cells = {cell.counter: cell for cell in row.cells}
     return [number(head.params), text, *(_cell(found, row, cells.get(name), notes) for name in found.counters)]
 

@@ -27,26 +27,17 @@ class Format(StrEnum):
     table = "table"
     json = "json"
     markdown = "markdown"
+    latex = "latex"
 
 
 def show(blocks: Sequence[Block], form: Format) -> None:
-    """Paragraphs and tables, one after the other."""
+    """Blocks, one after the other."""
     if form is Format.table:
         _print(blocks)
-        return
-    from flopledger.reports.pages.markdown import fenced
+    else:
+        from flopledger.reports.pages import latex, markdown
 
-    for block in blocks:
-        if isinstance(block, Table):
-            show_table(block.columns, block.rows, form)
-            print()
-        elif isinstance(block, Fold | Live):
-            show([block.summary, *block.blocks] if isinstance(block, Fold) else block.blocks, form)
-        elif isinstance(block, Code):
-            print(fenced(block.text, block.language))
-        elif not isinstance(block, Chart):
-            text = block if isinstance(block, str) else block.text
-            show_text(text, form, "- " if isinstance(block, Point) else "")
+        print(f"{(latex if form is Format.latex else markdown).render(blocks)}\n")
 
 
 def shown(blocks: Sequence[Block], width: int = 110) -> str:
@@ -100,14 +91,8 @@ def _inert(line: str) -> str:
 
 
 def show_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], form: Format) -> None:
-    """Rows of text under columns, as a table for people or as Markdown."""
-    if form is Format.markdown:
-        print("| " + " | ".join(escaped(column.heading) for column in columns) + " |")
-        print("| " + " | ".join("---:" if column.numeric else "---" for column in columns) + " |")
-        for row in rows:
-            print("| " + " | ".join(escaped(cell) for cell in row) + " |")
-        return
-    _print([Table(columns, rows)])
+    """Rows of text under columns."""
+    show([Table(columns, rows)], form)
 
 
 def _print(blocks: Sequence[Block]) -> None:
@@ -125,10 +110,7 @@ def printable(text: str) -> str:
 
 def show_text(text: str, form: Format, bullet: str = "") -> None:
     """A paragraph, or a point of a list: wrapped for people, one line in Markdown."""
-    if form is Format.markdown:
-        print(f"{bullet}{escaped(text)}\n")
-    else:
-        _print([Point(text) if bullet else text])
+    show([Point(text) if bullet else text], form)
 
 
 def width() -> int | None:

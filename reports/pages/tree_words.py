@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from flopledger.reports.documents.run import Run
@@ -58,9 +59,13 @@ def _cells(found: Tree, row: Row, run: Run, paths: bool) -> list[str]:
         "" if row.own else output(row),
         number(amounts.params),
         macs,
-        percent(found.share(amounts)),
+        _share(found.share(amounts)),
         *(f"{DIFFERS} " * found.differs(amounts, i) + number(count) for i, count in enumerate(amounts.counts)),
     ]
+
+
+def _share(share: Fraction | None) -> str:
+    return "< 0.1 %" if share and share < Fraction(1, 1000) else percent(share)
 
 
 def _meaning(found: Tree, rows: list[Row]) -> str:

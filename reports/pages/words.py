@@ -8,15 +8,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 from flopledger.reference_model.ledger import Unpriced
 from flopledger.reference_model.subject import IN_EVAL, NOT_GIVEN
 from flopledger.reports import verdict
-from flopledger.reports.coverage import coverage
 from flopledger.reports.documents.run import Run, TallyRecord, calls_without_formula
-from flopledger.reports.pages.analysis import blind, differs, listed_pairs, macs, matrix, pairs
-from flopledger.reports.pages.numbers import amount, few, giga, listed, number, percent, plural, signed, units, visible
+from flopledger.reports.pages.analysis import Pair, blind, differs, in_macs, listed_pairs, macs, matrix, pairs
+from flopledger.reports.pages.blocks import Loud, Paragraph
+from flopledger.reports.pages.numbers import (
+    amount,
+    brief,
+    exactly,
+    few,
+    listed,
+    number,
+    part,
+    plural,
+    signed,
+    units,
+    visible,
+)
 from flopledger.reports.pages.vocabulary import NOUNS, PASSES, op_word, place
+from flopledger.reports.reconcile import UNIT
 
 
 def shapes(run: Run) -> str:
@@ -125,89 +139,115 @@ def which_pairs(run: Run) -> str:
 
 
 def headline(run: Run) -> str:
-    """What the run found, in a sentence or two."""
+    """What the run found, in a sentence: totals are compared in MACs, and `unit` says who speaks otherwise."""
     counted = run.counted()
     model = at(run)
     if not counted:
         return f"No counter has a number for {model}."
-    totals = sorted({tally.total or 0 for tally in counted})
+    totals = sorted({in_macs(tally) for tally in counted})
     aside = left_out(run, counted, "in none of them" if len(counted) > 1 else "not in it")
     aside = f"; {aside}." if aside else "."
     if len(counted) == 1:
-        return f"One counter, {visible(counted[0].name)}, reports {giga(totals[0])} for {model}{aside}"
+        said = amount(counted[0].total or 0, counted[0].unit)
+        return f"One counter, {visible(counted[0].name)}, reports {said} for {model}{aside}"
     if len(totals) == 1 and run.ledger.unpriced and not totals[0]:
         return f"{len(counted)} counters charge nothing for {model}{aside}"
     if len(totals) == 1:
-        return f"{len(counted)} counters agree on {number(totals[0])} for {model}{aside}"
+        return f"{len(counted)} counters agree on {exactly(totals[0])} MACs for {model}{aside}"
     return (
         f"{len(counted)} counters report {len(totals)} different totals for {model}, "
-        f"from {giga(totals[0])} to {giga(totals[-1])}{aside}"
+        f"from {amount(totals[0], 'MAC')} to {amount(totals[-1], 'MAC')}{aside}"
     )
+
+
+def unit(run: Run) -> str:
+    """Who does not speak in MACs; "" if all do."""
+    by_unit: dict[str, list[str]] = {}
+    for tally in run.counted():
+        if tally.unit != "MAC":
+            by_unit.setdefault(units(tally.unit), []).append(visible(tally.name))
+    if not by_unit or len(run.counted()) < 2:
+        return ""
+    says = listed([f"{few(names)} {'say' if len(names) > 1 else 'says'} {said}" for said, names in by_unit.items()])
+    return f"Unit: {says}; {UNIT}{', so half of that is compared' if 'FLOPs' in by_unit else ''}."
 
 
 def anything_left(run: Run) -> str:
-    """Whether anything is wrong with the run (see `verdict`): a residual, failing formulas, no number. Loud if so."""
+    """Whether anything is wrong with the run (see `verdict`): a residual, failing formulas, no number."""
+    return Paragraph(left(run)).text
+
+
+def left(run: Run) -> list[str | Loud]:
+    """The same as sentences: what nobody may overlook is loud, which a residual of less than 1 % of a total is not."""
     every = pairs(run)
-    residuals = [pair for pair in every if pair.residual]
-    odd, missing = verdict.failing(run), verdict.without_number(run)
-    said = [unpriced(run)] if run.ledger.unpriced else []
-    if residuals:
-        worst = max(residuals, key=lambda pair: abs(pair.residual))
-        said.append(
-            f"NOT EVERYTHING IS EXPLAINED: {plural(len(residuals), 'pair')} of {len(every)} "
-            f"{'leave' if len(residuals) > 1 else 'leaves'} a residual, the largest {signed(worst.residual)} "
-            f"between {visible(worst.left)} and {visible(worst.right)}"
-            + (", whose totals are equal and should not be, by their formulas." if not worst.difference else ".")
-        )
-    if odd:
-        who = [
-            f"{visible(tally.name)} at {_disagreement(tally)} ({signed(tally.unexplained)}{_known(tally)})"
-            for tally in odd
-        ]
-        said.append(f"The stated formulas fail for {listed(who)}.")
+    missing = verdict.without_number(run)
+    said: list[str | Loud] = [Loud(unpriced(run))] if run.ledger.unpriced else []
+    said += _residuals(run, every)
     if missing:
-        said.append(f"NO NUMBER from {listed([visible(tally.name) for tally in missing])}, which was asked for.")
+        said.append(Loud(f"NO NUMBER from {listed([visible(tally.name) for tally in missing])}, which was asked for."))
     if verdict.nobody(run):
-        said.append("NO NUMBER: no counter is at hand.")
+        said.append(Loud("NO NUMBER: no counter is at hand."))
     explained = (
         f"the formulas explain every difference, residual 0 in "
         f"{'the one pair' if len(every) == 1 else f'all {number(len(every))} pairs'}, "
-        "and every convention agrees at every site."
+        "and each counter's formulas hold at every place where they were checked."
     )
     if run.ledger.unpriced and len(said) == 1 and every:
-        return f"{said[0]} Of what the counters do count {explained}"
+        return [*said, f"Of what the counters do count {explained}"]
     if said:
-        return " ".join(said)
+        return said
     if not every:
-        return "There are no two counted totals, so there is no difference to explain."
-    return f"Nothing is left over: {explained}"
+        return ["There are no two counted totals, so there is no difference to explain."]
+    return [f"Nothing is left over: {explained}"]
+
+
+SMALL = Fraction(1, 100)  # of a counter's total: what no formula explains of it is said, and not cried
+
+
+def _residuals(run: Run, every: Sequence[Pair]) -> list[str | Loud]:
+    """Which pairs leave a residual, and whose formulas fail: where, how much of the total, and why as far as known."""
+    residuals, odd = [pair for pair in every if pair.residual], verdict.failing(run)
+    small = all(abs(tally.unexplained) < SMALL * (tally.total or 0) for tally in odd)
+    kind = str if small else Loud
+    said: list[str | Loud] = []
+    if residuals:
+        worst = max(residuals, key=lambda pair: abs(pair.residual))
+        of = max(run.tally(name).total or 0 for name in (worst.left, worst.right))
+        said.append(kind(
+            f"{'A SMALL RESIDUAL' if small else 'NOT EVERYTHING IS EXPLAINED'}: "
+            f"{plural(len(residuals), 'pair')} of {len(every)} {'leave' if len(residuals) > 1 else 'leaves'} a "
+            f"residual, "
+            f"the largest {signed(worst.residual)} between {visible(worst.left)} and {visible(worst.right)}, "
+            f"{part(worst.residual, of)} of the larger total"
+            + (", whose totals are equal and should not be, by their formulas." if not worst.difference else ".")
+        ))  # fmt: skip
+    if odd:
+        said.append(kind(f"The stated formulas fail for {listed([_disagreement(tally) for tally in odd])}."))
+    return said
 
 
 def _disagreement(tally: TallyRecord) -> str:
-    """`2 of 151 sites`: where the formulas fail."""
-    wrong = number(tally.verified.sites - tally.verified.agree)
-    return f"{wrong} of {plural(tally.verified.sites, NOUNS.get(tally.granularity, 'site'))}"
-
-
-def _known(tally: TallyRecord) -> str:
-    """Why the formulas fail, where that is known of all the places."""
+    """`thop at 2 of 151 sites (+4,608, less than 0.1 % of its total; known: it throws dice)`."""
+    wrong = tally.verified.sites - tally.verified.agree
+    places = f"{number(wrong)} of {plural(tally.verified.sites, NOUNS.get(tally.granularity, 'site'))}"
     reasons = list(dict.fromkeys(visible(failure.known) for failure in tally.failures))
-    return f"; known: {'; '.join(reasons)}" if reasons and all(reasons) and len(reasons) <= 2 else ""
+    known = f"; known: {'; '.join(reasons)}" if reasons and all(reasons) and len(reasons) <= 2 else ""
+    return (
+        f"{visible(tally.name)} at {places} ({signed(tally.unexplained)}, {part(tally.unexplained, tally.total or 0)} "
+        f"of its total{known}{warned(tally)})"
+    )
+
+
+def warned(tally: TallyRecord) -> str:
+    """What the counter itself said, after what is known: `; it says: its count may be rounded`."""
+    said = "; ".join(brief(warning) for warning in tally.warnings[:3])
+    return f"; it says: {said}" if said else ""
 
 
 def agreement(tally: TallyRecord) -> str:
-    """`151 of 151`: at how many sites the formulas agree; with the noun where it is something else than sites."""
-    said = f"{number(tally.verified.agree)} of {number(tally.verified.sites)}"
-    noun = NOUNS.get(tally.granularity, "")
-    return f"{said} {noun}{'s' if tally.verified.sites != 1 else ''}" if noun else said
-
-
-def seen(run: Run, tally: TallyRecord) -> str:
-    """The share of the ledger's MACs that a counter saw: `100 %`, `100 % of at least 1.024 k`."""
-    found = coverage(tally, run.rows).total
-    if not found.at_least:
-        return percent(found.share)
-    return f"{percent(found.share)} of at least {giga(found.of)}" if found.of else "unknown"
+    """At how many places the formulas gave what was reported: `151 of 151 sites`."""
+    noun = NOUNS.get(tally.granularity, "site")
+    return f"{number(tally.verified.agree)} of {plural(tally.verified.sites, noun)}"
 
 
 def totals(run: Run) -> str:
@@ -225,20 +265,13 @@ def same_measure(run: Run) -> str:
     if len(counted) < 2:
         who = f"Only {visible(counted[0].name)} has" if counted else "No counter has"
         return f"{who} a number here, so there is nothing to compare."
-    by_unit: dict[str, list[str]] = {}
-    for tally in counted:
-        by_unit.setdefault(units(tally.unit), []).append(visible(tally.name))
-    rows = matrix(run)
-    apart = [op for op, formulas in rows.items() if differs(formulas)]
-    same = [op for op, formulas in rows.items() if not differs(formulas) and op != "unpriced"]
-    says = [f"{listed(names)} {'say' if len(names) > 1 else 'says'} {unit}" for unit, names in by_unit.items()]
-    text = ("No. " if apart or len(by_unit) > 1 else "Yes. ") + "; ".join(says) + "."
-    if len(by_unit) > 1:
-        text += " One MAC is two FLOPs."
-    elif apart:
-        text += " They use one unit, but not one set of operations."
+    ops = [op for op in matrix(run) if op != "unpriced"]
+    apart = [op for op in ops if differs(run, op)]
+    same = [op for op in ops if op not in apart]
+    text = "No." if apart else "Yes."
     if apart:
         text += f" They charge differently for {listed([op_word(op) for op in apart])}"
         text += f" and alike for {listed([op_word(op) for op in same])}." if same else "."
+    text += f" {unit(run)}" if unit(run) else ""
     aside = left_out(run, counted, "in none of them")
     return f"{text.rstrip('.')}; {aside}." if aside else text

@@ -65,6 +65,8 @@ class Fvcore:
     distribution = "fvcore"
     unit = "MAC"
     device = "cpu"  # it traces with torch.jit, which needs real tensors
+    script = """from fvcore.nn import FlopCountAnalysis
+print("fvcore", int(FlopCountAnalysis(model, inputs).unsupported_ops_warnings(False).total()))"""
     about = "handles on jit-traced operations; MACs, plus operations of norms, adaptive pools, upsampling"
     shims = SHIMS
 
@@ -104,7 +106,6 @@ def _analysed(model: nn.Module, inputs: tuple[Any, ...]) -> Count:
     return Count(
         total=total,
         parts=[Part(site, None, count) for site, count in own.items() if count],
-        params=sum(p.numel() for p in model.parameters()),
         uncounted=dict(analysis.unsupported_ops()),
         warnings=warnings,
     )
@@ -142,7 +143,6 @@ def _counted_by_handle(model: nn.Module, inputs: tuple[Any, ...]) -> Count:
     return Count(
         total=total,
         parts=[Part(site, None, number) for site, number in by_site.items() if number],
-        params=sum(p.numel() for p in model.parameters()),
         uncounted=dict(skipped),
         warnings=warnings,
     )

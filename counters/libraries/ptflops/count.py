@@ -33,6 +33,11 @@ COMPLEX_CONVOLUTION = rule(
 )  # fmt: skip
 
 
+_SCRIPT = """from ptflops import get_model_complexity_info
+options = dict(input_constructor=lambda _: inputs[0], as_strings=False, print_per_layer_stat=False, backend="{0}")
+print("ptflops-{0}", int(get_model_complexity_info(model, (1,), **options)[0]))"""
+
+
 def _complexity(model: nn.Module, inputs: tuple[Any, ...], backend: str) -> tuple[int, int]:
     """Call the library with these very tensors. It prints errors and returns None for them; here they are raised."""
     from ptflops import get_model_complexity_info
@@ -59,6 +64,7 @@ class PtflopsPytorch:
     distribution = "ptflops"
     unit = "MAC"
     device = "cpu"  # on meta, torch's own Python kernels call the functions that it patches
+    script = _SCRIPT.format("pytorch")
     modes = ("eval",)
     about = "hooks on module classes and patched functions; MACs, plus elements of norms, ReLUs, pools"
 
@@ -136,6 +142,7 @@ class PtflopsAten:
     unit = "MAC"
     device = "meta"
     modes = ("eval",)
+    script = _SCRIPT.format("aten")
     about = "formulas on dispatched operations; MACs and bias additions of convolutions and products"
 
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:

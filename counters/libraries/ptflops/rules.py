@@ -402,9 +402,9 @@ RULES = (
     rule("add mul", "outputs", "a patched function, one per element",
          "_elementwise_tensor_flops_hook",
          by_way_of("torch.add", "torch.Tensor.add", "torch.mul", "torch.Tensor.mul")),
-    rule("activation", "0", "neither a hook nor a patched function for it", NO_HOOK),
+    rule("activation", "0", "neither a hook nor a patched function is called for it", NO_HOOK),
     rule("add mul", "0", "an operator like x + y reaches no patched function", "TENSOR_OPS_MAPPING"),
-    rule("*", "0", "neither a hook nor a patched function for it", f"FUNCTIONAL_MAPPING {NO_HOOK}"),
+    rule("*", "0", "neither a hook nor a patched function is called for it", f"FUNCTIONAL_MAPPING {NO_HOOK}"),
 )  # fmt: skip
 STEPS = (
     # Only the dimensions of images were known.

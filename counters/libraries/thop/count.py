@@ -26,6 +26,8 @@ class Thop:
     distribution = "thop"
     unit = "MAC"
     device = "meta"  # its hooks read shapes only
+    script = """import thop
+print("thop", int(thop.profile(model, inputs=inputs, verbose=False)[0]))"""
     modes = ("eval",)
     about = "hooks on known module classes; MACs, plus operations of norms and average pools"
     shims: ClassVar[tuple[Shim, ...]] = (ITERABLE, empty_module("onnx", "it is imported for ONNX models only"))

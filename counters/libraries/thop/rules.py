@@ -250,7 +250,7 @@ RULES = (
     *recurrent(f"{RNN}:87 count_rnn", f"{RNN}:124 count_gru", f"{RNN}:161 count_lstm"),
     rule("activation pool", "0", "listed as a zero op", f"{HOOKS}:18 zero_ops", in_modules(
         "ReLU", "ReLU6", "LeakyReLU", *(f"{a}MaxPool{d}d" for a in ("", "Adaptive") for d in (1, 2, 3)))),
-    rule("*", "0", "its table of hooks has no entry for this", f"{TABLE}:21 register_hooks"),
+    rule("*", "0", "no hook of its table is called for this", f"{TABLE}:21 register_hooks"),
 )  # fmt: skip
 
 

@@ -21,6 +21,9 @@ class Torchinfo:
     distribution = "torchinfo"
     unit = "MAC"
     device = "meta"  # it reads shapes only
+    repository = "https://github.com/TylerYep/torchinfo/blob/v{version}/"
+    script = """import torchinfo
+print("torchinfo", torchinfo.summary(model, input_data=list(inputs), device="meta", verbose=0).total_mult_adds)"""
     about = "hooks on leaf modules; elements of weights and biases, times batch and output positions"
 
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:

@@ -128,7 +128,7 @@ RULES = (
     rule("*", "samples·weights + samples·biases",
          "weight and bias elements, times the first dimension of the output",
          f"{MACS}:242 macs", both(in_leaf, has("weights"), has("own_params"))),
-    rule("*", "0", "it has no parameters", f"{MACS}:233 named_parameters", in_leaf),
+    rule("*", "0", "it counts by parameters, and this operation uses none", f"{MACS}:233 named_parameters", in_leaf),
     rule("*", "0", "only leaf modules add to the total; this runs in a module that has children",
          "torchinfo/model_statistics.py:32 is_leaf_layer"),
 )  # fmt: skip

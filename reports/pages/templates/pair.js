@@ -99,7 +99,7 @@ function tabled(r) {
   const lines = [...r.contributing, ...r.equal];
   const sums = [0, 1].map((i) => total(lines.map((line) => line.amounts[i])) + r.rest[i]);
   return {
-    heads: ["operation", `${left} charges`, `${right} charges`, left, right, "difference", "sites verified"],
+    heads: ["operation", `${left} charges`, `${right} charges`, left, right, "difference", "formulas hold at"],
     rows: [...lines.map(row), [r.rest[0] || r.rest[1] ? "residual" : "nothing", rest],
       ["sum", ["sum", "", "", ...sums.map(number), signed(sums[0] - sums[1]), ""]]],
   };
@@ -108,14 +108,14 @@ function tabled(r) {
 function leftover(r) {
   const sites = r.lines.reduce((sum, line) => sum + line.sites.size, 0);
   const failing = r.lines.reduce((sum, line) => sum + line.failing.size, 0);
-  const checked = `${number(sites - failing)} of ${number(sites)} sites verified, operation by operation${leftOut(r)}`;
+  const checked = `the formulas hold at ${number(sites - failing)} of ${plural(sites, "site")}, operation by operation${leftOut(r)}`;
   const wrong = r.sides.some((side) => side.failures.length);
   if (!r.residual && !wrong && !failing) return `Nothing is left over: residual 0, ${checked}.`;
-  const where = r.sides.flatMap((side, i) => (side.failures.length ? [residue(side.failures, r.names[i])] : [])).join("; ")
+  const where = r.sides.flatMap((side) => (side.off === null ? [] : [said(side.off)])).join("; ")
     || "at sites that the document does not name";
   const explained = `the totals differ by ${signed(r.difference)}, by their formulas it would be ${signed(r.difference - r.residual)}`;
-  if (r.residual) return `LEFT OVER: residual ${signed(r.residual)}, which no formula explains: ${explained}. ${where}. ${checked}.`;
-  return `The residual is 0, but formulas fail and their errors cancel: ${where}. ${checked}.`;
+  if (r.residual) return `LEFT OVER: residual ${signed(r.residual)}, which no formula explains: ${explained}. ${where}. In all, ${checked}.`;
+  return `The residual is 0, but formulas fail and their errors cancel: ${where}. In all, ${checked}.`;
 }
 function leftOut(r) {
   if (!pairs.unpriced) return "";
@@ -124,14 +124,6 @@ function leftOut(r) {
   if (seeing.length) return `; what ${listed(seeing)} charged for ${said(names)} is not known`;
   return `; ${said(names)}, which ${many ? "have" : "has"} no formula, ${many ? "are" : "is"} in neither total`;
 }
-function residue(failures, name) {
-  const named = failures.slice(0, LISTED).map((f) => (
-    `${said(f.where)} reports ${number(f.reported)} where its formulas give ${number(f.claimed)}${said(f.known)}`));
-  if (failures.length > LISTED) named.push(`${number(failures.length - LISTED)} more`);
-  const places = new Set(failures.map((f) => f.where)).size;
-  return `${name} is off by ${signed(unexplained(failures))} at ${plural(places, "place")}: ${named.join(", ")}`;
-}
-
 function neither(r) {
   const ops = new Map();
   for (const line of r.lines) {
@@ -140,7 +132,10 @@ function neither(r) {
   }
   const found = [...ops].map(([op, lines]) => ({ op, lines, elements: total(lines.map((line) => line.elements)) }));
   const named = found.sort(by((x) => -x.elements)).map(uncharged);
-  if (!named.length) return "There is no operation that both counters leave out.";
+  if (!named.length) {
+    const held = r.sides.some((side) => side.failures.length) ? "Where the formulas hold, there" : "There";
+    return `${held} is no operation that both counters leave out.`;
+  }
   const [contribute, them] = named.length === 1 ? ["It contributes", "it"] : ["They contribute", "them"];
   return `Neither counts: ${listed(named)}. ${contribute} nothing to the difference, because neither counter charges for ${them}.`;
 }
@@ -241,7 +236,7 @@ function element(tag, classes, ...children) {
   return made;
 }
 // A word of ours in a text, with what it means behind a button.
-const glossary = new RegExp(`\\b(${Object.keys(data.words).join("|")})s?\\b`);
+const glossary = new RegExp(`(?<!\\S)(${Object.keys(data.words).join("|")})s?(?!\\S)`);
 function explained(text) {
   const found = glossary.exec(text);
   const made = document.createDocumentFragment();
@@ -262,7 +257,7 @@ function drawnTable({ heads, rows }) {
     return element("td", classes, i < 3 && text ? formula(text) : text);
   };
   const drawn = rows.map(([kind, [name, ...cells]]) => {
-    const head = element("th", "", explained(name));
+    const head = element("th", "", data.words[name] ? explained(name) : name);
     head.scope = "row";
     return element("tr", kind, head, ...cells.map((text, i) => cell(text, i + 1)));
   });
