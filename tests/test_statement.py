@@ -15,6 +15,7 @@ from flopledger.counters.convention import Convention, rule
 from flopledger.reference_model.ledger import Entry, Ledger
 from flopledger.reports.command.main import app
 from flopledger.reports.documents.run import Run
+from flopledger.reports.pages import latex
 from flopledger.reports.pages import statement_words as words
 from flopledger.reports.pages.blocks import Code
 from flopledger.reports.pages.blocks import Table as Grid
@@ -182,8 +183,8 @@ def test_names_stay_on_their_line() -> None:
     found = statement(hostile_run())
     for text in words.paragraphs(found):
         assert text.isprintable()
-    lines = words.to_latex(found).splitlines()
-    columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", words.to_latex(found))
+    lines = latex.render(words.page(found)).splitlines()
+    columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", latex.render(words.page(found)))
     assert columns
     body = [line for line in lines if line.endswith(r" \\")]
     assert {len(columns[1])} == {len(re.findall(r"(?<!\\)&", line)) + 1 for line in body}

@@ -167,7 +167,7 @@ def test_csv_can_be_read_again() -> None:
 
 def test_latex_has_as_many_cells_as_columns() -> None:
     """A row too many or a sign too many and the paper does not compile."""
-    lines = table_page.to_latex(hostile()).splitlines()
+    lines = table_files.to_latex(hostile()).splitlines()
     columns = re.match(r"\\begin\{tabular\}\{(\w+)\}", lines[1])
     assert columns and "\\toprule" == lines[2] and "\\bottomrule" in lines
     body = [line for line in lines if line.endswith(r" \\")]
@@ -175,7 +175,7 @@ def test_latex_has_as_many_cells_as_columns() -> None:
     for line in body:
         assert len(columns[1]) == len(re.findall(r"(?<!\\)&", line)) + 1
     assert not re.search(r"(?<!\\)[%#_]", "\n".join(lines[1:]))
-    assert r"\textsuperscript{1}" in table_page.to_latex(TABLE)
+    assert r"\textsuperscript{1}" in table_files.to_latex(TABLE)
 
 
 def test_pages_hold_what_names_want_to_break_out_of() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from flopledger.reports.command.options import (
     DEFAULT,
     Counters,
+    Form,
     Inputs,
     Jobs,
     Mode,
@@ -22,15 +22,7 @@ from flopledger.reports.command.options import (
     fail,
     refuse,
 )
-
-
-class Format(StrEnum):
-    """How a statement is printed."""
-
-    table = "table"
-    json = "json"
-    markdown = "markdown"
-    latex = "latex"
+from flopledger.reports.pages.terminal import Format, show, show_json
 
 
 @app.command()
@@ -47,7 +39,7 @@ def statement(
     tokens: Annotated[int | None, typer.Option("--tokens", min=1, help="Tokens that an epoch has.")] = None,
     samples: Annotated[int | None, typer.Option("--samples", min=1, help="Samples that an epoch has.")] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="How often they were seen.")] = 1,
-    form: Annotated[Format, typer.Option("--format", help="How to print.", case_sensitive=False)] = Format.table,
+    form: Form = Format.table,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
@@ -56,8 +48,6 @@ def statement(
     """What a model takes, in sentences to sign: method, input, what is in it, the range over conventions."""
     from flopledger.reference_model import subject
     from flopledger.reports.pages import statement_words
-    from flopledger.reports.pages.terminal import Format as Printed
-    from flopledger.reports.pages.terminal import show, show_json, show_plain
     from flopledger.reports.statement import Training
     from flopledger.reports.statement import statement as stated
     from flopledger.reports.verdict import wrong
@@ -77,8 +67,6 @@ def statement(
         refuse(error)
     if form is Format.json:
         show_json(found)
-    elif form is Format.latex:
-        show_plain(statement_words.to_latex(found))
     else:
-        show(statement_words.page(found), Printed[form.value])
+        show(statement_words.page(found, code=form is not Format.latex), form)  # LaTeX would spell its quotes anew
     raise typer.Exit(int(wrong(run)))

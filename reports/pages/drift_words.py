@@ -6,7 +6,7 @@ from flopledger.reports.drift import Drift, Row
 from flopledger.reports.pages import numbers, vocabulary
 from flopledger.reports.pages.blocks import Block, Column, Point, Table
 from flopledger.reports.pages.lines import of_drift
-from flopledger.reports.pages.numbers import few, signed, visible
+from flopledger.reports.pages.numbers import brief, few, signed, visible
 from flopledger.reports.pages.words import without_formula
 
 
@@ -57,7 +57,7 @@ def _mark(row: Row) -> str:
 def _row(row: Row) -> list[Block]:
     said: list[Block] = []
     if row.reason and row.mark != "same":
-        said.append(f"{visible(row.counter)}, {row.mark}: {visible(row.reason)}")
+        said.append(f"{visible(row.counter)}, {row.mark}: {brief(row.reason)}")
     if not row.lines and not row.residual:
         return said
     said += [f"{visible(row.counter)}: {signed(row.difference or 0)}", of_drift(row)]

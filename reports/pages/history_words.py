@@ -9,7 +9,7 @@ from flopledger.reports.documents.history import Change, History, Row
 from flopledger.reports.pages import analysis, numbers, pair_words, vocabulary, words
 from flopledger.reports.pages.blocks import Block, Chart, Column, Heading, Loud, Paragraph, Point, Table
 from flopledger.reports.pages.lines import of_step
-from flopledger.reports.pages.numbers import number, plural, signed, visible
+from flopledger.reports.pages.numbers import brief, number, plural, signed, visible
 from flopledger.reports.pages.vocabulary import op_word
 from flopledger.reports.reconcile import Line
 
@@ -17,8 +17,8 @@ from flopledger.reports.reconcile import Line
 def blocks(found: History) -> list[Block]:
     """The whole history: the releases, and why the number moved."""
     releases = Table(
-        [Column("release"), Column("uploaded"), Column("total", True), Column("step", True), Column("params", True),
-         Column("formulas hold at", True), Column("remarks")],
+        [Column("release"), Column("uploaded"), Column("total", True), Column("step", True), Column("params", True, 1),
+         Column("formulas hold at", True, 2), Column("remarks")],
         [
             [visible(row.release), visible(row.uploaded[:10]), "" if row.total is None else number(row.total),
              signed(row.moved) if row.moved else "", "" if row.params is None else number(row.params),
@@ -101,7 +101,7 @@ def shapes(found: History) -> str:
 
 def remarks(row: Row) -> list[str]:
     """What there is to say of one release, besides its numbers."""
-    said = [visible(row.reason)] if row.reason else []
+    said = [brief(row.reason)] if row.reason else []
     if row.yanked:
         said.append(f"yanked: {visible(row.yanked)}")
     if row.sites != row.agree:

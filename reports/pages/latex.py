@@ -37,6 +37,7 @@ _SIGNS = {
     "–": "--",
     "…": r"\dots{}",
     '"': "''",
+    **{raised: f"\\textsuperscript{{{digit}}}" for digit, raised in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
     **{character: f"\\{character}" for character in "{}&%$#_"},
 }
 _LEVELS = {1: "section*", 2: "subsection*", 3: "subsubsection*"}

@@ -148,7 +148,7 @@ def conventions(run: Run) -> list[Block]:
 
 
 def _convention(run: Run, tally: TallyRecord) -> list[Block]:
-    found: list[Block] = [f"{tally.status}: {visible(tally.reason)}"] if tally.reason else []
+    found: list[Block] = [f"{tally.status}: {brief(tally.reason)}"] if tally.reason else []
     if tally.status == "counted":
         found += [f"Its formulas hold at {words.agreement(tally)}.", tables.convention(run, tally)]
     for f in tally.failures:
@@ -171,7 +171,7 @@ def ledger(run: Run) -> list[Block]:
         Heading("The ledger", 2, "ledger"),
         f"Every operation of {PASSES[run.model.mode]}, traced on the {visible(run.model.device)} device, "
         "without asking any counter.",
-        *(Point(visible(note)) for note in run.ledger.notes),
+        *(Point(brief(note)) for note in run.ledger.notes),
     ]
     if run.ledger.unpriced:
         found.append(Paragraph([Loud(words.unpriced(run))]))

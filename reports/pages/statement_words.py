@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from flopledger.reports import dimensions
-from flopledger.reports.pages import booktabs
-from flopledger.reports.pages.blocks import Block, Code, Column, Table
+from flopledger.reports.pages.blocks import Block, Code, Column, Loud, Paragraph, Table
 from flopledger.reports.pages.numbers import few, listed, number, percent, plural, visible
 from flopledger.reports.pages.vocabulary import PASSES, op_word
 from flopledger.reports.statement import Crossed, Group, Statement, as_json
@@ -16,9 +15,11 @@ from flopledger.reports.statement import Crossed, Group, Statement, as_json
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def page(found: Statement) -> list[Block]:
-    """The paragraphs, the conventions behind the range, and the statement as JSON."""
-    return [*paragraphs(found), conventions(found), Code(as_json(found), "json")]
+def page(found: Statement, code: bool = True) -> list[Block]:
+    """The paragraphs, the conventions behind the range, and, with `code`, the statement as JSON."""
+    both = {_threshold(crossed) for crossed in found.thresholds if crossed.side == "both"}
+    said = [Paragraph([Loud(text)]) if text in both else text for text in paragraphs(found)]
+    return [*said, conventions(found), *([Code(as_json(found), "json")] if code else [])]
 
 
 def paragraphs(found: Statement) -> list[str]:
@@ -163,12 +164,6 @@ def conventions(found: Statement) -> Table:
         for each in found.conventions
     ]  # fmt: skip
     return Table(columns, rows)
-
-
-def to_latex(found: Statement) -> str:
-    """The paragraphs, and the conventions as a table with booktabs' rules."""
-    lines = [each for text in paragraphs(found) for each in (booktabs.text(text), "")]
-    return "\n".join([booktabs.NEEDS, *lines, *booktabs.tabular(conventions(found))]) + "\n"
 
 
 def power(n: int) -> str:

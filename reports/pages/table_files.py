@@ -8,9 +8,9 @@ import msgspec
 from markupsafe import Markup
 
 from flopledger.reports.documents.table import Table
-from flopledger.reports.pages import charts, html, markdown, sweep_chart
+from flopledger.reports.pages import charts, html, latex, markdown, sweep_chart
 from flopledger.reports.pages.numbers import few, plural, visible
-from flopledger.reports.pages.table_page import drawn, legend, to_csv, to_latex
+from flopledger.reports.pages.table_page import drawn, legend, page, to_csv
 
 
 def to_json(found: Table) -> str:
@@ -23,13 +23,12 @@ def to_json(found: Table) -> str:
 
 def to_markdown(found: Table) -> str:
     """A table as GitHub draws it, and what is to be said of its numbers."""
-    grid, notes = drawn(found)
-    said = [str(block) for block in legend(found)]
-    rule = ["---:" if column.numeric else "---" for column in grid.columns]
-    heads = [markdown.escape(column.heading) for column in grid.columns]
-    rows = [[markdown.escape(cell) for cell in row] for row in grid.rows]
-    lines = [f"| {' | '.join(row)} |" for row in (heads, rule, *rows)]
-    return "\n".join([*lines, *(f"\n{markdown.escape(text)}" for text in [*said, *notes])]) + "\n"
+    return f"{markdown.render(page(found))}\n"
+
+
+def to_latex(found: Table) -> str:
+    """A table for a paper, with booktabs' rules; what it needs stands in its first line."""
+    return f"% needs \\usepackage{{booktabs}}\n{latex.render(page(found))}\n"
 
 
 def to_html(found: Table) -> str:

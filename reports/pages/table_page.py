@@ -1,4 +1,4 @@
-"""A table of many models as blocks, and as CSV and LaTeX."""
+"""A table of many models as blocks, and as CSV."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import io
 
 from flopledger.reference_model.subject import ON_REAL
 from flopledger.reports.documents.table import Cell, Row, Table
-from flopledger.reports.pages import blocks, booktabs
+from flopledger.reports.pages import blocks
 from flopledger.reports.pages.blocks import Block, Column
-from flopledger.reports.pages.numbers import few, listed, number, percent, plural, signed, units, visible
+from flopledger.reports.pages.numbers import brief, few, listed, number, percent, plural, signed, units, visible
 from flopledger.reports.scale import shown
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -75,7 +75,7 @@ def _numbers(found: Table, row: Row, notes: _Notes) -> list[str]:
     """Parameters, the ledger's MACs, and a cell for each counter."""
     head = row.ledger
     if head is None:
-        mark = notes.mark(f"{visible(row.name)}: {visible(row.reason)}")
+        mark = notes.mark(f"{visible(row.name)}: {brief(row.reason)}")
         return [NONE, f"{NONE}{mark}", *[NONE] * len(found.counters)]
     macs = found.value(row, head.macs, "MAC")
     if macs is None:
@@ -171,11 +171,3 @@ def _harmless(value: object) -> object:
     if not isinstance(value, str):
         return value
     return f"'{visible(value)}" if value[:1] in ("=", "+", "-", "@") else visible(value)
-
-
-def to_latex(found: Table) -> str:
-    """A table for a paper, with booktabs' rules; what it needs stands in its first line."""
-    grid, notes = drawn(found)
-    said = [block for block in legend(found) if isinstance(block, str)]
-    lines = [booktabs.NEEDS, *booktabs.tabular(grid), "", *(f"{booktabs.text(each)}\\par" for each in [*said, *notes])]
-    return "\n".join(lines) + "\n"

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from flopledger.reports.pages.blocks import Block, Chart, Code, Column, Fold, Live, Point, Table
+from flopledger.reports.pages.blocks import Block, Chart, Code, Column, Fold, Heading, Live, Point, Table
 from flopledger.reports.pages.columns import drawn, wrapped
 
 WIDE = 160  # columns for a table in a file or a pipe
@@ -64,6 +64,8 @@ def _drawn(block: Block, width: int | None, rule: str) -> list[str]:
         return _lines([block.summary, *block.blocks] if isinstance(block, Fold) else block.blocks, width, rule)
     if isinstance(block, Chart):
         return []
+    if isinstance(block, Heading) and block.level > 1:
+        return ["", *_drawn(block.text, width, rule)]
     if isinstance(block, Code):
         return [printable(line) for line in block.text.split("\n")]
     bullet, text = "- " if isinstance(block, Point) else "", block if isinstance(block, str) else block.text
