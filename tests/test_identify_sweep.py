@@ -44,9 +44,10 @@ def compared(models: list[str], names: list[str]) -> tuple[int, list[str], list[
     asked = [each for name in names if (each := Asked.parse(name)).runs]
     specs = [Spec.parse(model, ["1x3x224x224"]) for model in models]
     found, odd, missing = 0, [], []
-    for spec, ledger, tallies in count_each(asked, specs):
+    for done in count_each(asked, specs):
+        spec, ledger = done.spec, done.ledger
         assert ledger is not None, spec.model
-        for tally in tallies:
+        for tally in done.tallies:
             if tally.total is None:
                 missing.append(f"{tally.name} on {spec.model}: {tally.reason}")
                 continue

@@ -90,7 +90,7 @@ def _of_ours(name: str, adapter: About) -> Iterator[Epoch]:
     now = adapters.claimed(name, installed)
     for at, (versions, convention) in enumerate(spans):
         last = at == len(spans) - 1
-        if listing or len(spans) == 1:
+        if listing or known in ([], [installed]):
             span = Span(versions[0], versions[-1], len(versions), at)
         else:
             begin = "" if versions[0] == BEFORE_ALL else versions[0]
