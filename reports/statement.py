@@ -257,7 +257,8 @@ def _of_counter(run: Run, tally: TallyRecord) -> Convention:
     seen = coverage(tally, run.rows).total
     total = tally.total or 0
     doubled = tally.unit == "MAC"
-    out = [] if seen.macs == seen.of else ["it did not see all of the products"]
+    out = ["it did not see all of the products"] if seen.missed else []
+    out += ["it is not known whether it saw all of the products"] if seen.unsure and not seen.missed else []
     out += [] if tally.unit in ("MAC", "FLOP") else [f"{tally.unit} are no FLOP"]
     excess, because = _beyond(run, tally)
     out += [f"it charges {excess:,} FLOP more for products than they take ({because})"] if excess else []

@@ -19,6 +19,7 @@ from flopledger.counters.engine import adapters, kept, plan
 from flopledger.counters.engine.job import LEDGER, TIMEOUT
 from flopledger.counters.engine.plan import Asked
 from flopledger.counters.tally import Tally
+from flopledger.reference_model.display import Displayed, Grid
 from flopledger.reference_model.ledger import MODES, Ledger, Mode
 from flopledger.reference_model.subject import Spec
 from flopledger.reports import align, coverage, scale
@@ -278,7 +279,7 @@ def _keep(
             kept.keep_brief(each.name, key, [code(each.name), ledger], cell, failed=cell.total is None)
 
 
-class Tabulated:
+class Tabulated(Displayed):
     """A table, to look at and to take along."""
 
     def __init__(self, table: Table):
@@ -329,15 +330,17 @@ class Tabulated:
             raise ValueError("a Parquet file needs pyarrow; pip install pyarrow") from None
         write_file(Path(path), content)
 
-    def __repr__(self) -> str:
-        counted = sum(row.ledger is not None for row in self.table.rows)
-        return f"<Tabulated: {counted} of {len(self.table.rows)} rows, {len(self.table.counters)} counters>"
+    def _line(self) -> str:
+        rows, counted = self.table.rows, sum(row.ledger is not None for row in self.table.rows)
+        return f"{counted} of {len(rows)} rows have a ledger; {len(self.table.counters)} counters"
 
-    def _repr_html_(self) -> str:
-        """In Jupyter: the page in a frame of its own, so that its styles stay inside."""
-        from html import escape
+    def _notes(self) -> list[str]:
+        from flopledger.reports.pages.table_page import drawn
 
-        return f'<iframe srcdoc="{escape(self.text(".html"))}" style="width:100%;height:32rem;border:0"></iframe>'
+        return drawn(self.table)[1]
 
-    def _repr_markdown_(self) -> str:
-        return self.text(".md")
+    def _grids(self) -> list[Grid]:
+        from flopledger.reports.pages.table_page import drawn
+
+        grid, _ = drawn(self.table)
+        return [Grid([column.heading for column in grid.columns], grid.rows)]

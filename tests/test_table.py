@@ -56,8 +56,8 @@ ROWS = [
     Row(name="whole", model="a:whole", mode="eval", ledger=head(),
         cells=[cell("one", total=3_000_000_001, seen=SEEN), cell("two", "FLOP", total=6_000_000_001, seen=SEEN)]),
     Row(name="partly", model="a:partly", mode="eval", ledger=head(unpriced={"lib.op": 2}),
-        cells=[cell("one", total=2_000_000_000, seen=Seen(2_000_000_000, 3_000_000_000, True), failing=2, places=9,
-                    unexplained=-5),
+        cells=[cell("one", total=2_000_000_000, seen=Seen(2_000_000_000, 3_000_000_000, 500_000_000, True), failing=2,
+                    places=9, unexplained=-5),
                cell("two", "FLOP", status="timeout", reason="gave no answer within 3 s")]),
     Row(name="broken", model="a:broken", mode="eval", ledger=None, cells=[], reason="it rejects 1x3x8x10"),
 ]  # fmt: skip
@@ -73,7 +73,7 @@ def test_every_cell_is_a_number_or_says_why_it_is_none() -> None:
     assert ["model", "parameters", "ledger (MAC)", "one (MAC)", "two (FLOP)"] == [c.heading for c in grid.columns]
     assert [
         ["whole", "1,000,000", "3,000,000,000", "3,000,000,001", "6,000,000,001"],
-        ["partly", "1,000,000", "at least 3,000,000,000¹", "2,000,000,000 (66.6 %)²", "–³"],
+        ["partly", "1,000,000", "at least 3,000,000,000¹", "2,000,000,000 (66.6 % or more)²", "–³"],
         ["broken", "–", "–⁴", "–", "–"],
     ] == [list(row) for row in grid.rows]
     assert notes[0].startswith("¹ partly: lib.op (2 calls) may hold arithmetic and has no formula")
@@ -204,6 +204,15 @@ def test_a_frame_keeps_whole_numbers_whole() -> None:
     assert 2**60 + 1 == frame.loc["whole", "one"]
     assert [1.0, 2 / 3] == [1.0, frame.loc["partly", "one seen"]]
     assert frame.loc["broken", ["one", "two", "macs"]].isna().all()
+
+
+def test_a_notebook_shows_the_table_and_its_notes() -> None:
+    """Whoever ends a cell with it wants to see numbers, and what is wrong with them; in a prompt one line."""
+    found = Tabulated(TABLE)
+    assert "<Tabulated 2 of 3 rows have a ledger; 2 counters>" == repr(found)
+    page = found._repr_html_()
+    assert "3,000,000,001" in page and "at least 3,000,000,000¹" in page and "it rejects 1x3x8x10" in page
+    assert "<script" not in Tabulated(hostile())._repr_html_()
 
 
 def test_a_file_is_written_by_its_ending(tmp_path: Path) -> None:
@@ -436,7 +445,7 @@ def test_a_table_is_counted_once_and_goes_on_where_it_was(asked: list[tuple[str,
     assert [2 * 4 * 36 * 27, 2 * 8 * 36 * 27] == [row.ledger and row.ledger.macs for row in (narrow, wide)]
     assert [2 * 4 * 36, 4 * 4 * 36 * 27, 2 * 4 * 36 + 5] == [cell.total for cell in narrow.cells]
     assert [0, 0, 1] == [cell.failing for cell in wide.cells]
-    assert [1, 1] == [cell.seen and cell.seen.share for cell in narrow.cells[:2]]
+    assert [Fraction(1, 27), 1] == [cell.seen and cell.seen.share for cell in narrow.cells[:2]]
     assert "it wants a GPU" in broken.reason and not broken.cells
     assert found.wrong
     asked.clear()

@@ -115,7 +115,7 @@ def _cell(found: Table, row: Row, cell: Cell | None, notes: _Notes) -> str:
         return f"{NONE}{notes.mark(said)}"
     text = shown(value, not _scaled(found))
     if cell.seen is not None and cell.seen.macs != cell.seen.of:
-        text += f" ({percent(cell.seen.share)})"
+        text += f" ({percent(cell.seen.share)}{' or more' if cell.seen.unsure else ''})"
     if cell.failing:
         off = f", {signed(cell.unexplained)} in all" if cell.unexplained else ""
         text += notes.mark(
