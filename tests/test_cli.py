@@ -359,4 +359,4 @@ def test_count_prints_one_counters_total() -> None:
     answer = json.loads(done.stdout)
     assert {"macs": 0, "unpriced": []} == answer["ledger"]
     (found,) = answer["counters"]
-    assert (name, "counted", 0, 0) == (found["counter"], found["status"], found["total"], found["params"])
+    assert (name, "counted", 0, None) == (found["counter"], found["status"], found["total"], found["params"])
