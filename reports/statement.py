@@ -18,12 +18,12 @@ from flopledger.reports.documents.run import Run, TallyRecord, calls_without_for
 
 GUIDELINES = (
     "the Commission's guidelines on the scope of the obligations for providers of general-purpose AI models, "
-    "C(2025) 7719, annex A.2.2"
+    "C(2025) 5045, annex A.2.2"
 )
 KAPLAN = "Kaplan et al. 2020, Scaling Laws for Neural Language Models, section 2.1"
 # FLOP of training from which a rule begins to speak of a model: the number, what it is, where it is written.
 THRESHOLDS = (
-    (10**23, "the indicative criterion for a general-purpose AI model", "Commission guidelines C(2025) 7719, point 17"),
+    (10**23, "the indicative criterion for a general-purpose AI model", "Commission guidelines C(2025) 5045, point 17"),
     (10**25, "the presumption of high-impact capabilities", "Regulation (EU) 2024/1689, Article 51(2)"),
 )
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from sample_run import assembled, calls, missing, tally_of
 
 from flopledger.counters.convention import Convention
-from flopledger.counters.engine.plan import Answered, Asked, _tally
+from flopledger.counters.engine.plan import Answered, Asked, tally
 from flopledger.counters.engine.supervisor import _answer
 from flopledger.counters.tally import LARGEST, Part
 from flopledger.reference_model.ledger import Entry, Ledger
@@ -149,11 +149,11 @@ def test_whatever_a_worker_answers_the_document_can_be_read(status: str, tmp_pat
         paper.flush()
         answer = _answer(None, paper, None)
     spec = Spec.parse("mobilenet_v2", ["1x3x8x8"])
-    tally = _tally(Asked.parse("torch"), Answered(spec=spec, name="torch", answer=answer, device="cpu"))
-    run = assembled(LEDGER, [(tally, MACS)])
+    found = tally(Asked.parse("torch"), Answered(spec=spec, name="torch", answer=answer, device="cpu"))
+    run = assembled(LEDGER, [(found, MACS)])
     assert files.read(encode(run)) == run
     assert decode(encode(snapshot(run))) == snapshot(run)
-    assert "counted" != tally.status
+    assert "counted" != found.status
 
 
 def extreme(each: int, *parts: Part) -> Any:
