@@ -70,7 +70,22 @@ def left_by_columns(case: Case) -> int:
     """Elements of a product's left side times the last side of its right, whatever is repeated to fit."""
     facts = case.call.facts
     left, right = ("input", "other") if "other" in facts else ("a", "b")
-    return int(prod(facts[left]) * facts[right][-1])
+    return int(prod(facts[left]) * facts[right][-1] * prod(facts.get("vmap", ())))
+
+
+@quantity
+def dense_macs(case: Case) -> int:
+    """MACs of a product if no side of it were sparse, 0 where its sides are not known."""
+    facts = case.call.facts
+    left = next((name for name in ("input", "a") if name in facts), "")
+    return int(prod(facts["out"]) * facts[left][-1]) if left and "out" in facts else 0
+
+
+@quantity
+def stored_alone(case: Case) -> int:
+    """1 for a product of which the ledger has what a sparse side stores."""
+    complexes = 4 if case.call.facts.get("complex") else 1
+    return int(case.entry.op == "matmul" and case.call.quantities.get("macs", 0) < complexes * dense_macs(case))
 
 
 @quantity

@@ -104,6 +104,13 @@ def fused(case: Case) -> int:
 
 
 @quantity
+def taken_apart(case: Case) -> int:
+    """1 for a product of a module's weight that is seen in pieces, as where derivatives are computed beside it."""
+    weighty = case.entry.op in ("linear", "conv", "conv_transpose") and "weight" in case.module.parameters
+    return int(weighty and not case.call.quantities.get("weights"))
+
+
+@quantity
 def vmapped(case: Case) -> int:
     """1 for a call under torch.vmap."""
     return int("vmap" in case.call.facts)

@@ -456,6 +456,7 @@ class Names(TorchFunctionMode):
         self.recorder = recorder
         self.known: dict[Any, tuple[str, str]] = {}
         self.bodies: dict[Any, FunctionType | None] = {}
+        self.answering: Any = None  # the function that a class of tensors answers
         self.globals = [_unchecked(sys.modules[name]) for name in _OPENED]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -477,7 +478,7 @@ class Names(TorchFunctionMode):
                 return recorder.higher(func, args, kwargs)
             with self:  # the functions that it runs are seen
                 return run_higher(recorder, func, args, kwargs)
-        if not name or (frames and frames[-1].func is func):  # it hands over to itself
+        if not name or (frames and frames[-1].func is func) or self.answering is func:  # it hands over to itself
             return func(*args, **kwargs)
         if name.startswith("torch.Tensor.") and name[13:] in _OPERATORS and is_operator(sys._getframe(1), name[13:]):
             name = f"torch.Tensor.__{name[13:]}__"
@@ -492,8 +493,12 @@ class Names(TorchFunctionMode):
             pricer, aten = self._whole(func, name, args, kwargs)
             held, whole = is_held(caller, name), whole_of(name, args, kwargs, caller)
         if pricer is None and any(map(transforms.computes_itself, types)):
-            with self:  # what it calls is seen in its place
-                return _answered(func, types, args, kwargs)
+            before, self.answering = self.answering, func
+            try:
+                with self:  # what it calls is seen in its place
+                    return _answered(func, types, args, kwargs)
+            finally:
+                self.answering = before
         if name == ATTENTION:
             whole["needs_gradient"] = recorder.flow.needs(args[0])
         frame = Frame(func, name, pricer, held, whole, len(recorder.flow.parents))

@@ -201,6 +201,10 @@ def packs(model: Any, x: Tensor, lengths: Tensor) -> Tensor:
     return model.rnn(nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True))[0].data
 
 
+def nests(model: Any, a: Tensor, b: Tensor) -> Tensor:
+    return model.layer(torch.nested.as_nested_tensor([a, b], layout=torch.jagged)).values()
+
+
 def calls_functionally(model: Any, x: Tensor) -> Any:
     return torch.func.functional_call(model.layer, {"weight": model.layer.weight * 2}, (x,))
 
@@ -245,6 +249,7 @@ KINDS: dict[str, tuple[Callable[[], Any], Any, int]] = {
     "a packed sequence": (lambda: nn.LSTM(4, 3), (PACKED,), 5 * 4 * 3 * 7),
     "packed inside": (lambda: Forward(packs, rnn=nn.GRU(4, 3)), (torch.rand(2, 3, 4), torch.tensor([3, 2])), 15 * 21),
     "a nested tensor": (linear, (NESTED,), 60),
+    "nested inside": (lambda: Forward(nests), (torch.rand(3, 4), ROWS), 60),
     "DataParallel": (lambda: nn.DataParallel(nn.Sequential(linear())), (ROWS,), 24),
     "compiled": (lambda: torch.compile(nn.Sequential(linear())), (ROWS,), 24),
     "compiled within": (lambda: nn.Sequential(torch.compile(linear()), nn.ReLU()), (ROWS,), 24),

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -298,7 +299,7 @@ class Again(nn.Module):
         self.inner, self.reentrant = inner, reentrant
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return checkpoint(self.inner, *args, use_reentrant=self.reentrant, **kwargs)
+        return checkpoint(partial(self.inner, **kwargs), *args, use_reentrant=self.reentrant)
 
 
 class Sequences(nn.Module):

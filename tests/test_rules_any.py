@@ -497,3 +497,65 @@ def test_batches_that_are_none() -> None:
     ledger, (tally,) = ledgers["odd"]
     side = align(tally, registry.get(tally.counter).convention(tally.version), ledger)
     assert (15 // 4, True) == (tally.total, all("cut off" in failure.known for failure in side.failures))
+
+
+def test_where_transforms_run() -> None:
+    """Hooks see one sample of a vmap; beside derivatives, and where a side is sparse, products are what runs."""
+
+    class Transforms(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mapped, self.beside, self.put = nn.Linear(8, 3), nn.Linear(8, 8), nn.Linear(8, 4)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            weights = {name: 2 * p for name, p in self.put.named_parameters()}
+            return (
+                torch.vmap(self.mapped)(x), torch.vmap(lambda y: y @ y.mT)(x),
+                torch.func.functional_call(self.put, weights, (x,)), torch.eye(5).to_sparse_csr() @ x[0],
+            )  # fmt: skip
+
+    class Derivatives(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.beside = nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return torch.func.jvp(self.beside, (x,), (x,))
+
+    x = torch.zeros(2, 5, 8)
+    found = reported(Transforms(), (x,), ["thop", "torchsummaryX", "torch", "ptflops-aten"])
+    assert (5 * 8 * 3, None) == (found["thop"]["mapped"], found["torchsummaryX"].get("put"))
+    reported(Derivatives(), (x,), ["torchsummaryX", "torchinfo", "fvcore", "ptflops-aten"])
+    reported(Each(a=nn.Conv1d(4, 6, 2, groups=2, dtype=torch.cfloat)), (x[:, :4].cfloat(),), ["torch"], "step")
+
+
+@pytest.mark.parametrize(("left", "right"), [("2.1.2", "2.1.3"), ("2.1.5", "2.1.6")])
+@pytest.mark.slow
+def test_recurrent_layers_of_the_fork(left: str, right: str) -> None:
+    """It learned of inputs without a batch, and then of packed sequences and projections."""
+
+    class Sequences(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.packed, self.flat = nn.LSTM(4, 3, 2), nn.GRU(4, 3, bidirectional=True)
+            self.cut, self.short, self.cell = *(nn.LSTM(4, 6, 2, proj_size=2) for _ in range(2)), nn.LSTMCell(4, 3)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            packed = nn.utils.rnn.pack_padded_sequence(x, [3, 2])
+            return [self.packed(packed)[0].data, self.flat(x[:, 0])[0], self.cut(packed)[0].data,
+                    self.short(x[:, 0])[0], self.cell(x[0, 0])[0]]  # fmt: skip
+
+    releases = [f"ultralytics-thop=={release}" for release in (left, right)]
+    first, second = reported(Sequences(), (torch.zeros(3, 2, 4),), releases).values()
+    assert first["flat"] != second["flat"] if left == "2.1.2" else first["packed"] != second["packed"]
+
+
+@pytest.mark.slow
+def test_modules_under_two_parents_in_old_releases() -> None:
+    """How many hooks there are, and how often each is read, is a matter of the release."""
+    shared = nn.Linear(4, 4)
+    model = Each(a=nn.Sequential(shared), b=nn.Sequential(nn.Sequential(shared)))
+    names = ["thop==0.0.31.post2001170342", "thop==0.0.31.post2005141432", "thop==0.0.5.post2206100352",
+             "ultralytics-thop==2.0.21", "ultralytics-thop==2.0.22"]  # fmt: skip
+    found = reported(model, (torch.zeros(1, 4),), names)
+    assert [4 * (2 * 16 - 4 + 4), 8 * 16, 8 * 16, 8 * 16, 2 * 16] == [counts["a.0"] for counts in found.values()]

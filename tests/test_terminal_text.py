@@ -402,20 +402,20 @@ def test_a_table_takes_the_room_there_is() -> None:
     """Words go on the next line; then spare columns go, the most spare ones first, which is said; then rows stack."""
     columns = [Column("what it is"), Column("why", spare=1), Column("code", spare=2), Column("total", True)]
     row = ["a long name of it", "for a reason", "x.py", "1,234,567"]
-    assert table_at(60, columns, row, row) == [
+    assert table_at(60, columns, row, row, row) == [
         "what it is         why           code      total",
         "─────────────────  ────────────  ────  ─────────",
-        *["a long name of it  for a reason  x.py  1,234,567"] * 2,
+        *["a long name of it  for a reason  x.py  1,234,567"] * 3,
     ]
-    assert table_at(44, columns, row, row) == [
+    assert table_at(44, columns, row, row, row) == [
         "what it is     why           code      total",
         "─────────────  ────────────  ────  ─────────",
-        *["a long name    for a reason  x.py  1,234,567", "of it"] * 2,
+        *["a long name    for a reason  x.py  1,234,567", "of it"] * 3,
     ]
-    assert table_at(40, columns, row, row) == [
-        "what it is     why                total",
-        "─────────────  ────────────  ─────────",
-        *["a long name    for a reason  1,234,567", "of it"] * 2,
+    assert table_at(40, columns, row, row, row) == [
+        "what it is       why               total",
+        "───────────────  ────────────  ─────────",
+        *["a long name of   for a reason  1,234,567", "it"] * 3,
         "(left out at a width of 40: code)",
     ]
     assert table_at(20, columns, row) == [

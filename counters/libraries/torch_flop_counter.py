@@ -67,13 +67,19 @@ print("torch", mode.get_total_flops())"""
         return Count(total=exact(mode.get_total_flops()), parts=found)
 
     def convention(self, version: str | None) -> Convention:
-        return Convention("torch", of_complex(RULES, Fraction(3, 4)), (dispatched.MASK_BY_HEAD, hooked.DROPS_PADDING))
+        rules = (COMPLEX_BACKWARD, *of_complex(RULES, Fraction(3, 4)))
+        return Convention("torch", rules, (dispatched.MASK_BY_HEAD, hooked.DROPS_PADDING))
 
 
 @quantity
 def crossed_groups(case: Case) -> int:
     """MACs of a convolution's weight gradient between groups that never meet"""
-    return (int(case.call.facts.get("groups", 1)) - 1) * case.call.quantities.get("weight_gradient_macs", 0)
+    facts = case.call.facts
+    groups = facts.get("groups", 1)
+    if "b" in facts:  # complex numbers: of the whole function only its tensors are facts
+        channels = facts["out" if case.entry.op == "conv_transpose" else "a"]
+        groups = channels[-len(facts["b"]) + 1] // facts["b"][1]
+    return (int(groups) - 1) * case.call.quantities.get("weight_gradient_macs", 0)
 
 
 _SEEN = ("mm", "addmm", "bmm", "baddbmm", "_scaled_mm")
@@ -90,6 +96,12 @@ _IN_PRODUCTS = as_aten(
 )  # fmt: skip
 _WHOLE = as_aten("scaled_dot_product_attention", "lstm")
 _PRODUCTS = "2·m·n·k for every product; fused kernels come apart into products on the meta device"
+COMPLEX_BACKWARD = rule(
+    "conv conv_transpose", "3·macs / 2 + 3·crossed_groups / 2",
+    "three real convolutions for each gradient that is needed, the weight's as if there were no groups",
+    f"{SOURCE}:265 conv_backward_flop",
+    both(_BACKWARD, given("complex", True), as_aten(*(f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3)))),
+)  # fmt: skip
 RULES = (
     rule("linear matmul attention", "0", "a side is a vector, so it is an mv or a dot, which have no formula",
          f"{SOURCE}:822 flop_registry", has("by_vector")),
@@ -110,6 +122,8 @@ RULES = (
          f"{SOURCE}:215 conv_flop_count", _CONVOLUTION),
     rule("linear attention", "0", "frozen, so that a CPU takes torch's fused path, which has no formula",
          f"{SOURCE}:822 flop_registry", both(on_real_tensors, in_modules("MultiheadAttention"), has("fused"))),
+    rule("matmul", "2·dense_macs", "shapes do not tell what a sparse side stores", f"{SOURCE}:160 mm_flop",
+         both(_IN_PRODUCTS, has("stored_alone"))),
     rule("linear matmul attention recurrent", "2·macs", _PRODUCTS, f"{SOURCE}:160 mm_flop", _IN_PRODUCTS),
     rule("*", "0", "no formula is registered for this operation", f"{SOURCE}:822 flop_registry"),
 )  # fmt: skip

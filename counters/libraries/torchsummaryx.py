@@ -112,7 +112,8 @@ def charged_whole(case: Case) -> int:
     """1 in a module whose operations do not tell what its hook charges: one's own, shared, frozen, unbatched."""
     module = case.module
     frozen = bool(module.parameters) and len(module.frozen) == len(module.parameters)
-    return int(not as_made(module) or module.paths > 1 or frozen or value("unbatched", case) > 0)
+    odd = value("unbatched", case) or value("taken_apart", case)
+    return int(not as_made(module) or module.paths > 1 or frozen or bool(odd))
 
 
 SILENT = (Deviation(None, "a module that runs no operation, as one that hands out its own weight, is nowhere in the"

@@ -135,6 +135,7 @@ STEPS = (  # the first release is thop 0.1.1.post2209072238 under another name
              upsamples("nearest")),
     )),
     Step("2.1.3", (
+        *recurrent_otherwise(f"{RNN}:94 count_rnn", f"{RNN}:131 count_gru", f"{RNN}:168 count_lstm"),
         rule("conv", "channels_by_height", "without a batch, the second side is taken for the channels",
              f"{HOOKS}:27 count_convNd", both(CONVS, has("unbatched"))),
         rule("linear attention softmax", "0", NO_ENTRY, f"{TABLE}:32 register_hooks", _ATTENTION),
@@ -143,7 +144,8 @@ STEPS = (  # the first release is thop 0.1.1.post2209072238 under another name
              in_modules(*(f"AvgPool{d}d" for d in (1, 2, 3)))),
     )),
     Step("2.1.4", (rule("bilinear", "0", NO_ENTRY, f"{TABLE}:38 register_hooks"),)),
-    Step("2.1.6", tuple(recurrent_otherwise(f"{RNN}:107 count_rnn", f"{RNN}:136 count_gru", f"{RNN}:165 count_lstm"))),
+    Step("2.1.6", tuple(recurrent_otherwise(f"{RNN}:107 count_rnn", f"{RNN}:136 count_gru", f"{RNN}:165 count_lstm",
+                                            unbatched=False))),
     Step("2.2.0", (
         rule("matmul", "0", "it counted modules only", f"{TABLE}:40 register_hooks"),
         rule("attention", "0", "it counted modules only", f"{TABLE}:40 register_hooks",

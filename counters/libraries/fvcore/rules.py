@@ -95,6 +95,8 @@ RULES = (
          f"{HANDLES}:99 linear_flop_jit", both(as_aten("linear"), has("features_as_read"))),
     rule("linear", "macs", "input elements times output features; the bias is ignored",
          f"{HANDLES}:99 linear_flop_jit", as_aten("linear")),
+    rule("linear", "macs", "products, in which it is seen where derivatives are computed beside it",
+         f"{HANDLES}:217 matmul_flop_jit", as_aten("mm", "addmm", "bmm")),
     rule("attention matmul", "0", "no handle for fused attention or baddbmm", _LIST, negated(_PRODUCTS)),
     rule("matmul", "left_by_columns", "elements of the left side times columns of the right; what is repeated to fit"
          " counts once", f"{HANDLES}:217 matmul_flop_jit", has("spread")),

@@ -239,7 +239,7 @@ def held_back(case: Case) -> int:
 @quantity
 def undivided(case: Case) -> int:
     """1 where the batch, or what is taken for it, does not divide what a hook counts."""
-    batch, counts = sole_batch(case), case.call.quantities
+    batch, counts = sole_batch(case) * prod(case.call.facts.get("vmap", ())), case.call.quantities
     return int(any(counts.get(name, 0) % batch for name in ("macs", "bias_adds", "inputs", "outputs", "scores")))
 
 
@@ -503,7 +503,9 @@ ATEN = (
     rule("recurrent", "macs + bias_adds - adds_outside", "addmm for all but the first layer's transposed input, which"
          " a CPU multiplies without its bias", f"{OPS}:36 addmm_flop",
          both(on_real_tensors, in_modules("RNN", "GRU", "LSTM"))),
-    rule("matmul", "macs + bias_adds", "an addmm carries its bias", f"{OPS}:36 addmm_flop", _IN_PRODUCTS),
+    rule("matmul", "dense_macs + bias_adds", "shapes do not tell what a sparse side stores", f"{OPS}:36 addmm_flop",
+         both(_IN_PRODUCTS, has("stored_alone"))),
+    rule("linear matmul", "macs + bias_adds", "an addmm carries its bias", f"{OPS}:36 addmm_flop", _IN_PRODUCTS),
     rule("attention", "macs", "fused attention comes apart into products on the meta device",
          f"{OPS}:57 bmm_flop", _IN_PRODUCTS),
     rule("recurrent", "macs + bias_adds", "comes apart into addmm on the meta device",

@@ -21,7 +21,7 @@ from flopledger.counters.condition import (
     negated,
 )
 from flopledger.counters.convention import Rule, Step, in_force, rule, times
-from flopledger.counters.formula import Case, Formula, Monomial, quantity
+from flopledger.counters.formula import Case, Formula, Monomial, quantity, value
 from flopledger.counters.hooked import layers, of_one_sample, steps_as_seen
 
 HOOKS, RNN, TABLE = "thop/vision/basic_hooks.py", "thop/rnn_hooks.py", "thop/profile.py"
@@ -90,6 +90,17 @@ def step_by_step(case: Case) -> int:
 
     A cell has per gate the two products, one addition per state, and two for biases; GRU adds 4 and LSTM 4 per state.
     """
+    return _cells(case) * steps_as_seen(case)
+
+
+@quantity
+def step_by_real_step(case: Case) -> int:
+    """The same where the hook knows an input without a batch."""
+    steps = steps_as_seen(case) if value("packed", case) else prod(case.call.facts["input"][:-1])
+    return _cells(case) * int(steps)
+
+
+def _cells(case: Case) -> int:
     module = case.module
     hidden, wide = int(module.settings["hidden_size"]), 2 if module.settings.get("bidirectional") else 1
     gates, extra = {"RNN": (1, 0), "GRU": (3, 4), "LSTM": (4, 4)}[module.kind.removesuffix("Cell")]
@@ -97,10 +108,11 @@ def step_by_step(case: Case) -> int:
     for _ in layers(module):
         cell = gates * (hidden * (into + hidden) + hidden + 2 * hidden * bool(module.settings["bias"]))
         total, into = total + wide * (cell + extra * hidden), wide * hidden
-    return total * steps_as_seen(case)
+    return total
 
 
-_OTHERWISE = any_of(has("packed"), has("projected"), has("unbatched"))
+_PADDED = any_of(has("packed"), has("projected"))
+_OTHERWISE = any_of(_PADDED, has("unbatched"))
 
 
 def uploaded(version: str) -> int:
@@ -199,10 +211,11 @@ def recurrent(rnn: str, gru: str, lstm: str) -> list[Rule]:
     ]  # fmt: skip
 
 
-def recurrent_otherwise(*lines: str) -> list[Rule]:
-    """The rules for recurrent layers whose input or cell is not as their hooks take it to be."""
+def recurrent_otherwise(*lines: str, unbatched: bool = True) -> list[Rule]:
+    """The rules for recurrent layers whose input or cell is not as their hooks take it to be, `unbatched` or not."""
     because = "cells of its input and hidden size, no projection, for each step and sample that the input's shape shows"
-    return [rule("recurrent", "step_by_step", because, line, both(in_modules(name, f"{name}Cell"), _OTHERWISE))
+    formula, when = ("step_by_step", _OTHERWISE) if unbatched else ("step_by_real_step", _PADDED)
+    return [rule("recurrent", formula, because, line, both(in_modules(name, f"{name}Cell"), when))
             for name, line in zip(("RNN", "GRU", "LSTM"), lines, strict=True)]  # fmt: skip
 
 

@@ -94,8 +94,8 @@ def pruned(case: Case) -> int:
 
 @quantity
 def charged_at_once(case: Case) -> int:
-    """1 in a module whose operations do not tell what its hook charges: one's own, unbatched, packed, under vmap."""
-    odd = any(value(name, case) for name in ("unbatched", "packed", "vmapped"))
+    """1 in a module whose operations do not tell what its hook charges: one's own, unbatched, packed, in vmap, jvp."""
+    odd = any(value(name, case) for name in ("unbatched", "packed", "vmapped", "taken_apart"))
     return int(odd or not as_made(case.module))
 
 
