@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -20,12 +21,13 @@ from flopledger.reports.command.main import app
 from flopledger.reports.identify import words
 from flopledger.reports.identify.forms import SWITCHES, Form
 from flopledger.reports.identify.number import NumberError, parse
-from flopledger.reports.identify.published import Claim, collected, explain
+from flopledger.reports.identify.published import Claim, collected, explain, together, torchvisions
 from flopledger.reports.identify.releases import Epoch, Span, epochs, joined
 from flopledger.reports.identify.same import same
 from flopledger.reports.identify.search import Identified, Scales, identify
 from flopledger.reports.identify.tallies import measured
 from flopledger.reports.identify.weighing import Weighed, weighed
+from flopledger.reports.pages.markdown import escape
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_a_kept_tally_says_what_was_really_printed(here: Here, tmp_path, monkeyp
     for total, said in ((1_034_246_688, "measured"), (5, "by formula; 1.3.0 printed 5")):
         answer = Answer(status="counted", count=Count(total=total, parts=[Part("", "conv", total)]))
         assert kept.file("torchsummaryX", kept.Keys().count(adapter, None, spec) or "", "cpu", answer) is None
-        assert words.evidence(measured(first, spec, kept.Keys())) == said
+        assert words.evidence(measured([first], spec)[0]) == said
 
 
 def test_every_published_row_can_be_read() -> None:
@@ -211,6 +213,17 @@ def test_every_published_row_can_be_read() -> None:
             assert split(claim.spec)[1] and claim.input
 
 
+def test_the_page_of_published_numbers_has_every_row() -> None:
+    """docs/published.md is what `flopledger published --format markdown` said: a row that came or went is missed."""
+    page = (Path(__file__).parent.parent / "docs/published.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and " --- " not in line][1:]
+    claims = [claim for group in together([*collected(), *torchvisions()]) for claim in group.claims]
+    assert len(rows) == len(claims) > 200
+    for row, claim in zip(rows, claims, strict=True):
+        assert row.startswith(f"| {escape(claim.spec)} |") and f" {escape(claim.number)} |" in row
+        assert "unexplained: |" not in row
+
+
 def test_a_published_number_is_explained_or_has_a_reason(here: Here) -> None:
     """Few digits fit anything: what assumes much explains every digit or none."""
     common = {"name": "x", "spec": "mobilenet_v2", "input": "1x3x416x416", "label": "", "source": ""}
@@ -224,6 +237,8 @@ def test_bad_input_ends_with_status_2() -> None:
     """A file's model without `-i` and a rate are found before anything is counted."""
     for arguments, said in [
         (["4.1 GFLOP/s"], "is a rate"),
+        (["4.1G", "8.2G"], "are two numbers"),
+        (["8.7", "GFLOPs"], "write '8.7 GFLOPs' in quotation marks"),
         (["4.1G", "torch.nn:Linear"], "nothing says what goes into"),
         (["4.1G", "resnet5"], "no model"),
     ]:

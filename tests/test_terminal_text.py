@@ -413,9 +413,9 @@ def test_a_table_takes_the_room_there_is() -> None:
         *["a long name    for a reason  x.py  1,234,567", "of it"] * 3,
     ]
     assert table_at(40, columns, row, row, row) == [
-        "what it is     why                total",
-        "─────────────  ────────────  ─────────",
-        *["a long name    for a reason  1,234,567", "of it"] * 3,
+        "what it is       why               total",
+        "───────────────  ────────────  ─────────",
+        *["a long name of   for a reason  1,234,567", "it"] * 3,
         "(left out at a width of 40: code)",
     ]
     assert table_at(20, columns, row) == [

@@ -40,7 +40,10 @@ def identify(
     pick: Annotated[
         int, typer.Option("--pick", metavar="N", min=1, help="For --then: which of the conventions, by its row.")
     ] = 1,
-    every: Annotated[bool, typer.Option("--all", help="Every way to print it, however much it assumes.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every way to print it, at every usual input, mode and variant, however much "
+                           "it assumes.")
+    ] = False,
     form: Form = Format.table,
     mode: ModeOption = Mode.eval,
     timeout: Timeout = 300.0,
@@ -60,10 +63,11 @@ def identify(
 
     try:
         printed = parse(number)
+        _check_alone(number, model)
         spec = Spec.parse(model, inputs, str(mode))  # type: ignore[arg-type]
         with progress(None, quiet) as (_, advance):
             scales = Scales(timeout, jobs, not no_cache, advance)
-            found = searched(printed, spec, scales)
+            found = searched(printed, spec, scales, every)
             mine = _then(found, then, pick, scales) if then is not None else []
     except ValueError as error:
         refuse(error)
@@ -74,6 +78,19 @@ def identify(
         if mine:
             show(words.side_by_side(found.found[pick - 1], mine), form)
     raise typer.Exit(int(not found.found or (then is not None and not mine)))
+
+
+def _check_alone(number: str, model: str) -> None:
+    """Raise ValueError where what stands for the model is a second number, or the first one's unit."""
+    from flopledger.reports.identify.number import NumberError, parse
+
+    for text, said in ((model, f"{number} and {model} are two numbers; give one, and a model after it"),
+                       (f"1 {model}", f"write '{number} {model}' in quotation marks: it is one number")):  # fmt: skip
+        try:
+            parse(text)
+        except NumberError:
+            continue
+        raise ValueError(said)
 
 
 def _then(found: Any, model: str, pick: int, scales: Any) -> list[Any]:

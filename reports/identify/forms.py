@@ -44,7 +44,7 @@ SWITCHES = (
     Switch("no products", "products", "attention products", _less("macs of products"), 1, True),
     Switch("no linear", "linear", "linear layers", _less("macs of linear"), 2, True),
     Switch("no conv", "linear", "convolutions", _less("macs of conv"), 3, True),
-    Switch("no head", "linear", "the last layer", lambda weighed: -weighed.head.macs if weighed.head else 0,
+    Switch("no head", "linear", "last layer", lambda weighed: -weighed.head.macs if weighed.head else 0,
            2, True),
     Switch("embedding", "embedding", "the largest embedding as a product with one-hot vectors", _part("embedding"), 2,
            True),

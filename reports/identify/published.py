@@ -33,7 +33,7 @@ _SAYS_NOTHING = "the size of the two images is missing: nothing says what went i
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """One number as its source prints it. `form` picks among conventions that print the digits; "" is the first.
 
-    `unexplained` says what is missing where none does.
+    `unexplained` says what is missing where none does; where that decides the number, it is not `counted` here.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     form: str = ""
     unexplained: str = ""
+    counted: bool = True
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +121,7 @@ def _operations(name: str, version: str) -> Iterator[Claim]:
         yield Claim(
             name=name, spec=spec, input=given, number=f"{operations:.3f}G", label="GFLOPS",
             source=f"torchvision {version}, {weights}.meta['_ops']", unexplained=missing,
+            counted=not missing,
         )  # fmt: skip
 
 
@@ -171,7 +173,9 @@ def together(groups: Sequence[Group]) -> list[Group]:
 
 def explained(groups: Sequence[Group], scales: Scales) -> Iterator[tuple[Group, list[Verdict]]]:
     """Each group with what explains its numbers."""
-    scales.weigh(spec for group in groups for claim in group.claims if (spec := _spec(claim)))  # side by side
+    scales.weigh(
+        spec for group in groups for claim in group.claims if claim.counted and (spec := _spec(claim))
+    )  # side by side
     for group in groups:
         yield group, [explain(claim, scales) for claim in group.claims]
 
@@ -189,7 +193,7 @@ def explain(claim: Claim, scales: Scales) -> Verdict:
 
     No convention that assumes much is taken for one that explains few digits.
     """
-    spec, printed = _spec(claim), parse(claim.number)
+    spec, printed = _spec(claim) if claim.counted else None, parse(claim.number)
     if spec is None:
         return Verdict(claim=claim, reason=claim.unexplained or "the model cannot be built here")
     try:

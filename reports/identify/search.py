@@ -26,7 +26,8 @@ MEASURED = 12  # candidates for which a tally is looked for: those that are show
 class Identified(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked, and everything that prints the number, in order of what it assumes.
 
-    `looked_at` says which other inputs, modes and variants were looked at. `near` is for a number that nothing prints.
+    `looked_at` says which other inputs, modes and variants were looked at, `skipped` which assume more than what was
+    found. `near` is for a number that nothing prints.
     """
 
     printed: Printed
@@ -34,6 +35,7 @@ class Identified(msgspec.Struct, frozen=True, kw_only=True):
     found: list[Candidate]
     near: list[Near]
     looked_at: list[str]
+    skipped: list[str] = []
 
 
 class _Kept(msgspec.Struct, omit_defaults=True):
@@ -111,29 +113,32 @@ def _times(folder: Path) -> list[tuple[str, int]]:
         return []
 
 
-def identify(printed: Printed, spec: Spec, scales: Scales) -> Identified:
+def identify(printed: Printed, spec: Spec, scales: Scales, every: bool = False) -> Identified:
     """Everything that prints a number for a model: as it was asked, and with one departure from that.
 
-    Only where nothing fits, a variant of the model at another input is looked at, too.
+    A departure that costs more than what was found without one is looked at if `every` one is asked for. Only where
+    nothing fits, a variant of the model at another input is looked at, too.
 
     Raises:
         plan.Rejected: the model cannot be built, or rejects its inputs.
     """
     given = scales.asked(spec)
     found = candidates(printed, given, Departure())
-    others = [] if _settled(printed, found) else departures(spec, given)
+    everything = departures(spec, given)
+    most = 0 if _settled(printed, found) else min((each.cost for each in found if not each.reading.cut), default=None)
+    others = [other for other in everything if every or most is None or other.why.cost < most]
     found += among(printed, given, others, scales)
     if all(each.reading.cut for each in found):
         found += among(printed, given, [*_twice(replace(spec, inputs=tuple(given.inputs)), given)], scales)
     order = ranked(_once(found))
-    keys = kept.Keys()
-    order[:MEASURED] = [measured(each, spec, keys) for each in order[:MEASURED]]
+    order[:MEASURED] = measured(order[:MEASURED], spec)
     return Identified(
         printed=printed,
         asked=given,
         found=order,
         near=[] if order else nearest(printed, given),
         looked_at=[text for other in others for text in other.why.said],
+        skipped=[text for other in everything if other not in others for text in other.why.said],
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from msgspec.structs import replace
@@ -15,20 +15,42 @@ from flopledger.reports.identify.candidates import Candidate
 LOOKED_UP = 20  # releases of a row; one that is kept is enough
 
 
-def measured(candidate: Candidate, asked: Spec, keys: kept.Keys) -> Candidate:
-    """The same with the total that its counter had, where one of its releases was counted on this subject.
+def measured(found: Sequence[Candidate], asked: Spec) -> list[Candidate]:
+    """The same with the totals that their counters had, where one of the releases was counted on the subject.
 
     `asked` is what was asked about: without a departure, a count may be filed under its inputs or under none given.
     """
-    if candidate.total is None:
-        return candidate
+    releases = {at: list(islice(_releases(each), LOOKED_UP)) for at, each in enumerate(found) if each.total}
+    seen = kept.seen({_name(found[at], release) for at, mine in releases.items() for release in mine})
+    keys = kept.Keys()
+    return [
+        _measured(each, [release for release in releases.get(at, []) if _name(each, release) in seen], asked, keys)
+        for at, each in enumerate(found)
+    ]
+
+
+def _name(candidate: Candidate, release: str | None) -> str:
+    assert candidate.total is not None
+    return f"{candidate.total.counter}=={release}" if release else candidate.total.counter
+
+
+def _measured(candidate: Candidate, releases: Sequence[str | None], asked: Spec, keys: kept.Keys) -> Candidate:
     named = Spec(candidate.model, tuple(candidate.inputs), candidate.mode)
     specs = [named] if candidate.departure.said else [*{named, asked}]
-    for release in islice(_releases(candidate), LOOKED_UP):
+    for release in releases:
+        assert candidate.total is not None
+        adapter = adapters.about(candidate.total.counter)
+        if not release and not registry.is_here(adapter):
+            continue
         for spec in specs:
-            total = _kept(candidate.total.counter, release, spec, keys)
-            if total is not None:
-                return replace(candidate, measured=total, measured_version=release or candidate.total.version)
+            key = keys.count(adapter, release, spec)
+            answer = kept.find(_name(candidate, release), key) if key else None
+            if answer and answer.answer.count:
+                return replace(
+                    candidate,
+                    measured=answer.answer.count.total,
+                    measured_version=release or candidate.total.version,
+                )
     return candidate
 
 
@@ -44,15 +66,3 @@ def _releases(candidate: Candidate) -> Iterator[str | None]:
     for span in reversed(total.spans):
         if span.count is not None and span.first in order and span.last in order:
             yield from reversed(order[order.index(span.first) : order.index(span.last) + 1])
-
-
-def _kept(counter: str, release: str | None, spec: Spec, keys: kept.Keys) -> int | None:
-    name = f"{counter}=={release}" if release else counter
-    if kept.unseen([name]):
-        return None
-    adapter = adapters.about(counter)
-    if not release and not registry.is_here(adapter):
-        return None
-    key = keys.count(adapter, release, spec)
-    found = kept.find(name, key) if key else None
-    return found.answer.count.total if found and found.answer.count else None

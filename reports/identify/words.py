@@ -137,6 +137,8 @@ def blocks(found: Identified, every: bool = False) -> list[Block]:
     said += [Point(sentence(each)) for each in shown[:3]]
     if kinds := unrelated(found):
         said.append(kinds)
+    if found.skipped:
+        said.append(f"Not looked at, as it would assume more: {few(found.skipped, 4)}; --all looks at everything.")
     if len(found.found) > len(shown):
         said.append(
             f"{plural(len(found.found) - len(shown), 'more way')} to print it, which assume more; --all shows them."
@@ -217,6 +219,7 @@ def plain(found: Identified) -> dict[str, Any]:
             for each in found.near
         ],
         "looked_at": found.looked_at,
+        "skipped": found.skipped,
     }  # fmt: skip
 
 
