@@ -50,7 +50,8 @@ class Counter(Protocol):
     them, `model(*inputs)` is a forward and its backward.
 
     For who pastes a difference elsewhere it may have `script`, the lines that print its total of `model` and `inputs`
-    with the library alone, and `repository`, the address of its source at the tag of a `{version}`.
+    with the library alone; `needs`, the packages that the library imports and does not require; and `repository`, the
+    address of its source at the tag of a `{version}`.
     """
 
     distribution: ClassVar[str]

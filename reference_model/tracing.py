@@ -342,7 +342,9 @@ class Recorder:
             if self.phase == "backward" and not self.recomputing and len(self.site) == 1:
                 site = self.graph.running().site  # by hand, in the backward of a torch.autograd.Function
             origin = Origin(site, op, apis, bool(quantities.get("macs")))
-            gradient = GRADIENTS.get(apis[-1] if whole else "torch.outer") if whole or pricer is outer else None
+            named = apis[-1] if whole else "torch.outer" if pricer is outer else ""
+            # What runs without gradients has no backward: a reentrant checkpoint's, which runs again.
+            gradient = GRADIENTS.get(named) if torch.is_grad_enabled() else None
             if gradient is not None:
                 with self.below(), torch._C.DisableTorchFunction():
                     origin.whole = price(gradient, op, args, kwargs, out)

@@ -335,9 +335,12 @@ def test_a_closed_pipe_is_no_traceback(document: Path) -> None:
 
 def test_a_shape_that_the_model_rejects_is_told_in_the_models_words(tmp_path: Path) -> None:
     """Which layer wanted which channels is what the user needs; nothing is written."""
-    line = refused("report", "mobilenet_v2?width_mult=0.1", "-i", "1x4x32x32", "-o", "out", cwd=tmp_path)
+    done = flopledger("report", "mobilenet_v2?width_mult=0.1", "-i", "1x4x32x32", "-o", "out", cwd=tmp_path)
+    line, got = done.stderr.splitlines()
+    assert (2, "") == (done.returncode, done.stdout)
+    assert "rejects input 1x4x32x32 in features.0.0 (Conv2d): " in line
     assert "to have 3 channels, but got 4 channels instead" in line
-    assert "1x4x32x32" in line
+    assert "  conv2d got input 1×4×32×32, weight 8×3×3×3" == got
     assert not (tmp_path / "out").exists()
 
 
@@ -359,4 +362,4 @@ def test_count_prints_one_counters_total() -> None:
     answer = json.loads(done.stdout)
     assert {"macs": 0, "unpriced": []} == answer["ledger"]
     (found,) = answer["counters"]
-    assert (name, "counted", 0, 0) == (found["counter"], found["status"], found["total"], found["params"])
+    assert (name, "counted", 0, None) == (found["counter"], found["status"], found["total"], found["params"])

@@ -113,7 +113,10 @@ def test_it_runs_where_there_are_torch_and_the_two_libraries_and_nothing_else(tm
     asked = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", tmp_path / "two", *target]
     subprocess.run(asked, check=True)
     (tmp_path / "torch").mkdir()
-    for top in {top for name in _needed("torch") for top in registry.modules_of(name).values()}:
+    names = {*_needed("torch"), *(each for tally in (left, right) for each in needs(tally.counter))}
+    tops = {top for name in names for top in registry.modules_of(name).values()}
+    beside = {top.with_name("torchgen") for top in tops if top.name == "torch"}  # torch's own, too
+    for top in tops | beside:
         (tmp_path / "torch" / top.name).symlink_to(top)
     where = {"PYTHONPATH": f"{tmp_path / 'two'}:{tmp_path / 'torch'}"}
     for absent in ("flopledger", "torchvision", "fvcore", "torchinfo"):
@@ -124,6 +127,11 @@ def test_it_runs_where_there_are_torch_and_the_two_libraries_and_nothing_else(tm
         "thop": left.total,
         "ptflops-pytorch": right.total,
     }
+
+
+def needs(counter: str) -> tuple[str, ...]:
+    """What a library imports and does not require, and the script therefore names."""
+    return getattr(registry.get(counter), "needs", ())
 
 
 def _needed(name: str) -> Iterator[str]:

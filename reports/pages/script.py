@@ -50,7 +50,8 @@ def alone(run: Run, left: TallyRecord, right: TallyRecord) -> str:
     lines = [_counted(tally) for tally in (left, right)]
     imports, make = _model(run.model.spec)
     needs = dict.fromkeys(f"{t.distribution}=={t.version}" for t in (left, right) if t.distribution != "torch")
-    packages = [f"torch=={run.environment.torch}", *imports, *needs]
+    undeclared = dict.fromkeys(each for tally in (left, right) for each in getattr(_adapter(tally), "needs", ()))
+    packages = [f"torch=={run.environment.torch}", *imports, *needs, *undeclared]
     head = [f"# pip install {' '.join(packages)}", "import torch", *(f"import {name}" for name in imports)]
     made = ", ".join(map(_tensor, run.model.inputs))
     head += ["from torch import nn", make] if "nn." in make else [make]

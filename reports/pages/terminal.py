@@ -118,10 +118,3 @@ def show_text(text: str, form: Format, bullet: str = "") -> None:
 def width() -> int | None:
     """How many columns there are to write in: what COLUMNS says, or the terminal; None where neither does."""
     return shutil.get_terminal_size((0, 0)).columns or None
-
-
-def escaped(text: str) -> str:
-    """Safe in a Markdown table cell, whatever the text."""
-    from flopledger.reports.pages.markdown import escape
-
-    return escape(text)

@@ -64,6 +64,7 @@ class PtflopsPytorch:
     distribution = "ptflops"
     unit = "MAC"
     device = "cpu"  # on meta, torch's own Python kernels call the functions that it patches
+    needs = ("numpy",)
     script = _SCRIPT.format("pytorch")
     modes = ("eval",)
     about = "hooks on module classes and patched functions; MACs, plus elements of norms, ReLUs, pools"
@@ -142,6 +143,7 @@ class PtflopsAten:
     unit = "MAC"
     device = "meta"
     modes = ("eval",)
+    needs = ("numpy",)
     script = _SCRIPT.format("aten")
     about = "formulas on dispatched operations; MACs and bias additions of convolutions and products"
 

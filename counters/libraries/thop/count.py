@@ -26,6 +26,7 @@ class Thop:
     distribution = "thop"
     unit = "MAC"
     device = "meta"  # its hooks read shapes only
+    needs = ("numpy", "setuptools")  # the latter for distutils, which Python 3.12 has no more
     script = """import thop
 print("thop", int(thop.profile(model, inputs=inputs, verbose=False)[0]))"""
     modes = ("eval",)
