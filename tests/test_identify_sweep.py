@@ -20,7 +20,7 @@ MODELS = [
 ]  # fmt: skip
 RELEASES = [
     *(f"thop=={version}" for version in (
-        "0.0.23.post1907171426", "0.0.30.post1908281655", "0.0.31.post1910280903", "0.0.31.post2005241907",
+        "0.0.31.post2001170342", "0.0.30.post1908281655", "0.0.31.post1910280903", "0.0.31.post2005241907",
         "0.0.5.post2206100352", "0.1.0.post2206102148")),
     *(f"ptflops-pytorch=={version}" for version in ("0.3", "0.5.2", "0.6.4", "0.6.9", "0.7.1.2", "0.7.4")),
     *(f"fvcore=={version}" for version in (
