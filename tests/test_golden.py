@@ -33,8 +33,10 @@ from flopledger.reports.command import (
     counters,
     drift,
     explain,
+    identify,
     layers,
     ledger,
+    published,
     releases,
     render,
     report,
@@ -49,6 +51,13 @@ from flopledger.reports.documents.reading import encode
 from flopledger.reports.documents.run import Run
 from flopledger.reports.documents.snapshot import snapshot as pinned
 from flopledger.reports.documents.table import Cell, Head, Row, Table
+from flopledger.reports.identify.candidates import Departure, candidates, ranked
+from flopledger.reports.identify.gaps import nearest
+from flopledger.reports.identify.number import parse
+from flopledger.reports.identify.published import Claim, Group, Verdict
+from flopledger.reports.identify.releases import Epoch, Span
+from flopledger.reports.identify.search import Identified
+from flopledger.reports.identify.weighing import weighed
 from flopledger.reports.pages import files, tree_words
 from flopledger.reports.pages.terminal import Format, shown
 from flopledger.reports.probing import Finding, Probed
@@ -85,7 +94,7 @@ def says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, int]
         run = golden_run(model)
         for command in (count, explain, layers, ledger, report, snapshot, statement):
             monkeypatch.setattr(command, "compared", lambda *_, run=run: Report(run))
-        return "".join(_of_a_model(model, run))
+        return "".join([*_of_a_model(model, run), *_of_a_number(model, run, monkeypatch)])
 
     return said
 
@@ -104,10 +113,54 @@ def _of_a_model(model: str, run: Run) -> Iterator[str]:
     yield "$ flopledger drift\n" + printed(drift.drift, Path("old.json"), Path("new.json"), **HOW)
 
 
+def _of_a_number(model: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """What prints the model's number under made-up conventions, and the same number as somebody published it."""
+    found = _ledger(run)
+    about = adapters.About(name="attentive-counter", distribution="attentive", unit="MAC", about="products")
+    spans = [(CONVENTIONS[0], Span("0.1", "0.9.post2209072238", 31)), (ATTENTIVE, Span("", "1.2.0", None, 1))]
+    epochs = [
+        Epoch(counter=convention.counter, adapter=replace(about, name=convention.counter), modes=("eval",), span=span,
+              version="0.9", current=convention is ATTENTIVE, convention=convention)
+        for convention, span in spans
+    ]  # fmt: skip
+    scales = weighed(found, epochs)
+    departures = (Departure(), Departure(("at 320×320, which is not its own input",), 7))
+
+    def identified(text: str) -> Identified:
+        printed_as = parse(text)
+        ways = ranked([each for why in departures for each in candidates(printed_as, scales, why)])
+        near = [] if ways else nearest(printed_as, scales)
+        return Identified(printed=printed_as, asked=scales, found=ways, near=near, looked_at=[],
+                          skipped=["at a batch of 2", "in a training step"])  # fmt: skip
+
+    monkeypatch.setattr("flopledger.reports.identify.search.identify", lambda number, *_: identified(number.text))
+    about_right, none = f"{scales.macs / 10**9:.2f}G", "7T"
+    for number in (about_right, none):
+        yield f"$ flopledger identify {number}\n" + printed(identify.identify, number, **HOW)
+    claims = [
+        Claim(name=model, spec=run.model.spec, input=run.model.inputs[0], number=number, label="GFLOPs",
+              source=source, unexplained="a head that only training has")
+        for number, source in ((about_right, "somebody/models@abc1234"), (none, "somebody-else/models@def5678"))
+    ]  # fmt: skip
+    best = identified(about_right).found[0]
+    group = Group(name=model, claims=claims, why="the one is a forward, and the other a whole day of them")
+    verdicts = [Verdict(claim=claims[0], macs=scales.macs, best=best),
+                Verdict(claim=claims[1], macs=scales.macs, reason=claims[1].unexplained)]  # fmt: skip
+    for name, answer in (("collected", list), ("torchvisions", lambda *_: []), ("chosen", lambda *_: [group]),
+                         ("explained", lambda *_: [(group, verdicts)])):  # fmt: skip
+        monkeypatch.setattr(f"flopledger.reports.identify.published.{name}", answer)
+    yield "$ flopledger published\n" + printed(published.published, **HOW)
+
+
+def _ledger(run: Run) -> Ledger:
+    """A run's ledger by itself."""
+    return Ledger(model=run.model.spec, inputs=run.model.inputs, params=run.model.params, entries=run.ledger.entries,
+                  members=run.ledger.members)  # fmt: skip
+
+
 def _cheaper(run: Run) -> Run:
     """The same run, in which two counters charged less than they do now, and one crashed."""
-    found = Ledger(model=run.model.spec, inputs=run.model.inputs, params=run.model.params, entries=run.ledger.entries,
-                   members=run.ledger.members)  # fmt: skip
+    found = _ledger(run)
     before = [replace(CONVENTIONS[0], rules=CONVENTIONS[0].rules[:1]), replace(ATTENTIVE, rules=ATTENTIVE.rules[:1])]
     return assembled(found, [(tally_of(convention, found), convention) for convention in (*before, CONVENTIONS[3])])
 
