@@ -108,7 +108,7 @@ def _text(error: BaseException) -> str:
     try:
         return str(error)
     except BaseException:  # some cannot even say what they are
-        return ""
+        return "(its own message raised an error)"
 
 
 def _place(frame: FrameType, line: int) -> str:

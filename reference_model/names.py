@@ -35,4 +35,4 @@ def said(error: BaseException) -> str:
     except BaseException:
         text = []
     first = " ".join(text[: 2 if text and text[0].endswith(":") else 1])  # what is wrong is in the second then
-    return f"{type(error).__name__}: {first}"
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -480,7 +480,7 @@ class Names(TorchFunctionMode):
                 return recorder.higher(func, args, kwargs)
             with self:  # the functions that it runs are seen
                 return run_higher(recorder, func, args, kwargs)
-        if not name or (frames and frames[-1].func is func) or self.answering is func:  # it hands over to itself
+        if not name or (frames and frames[-1].func is func) or self._again(func, types):  # it hands over to itself
             return func(*args, **kwargs)
         if name.startswith("torch.Tensor.") and name[13:] in _OPERATORS and is_operator(sys._getframe(1), name[13:]):
             name = f"torch.Tensor.__{name[13:]}__"
@@ -526,6 +526,10 @@ class Names(TorchFunctionMode):
             frames.pop()
             if recorder.graph:
                 recorder.graph.grew(recorder.graph.last)
+
+    def _again(self, func: Any, types: Any) -> bool:
+        """Whether a class of tensors that answers a function hands it over, and its own tensors with it."""
+        return self.answering is func and any(map(transforms.computes_itself, types))
 
     def _whole(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Pricer | None, str]:
         """What prices a function as a whole, if that says all that will run, and the ATen operation that it is."""

@@ -19,6 +19,8 @@ sys.path.insert(0, str(HERE))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 # Which processes of this machine are of this test run: all that it starts inherit the mark.
 os.environ["FLOPLEDGER_TEST_RUN"] = str(os.getpid())
+# What a pipe gets, unless a test says how wide it is: a process of `pytest -n` has 80.
+os.environ.pop("COLUMNS", None)
 
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "

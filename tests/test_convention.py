@@ -317,9 +317,10 @@ def test_our_conventions_name_only_what_torch_has(name: str) -> None:
                 assert hasattr(torch.nn, module) or "." in module
             for api in getattr(leaf, "apis", ()):
                 if not api.endswith("__") and api != "torch._convolution_mode":  # as a jit trace calls it
-                    attrgetter(api.removeprefix("torch."))(torch)
+                    attrgetter(api.removeprefix("torch."))(torch.ops if api.startswith("aten.") else torch)
             for op in leaf.names if isinstance(leaf, condition.Aten) else ():
-                assert hasattr(torch.ops.aten, op.removeprefix("aten."))
+                name_in_aten = op.removeprefix("aten.")
+                assert hasattr(torch.ops.aten, name_in_aten) or hasattr(torch.Tensor, f"__{name_in_aten}__")  # rmatmul
 
 
 def test_the_classes_of_torch_nn_are_known() -> None:

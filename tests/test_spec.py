@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -176,12 +177,14 @@ def test_build_is_seeded() -> None:
     ],
 )
 def test_a_model_that_cannot_be_had_is_one_line(here: Path, text: str, hint: str) -> None:
-    """Wrong names get the nearest ones; errors in the user's own code are quoted, first line only."""
+    """Wrong names get the nearest ones; errors in the user's own code are quoted, first line only, with their place."""
     (here / "broken_model_file.py").write_text("1 / 0\n")
     (here / "syntax_model_file.py").write_text("def make(:\n")
     with pytest.raises(SpecError) as caught:
         Spec.parse(text, ["1x4"]).build("meta")
-    assert hint in one_line(caught.value)
+    said, *place = str(caught.value).splitlines()
+    assert hint in said
+    assert place == [] or (len(place) == 1 and re.match(r"\w+_model_file\.py:\d+, in \S+: ", place[0]))
     sys.modules.pop("broken_model_file", None)
 
 

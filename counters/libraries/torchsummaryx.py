@@ -64,11 +64,11 @@ print("torchsummaryX", int(torchsummaryX.summary(model, *inputs)["Mult-Adds"].su
     def count(self, model: nn.Module, inputs: tuple[Any, ...]) -> Count:
         if not inputs:
             raise Unsupported("its summary() takes a model that a tensor goes into, and none does")
-        if not model._modules:
-            raise Unsupported("it finds names for the modules in a model, and this is a single one")
         try:
             (layers, table), used = helped(lambda: _summary(model, inputs), self.shims)
-        except KeyError as error:
+        except (KeyError, UnboundLocalError) as error:
+            if not model._modules:
+                raise Unsupported("it finds names for the modules in a model, and this is a single one") from error
             if error.args == ("macs",):
                 raise Unsupported("no module without children is called, so its table has no columns") from error
             raise

@@ -78,8 +78,8 @@ def in_a_function(case: Case) -> int:
 
 _EINSUM = by_way_of("torch.functional.einsum", "torch.einsum")
 RULES = (
-    rule("*", "0", "no output depends on it, and a jit trace drops what is not needed", f"{TABLE}:26 trace",
-         given("unused", True)),
+    rule("*", "0", "no output depends on it, and a jit trace drops what is not needed",
+         "fvcore/nn/jit_analysis.py:176 _get_trace_graph", given("unused", True)),
     rule("*", "0", "an autograd.Function is one node of the trace, and there is no handle for what is in it", _LIST,
          has("in_a_function")),
     rule("*", "0", "frozen, so torch takes its fused path, and there is no handle for that", _LIST,

@@ -108,7 +108,7 @@ def hollow(case: Case) -> int:
 SILENT = (Deviation(None, "a module that runs no operation, as one that hands out its own weight, is nowhere in the"
                     " ledger", f"{MACS}:242 macs"),)  # fmt: skip
 RULES = (
-    rule("*", "0", "TorchScript takes no hooks: it is listed, and its output has no size", f"{HOOKS}:567 apply_hooks",
+    rule("*", "0", "TorchScript takes no hooks: it is listed, and its output has no size", f"{HOOKS}:606 apply_hooks",
          in_modules(*SCRIPTED)),
     rule("*", "parameters_by_hook", "elements of what is called weight or bias times sides of the output; its children"
          " are empty containers, so it is a leaf", f"{MACS}:52 is_leaf_layer", has("hollow")),
