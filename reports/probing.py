@@ -69,6 +69,7 @@ def probed(
     asked = Asked.parse(name)
     if asked.adapter.trouble:
         raise ValueError(asked.adapter.trouble)
+    adapters.claimed(asked.counter, asked.release)  # one that cannot say what it charges is told before it counts
     chosen = list(probes.PROBES) if only is None else list(only)
     specs = {Spec.parse(probes.spec(probe), list(probes.PROBES[probe])): probe for probe in chosen}
     counted: dict[str, tuple[Tally, Ledger]] = {}
