@@ -12,7 +12,25 @@ from flopledger.reports.pages.words import without_formula
 
 def blocks(found: Drift) -> list[Block]:
     """One row per counter, then the lines of each one that moved."""
-    counters = Table(
+    said: list[Block] = [described(found), counters(found)]
+    for row in found.rows:
+        said += _row(row)
+    said += [f"note: {visible(text)}" for text in found.notes]
+    if found.unpriced:
+        said.append(_unpriced(found))
+    return [*said, verdict(found)]
+
+
+def described(found: Drift) -> str:
+    """What was counted: `resnet50 at 1×3×224×224`, and how it was run where that is not a forward in eval mode."""
+    shapes = ", ".join(visible(text).replace("x", "×") for text in found.inputs)
+    how = "" if found.mode == "eval" else f" ({vocabulary.PASSES[found.mode]})"
+    return f"{visible(found.model)} at {shapes}{how}"
+
+
+def counters(found: Drift) -> Table:
+    """A row for each counter."""
+    return Table(
         [Column("counter"), Column("mark"), Column("version then", spare=1), Column("then", True),
          Column("version now", spare=1), Column("now", True), Column("change", True)],
         [
@@ -22,15 +40,6 @@ def blocks(found: Drift) -> list[Block]:
             for row in found.rows
         ],
     )  # fmt: skip
-    shapes = ", ".join(visible(text).replace("x", "×") for text in found.inputs)
-    how = "" if found.mode == "eval" else f" ({vocabulary.PASSES[found.mode]})"
-    said: list[Block] = [f"{visible(found.model)} at {shapes}{how}", counters]
-    for row in found.rows:
-        said += _row(row)
-    said += [f"note: {visible(text)}" for text in found.notes]
-    if found.unpriced:
-        said.append(_unpriced(found))
-    return [*said, verdict(found)]
 
 
 def _unpriced(found: Drift) -> str:

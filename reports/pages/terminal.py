@@ -74,12 +74,17 @@ def _drawn(block: Block, width: int | None, rule: str) -> list[str]:
 
 
 def show_json(value: Any) -> None:
-    """Any of our types as indented JSON on stdout; what a terminal would obey is escaped, so the text is the same."""
+    """Any of our types as indented JSON on stdout."""
+    sys.stdout.write(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Any of our types as indented JSON; what a terminal would obey is escaped, so the text is the same."""
     try:
         text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     except UnicodeEncodeError:  # half of a surrogate pair, which has no UTF-8; as an escape it is JSON
         text = json.dumps(msgspec.to_builtins(value), indent=2)
-    sys.stdout.write("".join(f"{_inert(line)}\n" for line in text.split("\n")))
+    return "".join(f"{_inert(line)}\n" for line in text.split("\n"))
 
 
 def show_plain(text: str) -> None:
