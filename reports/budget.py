@@ -12,6 +12,7 @@ from flopledger.reference_model.ledger import OPS, Entry
 from flopledger.reference_model.names import nearest
 from flopledger.reports.drift import Broken, Measured
 from flopledger.reports.pages.budget_words import sentence
+from flopledger.reports.pages.numbers import few
 from flopledger.reports.project import Budget
 
 if TYPE_CHECKING:
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 
 NAMED = 5  # places that a broken budget names
 UNPRICED = "unpriced"
+
+
+class BudgetError(ValueError):
+    """A budget for what there is not, in one line; `line` is where the configuration has it, 0 where it does not."""
+
+    def __init__(self, message: str, line: int):
+        super().__init__(message)
+        self.line = line
 
 
 def measured(params: int, entries: Sequence[Entry], modules: Iterable[str]) -> Measured:
@@ -47,22 +56,29 @@ def check(budget: Budget, found: Measured) -> None:
     """Whether a model has what its budget speaks of.
 
     Raises:
-        ValueError: a site that is no module of it, or an op that is none; the message is one line that says what is.
+        BudgetError: a site that is no module of it, or an op that is none; the message says what is.
     """
     for prefix in budget.sites:
         if not any(inside(site, prefix) for site in found.modules):
-            tops = dict.fromkeys(site.partition(".")[0] for site in found.modules if site)
-            raise ValueError(
-                f"a budget is for {prefix!r}, and no module is named so{nearest(prefix, found.modules)}; a site is "
-                f"a module's whole name, as named_modules() gives it, and all that lies in it: {_few(tops)}"
+            tops = list(dict.fromkeys(site.partition(".")[0] for site in found.modules if site))
+            raise BudgetError(
+                f"a budget is for {prefix!r}, and no module is named so{nearest(prefix, found.modules)}; a site is a "
+                f"module's whole name, as named_modules() gives it, and all that lies in it: {few(tops) or 'none'}",
+                budget.lines.get(f"site {prefix}", budget.line),
             )
     known = (OPS | {op for _, op, _ in found.macs}) - {UNPRICED}
     for op in budget.ops:
         if op not in known:
-            raise ValueError(
+            raise BudgetError(
                 f"a budget is for {op!r}, which is no kind of operation{nearest(op, known)}; there is "
-                f"{', '.join(sorted(known))}"
+                f"{', '.join(sorted(known))}",
+                budget.lines.get(f"op {op}", budget.line),
             )
+
+
+def limits(budget: Budget) -> list[str]:
+    """What it limits: "macs", "params", "op conv", "site layer4"."""
+    return [*(what for what, *_ in _limits(budget)), *(["params"] if budget.params is not None else [])]
 
 
 def broken(model: str, budget: Budget, found: Measured) -> list[Broken]:
@@ -103,11 +119,6 @@ def _broken(
     heaviest = sorted(rows, key=lambda row: -row[2])[:NAMED]
     return Broken(model=model, what=what, limit=limit, value=value, at_least=bool(unpriced), heaviest=heaviest,
                   line=budget.lines.get(what, budget.line), unpriced=unpriced)  # fmt: skip
-
-
-def _few(names: Iterable[str]) -> str:
-    shown = list(names)
-    return f"{', '.join(shown[:10])}{', …' if len(shown) > 10 else ''}"
 
 
 def assert_macs(

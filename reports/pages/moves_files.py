@@ -41,3 +41,4 @@ WRITERS: dict[str, Callable[[Moves], str]] = {
     "github": to_annotations,
     "sarif": sarif.render,
 }
+ENDINGS = {".md": "markdown", ".json": "json", ".xml": "junit", ".sarif": "sarif"}

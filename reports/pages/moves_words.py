@@ -9,6 +9,7 @@ from flopledger.reports.drift import FINE, Cause, Change, Moves, Row
 from flopledger.reports.pages.blocks import Block, Code, Column, Fold, Heading, Link, Loud, Paragraph, Point, Table
 from flopledger.reports.pages.budget_words import excess, sentence
 from flopledger.reports.pages.drift_words import counters, described
+from flopledger.reports.pages.drift_words import lines as lines_of
 from flopledger.reports.pages.explained import address
 from flopledger.reports.pages.findings import (
     CAUSES,
@@ -22,15 +23,13 @@ from flopledger.reports.pages.findings import (
     who,
     without,
 )
-from flopledger.reports.pages.lines import of_drift
 from flopledger.reports.pages.numbers import brief, few, listed, number, plural, signed, units, visible
 from flopledger.reports.pages.vocabulary import operation
 from flopledger.reports.pages.words import without_formula
 
 OPEN = 8  # rows of a table that is not folded
 FEW = 3  # models or counters that a sentence names
-UNLIKE = {"newly failing": "no number now", "newly counting": "a number, and none then", "new": "not in the baseline",
-          "gone": "was not asked", "not comparable": "not comparable"}  # fmt: skip
+UNLIKE = {"newly failing": "no number now", "newly counting": "a number now", "new": "new", "gone": "gone", "not comparable": "not comparable"}  # fmt: skip
 
 SHORT: dict[Cause, str] = {"model": "the model", "input": "its input", "release": "its release", "torch": "torch",
                            "ours": "our rules", "several": "several"}  # fmt: skip
@@ -242,7 +241,8 @@ def _details(found: Moves) -> Iterator[tuple[str, list[Block]]]:
         inner: list[Block] = [Point(visible(note)) for note in drift.notes]
         for row in rows:
             parts = [f"{CAUSES[cause]} {signed(n)}" for cause, n in row.parts.items()] if len(row.parts) > 1 else []
-            inner += [f"{visible(row.counter)}{f': {listed(parts)}' if parts else ''}", of_drift(row)]
+            by = f", by {listed(parts)}" if parts else ""
+            inner += [f"{visible(row.counter)}: {signed(row.difference or 0)}{by}", *lines_of(row)]
         if rows:
             yield visible(model), [_folded(f"{visible(model)}: what moved, by operation", *inner)]
 
