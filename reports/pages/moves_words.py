@@ -29,8 +29,8 @@ from flopledger.reports.pages.words import without_formula
 
 OPEN = 8  # rows of a table that is not folded
 FEW = 3  # models or counters that a sentence names
-UNLIKE = {"newly failing": "no number now", "newly counting": "a number now", "new": "new", "gone": "gone", "not comparable": "not comparable"}  # fmt: skip
-
+UNLIKE = {"newly failing": "no number now", "newly counting": "a number now", "new": "new", "gone": "gone",
+          "not comparable": "not comparable"}  # fmt: skip
 SHORT: dict[Cause, str] = {"model": "the model", "input": "its input", "release": "its release", "torch": "torch",
                            "ours": "our rules", "several": "several"}  # fmt: skip
 
