@@ -61,7 +61,7 @@ def _drawn(block: Block, width: int | None, rule: str) -> list[str]:
         table = Table(columns, [[printable(cell) for cell in row] for row in block.rows])
         return ["", *drawn(table, width or WIDE, rule), ""]
     if isinstance(block, Fold | Live):
-        return _lines([block.summary, *block.blocks] if isinstance(block, Fold) else block.blocks, width, rule)
+        return _lines([Heading(block.summary), *block.blocks] if isinstance(block, Fold) else block.blocks, width, rule)
     if isinstance(block, Chart):
         return []
     if isinstance(block, Heading) and block.level > 1:
