@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flopledger.reference_model.ledger import OPS, Entry
 from flopledger.reference_model.names import nearest
-from flopledger.reports.drift import Broken, Measured
+from flopledger.reports.moves import Broken, Measured
 from flopledger.reports.pages.budget_words import sentence
 from flopledger.reports.pages.numbers import few
 from flopledger.reports.project import Budget

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flopledger.reports.drift import Amounts, Broken, Change, Drift, Moved, Moves, Row
+from flopledger.reports.moves import Amounts, Broken, Change, Drift, Moved, Moves, Row
 
 OLD, NEW = "0.0.5.post2110061705", "0.1.1.post2209072238"
 NORMS = {"resnet50": 11_113_984, "mobilenet": 6_677_552, "vgg": 13_546_496}  # elements of their batch norms

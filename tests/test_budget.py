@@ -12,7 +12,7 @@ from torch import nn
 from flopledger import assert_macs
 from flopledger.reference_model.ledger import Entry
 from flopledger.reports.budget import broken, check, inside, measured
-from flopledger.reports.drift import Broken, Measured
+from flopledger.reports.moves import Broken, Measured
 from flopledger.reports.pages.budget_words import sentence
 from flopledger.reports.project import Budget
 

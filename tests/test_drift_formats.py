@@ -23,7 +23,7 @@ from sample_moves import BROKEN, NORMS, change, eventful_moves, sample_moves, to
 from sample_run import HOSTILE
 
 from flopledger.counters import registry
-from flopledger.reports.drift import Moves, Row
+from flopledger.reports.moves import Moves, Row
 from flopledger.reports.pages import findings, junit, moves_words, sarif
 from flopledger.reports.pages.annotations import render as to_annotations
 from flopledger.reports.pages.moves_files import WRITERS, to_markdown

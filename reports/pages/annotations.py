@@ -6,7 +6,7 @@ more the tenth says how many there are.
 
 from __future__ import annotations
 
-from flopledger.reports.drift import Moves
+from flopledger.reports.moves import Moves
 from flopledger.reports.pages.findings import KINDS, Finding, findings
 from flopledger.reports.pages.numbers import plural, visible
 

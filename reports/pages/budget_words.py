@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flopledger.reports.drift import Broken
+from flopledger.reports.moves import Broken
 from flopledger.reports.pages.numbers import listed, number, part, visible
 from flopledger.reports.pages.vocabulary import op_word, place
 from flopledger.reports.pages.words import without_formula

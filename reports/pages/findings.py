@@ -11,7 +11,8 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from flopledger.reports.drift import FINE, Broken, Cause, Change, Drift, Moves, Row
+from flopledger.reports.causes import Cause
+from flopledger.reports.moves import FINE, Broken, Change, Drift, Moves, Row
 from flopledger.reports.pages.budget_words import limited, sentence
 from flopledger.reports.pages.numbers import brief, few, listed, number, signed, visible
 from flopledger.reports.pages.vocabulary import operation

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 from xml.etree import ElementTree as Tree
 
-from flopledger.reports.drift import Broken, Moves, Row
+from flopledger.reports.moves import Broken, Moves, Row
 from flopledger.reports.pages import findings
 from flopledger.reports.pages.budget_words import limited
 from flopledger.reports.pages.findings import Finding

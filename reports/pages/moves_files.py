@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from flopledger.reports.drift import Moves
+from flopledger.reports.moves import Moves
 from flopledger.reports.pages import junit, markdown, moves_words, sarif
 from flopledger.reports.pages.annotations import render as to_annotations
 from flopledger.reports.pages.numbers import few

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from flopledger.reports.drift import FINE, Cause, Change, Moves, Row
+from flopledger.reports.causes import Cause
+from flopledger.reports.moves import FINE, Change, Moves, Row
 from flopledger.reports.pages.blocks import Block, Code, Column, Fold, Heading, Link, Loud, Paragraph, Point, Table
 from flopledger.reports.pages.budget_words import excess, sentence
 from flopledger.reports.pages.drift_words import counters, described

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from flopledger.counters import registry
-from flopledger.reports.drift import Moves
+from flopledger.reports.moves import Moves
 from flopledger.reports.pages.findings import KINDS, Finding, findings
 from flopledger.reports.pages.numbers import visible
 
