@@ -25,7 +25,9 @@ EXAMPLE = "<!-- flopledger: resnet50 macs -->4.089 G<!-- -->"
 _OPEN = re.compile(r"<!--\s*flopledger(?![\w-])(?P<asks>.*?)-->", re.IGNORECASE | re.DOTALL)
 _COMMENT, _CLOSE = re.compile(r"<!--"), re.compile(r"<!--\s*-->")
 _PARAGRAPH = re.compile(r"\n[ \t>]*\n")
-_AROUND = re.compile(r"(?P<before>[\s*_`]*)(?P<least>(?:at\s+least|≥|&ge;|&gt;=|>=|>)\s*)?(?P<number>.*?)[\s*_`]*", re.DOTALL)
+_AROUND = re.compile(
+    r"(?P<before>[\s*_`]*)(?P<least>(?:at\s+least|≥|&ge;|&gt;=|>=|>)\s*)?(?P<number>.*?)[\s*_`]*", re.DOTALL
+)
 _UNITS = {"mac": "MAC", "macs": "MAC", "flop": "FLOP", "flops": "FLOP"}
 _PARAMS = ("params", "parameters")
 

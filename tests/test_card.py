@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flopledger.reports.documents.baseline import Baseline, encode, snapshot
 from markdown_it import MarkdownIt
 from sample_run import hostile_run, sample_run, small_run
 from typer.testing import CliRunner
 
 from flopledger.reports.command.main import app
-from flopledger.reports.documents.baseline import Baseline, encode, snapshot
 from flopledger.reports.pages.card import BEGIN, END, CardError, updated
 
 NET = snapshot(sample_run())
@@ -23,7 +23,7 @@ CARDS = {
     "ends of lines of Windows": "---\r\nlicense: mit\r\n---\r\n\r\n# Title\r\n",
     "the hub's template": "---\n# For reference\n{}\n---\n\n# Title\n",
     "empty metadata": "---\n---\n# Title\n",
-    "an older one of ours": f"---\nlicense: mit\nflopledger:\n  x: 1\n  y:\n    - 2\nlanguage: en\n---\n# A\n\n{OLD}\n\nB\n",
+    "an older one of ours": f"---\na: mit\nflopledger:\n  x: 1\n  y:\n    - 2\nlanguage: en\n---\n# A\n\n{OLD}\n\nB\n",
     "marks in code": f"---\na: 1\n---\n```\n{BEGIN}\n```\n",
 }
 

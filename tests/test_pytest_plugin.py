@@ -193,3 +193,80 @@ def test_the_plugin_is_registered() -> None:
     (point,) = [p for p in entry_points(group="pytest11") if p.name == "flopledger"]
     assert "flopledger.reports.pytest_plugin" == point.value
     assert Path(str(point.load().__file__)).name == "pytest_plugin.py"
+
+
+PROJECT = """
+[tool.flopledger]
+baseline = "flops.json"
+counters = ["torch"]
+
+[[tool.flopledger.models]]
+name = "small"
+model = "mobilenet_v2?width_mult=0.1"
+inputs = "1x3x32x32"
+budget = { macs = "1 k", sites = { "classifier" = "1 M" } }
+"""
+GUARDED = """
+import pytest, torch
+
+@pytest.mark.parametrize("width", [2, 3, 4, 5])
+def test_live(flop_snapshot, width):
+    flop_snapshot.check(torch.nn.Linear(width, WIDTH), torch.rand(1, width))
+
+def test_named(flop_snapshot):
+    flop_snapshot.check("small")
+    flop_snapshot.check("small", counters=["torch"])
+    flop_snapshot.check(torch.nn.Linear(2, 3), torch.rand(1, 2), name="a check")
+
+def test_budget(assert_macs):
+    assert_macs("small")
+
+def test_budget_of_its_own(assert_macs):
+    assert_macs("small", at_most=10**9)
+"""
+
+
+def test_a_project_has_one_baseline_for_command_and_tests(pytester: pytest.Pytester) -> None:
+    """Several processes that write one file lose nothing of each other's; test modules need no package."""
+    (pytester.path / "pyproject.toml").write_text(PROJECT)
+    folder = pytester.mkdir("tests")
+    (folder / "test_net.py").write_text(GUARDED.replace("WIDTH", "3"))
+    options = ["--import-mode=importlib", "-p", "xdist", "-n", "2"]
+    done = pytester.runpytest_subprocess("--flop-update", *options, "-k", "not budget")
+    done.assert_outcomes(passed=5)
+    names = [*(f"tests/test_net.py::test_live[{width}]" for width in (2, 3, 4, 5)),
+             "tests/test_net.py::test_named#a check"]  # fmt: skip
+    file = pytester.path / "flops.json"
+    written = file.read_bytes()
+    assert {*names, "small"} == {*json.loads(written)["models"]}
+    (folder / "test_net.py").write_text(GUARDED.replace("WIDTH", "4"))
+    done = pytester.runpytest_subprocess(*options, "--tb=short")
+    done.assert_outcomes(passed=2, failed=5)
+    said = done.outlines
+    for width, more in (2, 4), (3, 6), (4, 8), (5, 10):  # two FLOPs for each product of one more feature
+        name = f"tests/test_net.py::test_live[{width}]"
+        head = next(i for i, line in enumerate(said) if f" test_live[{width}] " in line and line.startswith("___"))
+        begin = head + 1 + said[head + 1].startswith("[gw")
+        assert said[begin].startswith(f"{name}: torch +{more}"), said[begin]
+    assert not any("pytest_plugin.py" in line or "budget.py" in line for line in said)
+    assert any(line.startswith("E   AssertionError: small takes") for line in said)
+    assert written == file.read_bytes()
+
+
+def test_what_is_wrong_with_a_project_is_one_line(pytester: pytest.Pytester) -> None:
+    """A configuration or a baseline that cannot be read is no fault of the test, and is not written over."""
+    pytester.makepyfile("def test_it(flop_snapshot): flop_snapshot.check('small')")
+    file = pytester.path / "flops.json"
+    for project, baseline, said in [
+        (PROJECT.replace("counters", "countres"), None, "*pyproject.toml:*countres*did you mean counters*"),
+        (PROJECT, "<<<<<<< HEAD", "cannot read *flops.json: it is not whole JSON*"),
+        (PROJECT.replace("0.1", "'x"), None, "*"),
+    ]:
+        (pytester.path / "pyproject.toml").write_text(project)
+        if baseline is not None:
+            file.write_text(baseline)
+        done = pytester.runpytest_inprocess("--flop-update")
+        done.assert_outcomes(failed=1)
+        done.stdout.fnmatch_lines([said])
+        assert "pytest_plugin.py" not in done.stdout.str()
+    assert "<<<<<<< HEAD" == file.read_text()

@@ -11,12 +11,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from flopledger.reports.documents.baseline import Baseline, encode, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from sample_run import HOSTILE, sample_run, small_run
 
-from flopledger.reports.documents.baseline import Baseline, encode, snapshot
 from flopledger.reports.identify import number
 from flopledger.reports.quotes import check, fixed
 
@@ -148,8 +148,11 @@ def test_marks_in_code_are_text(code: str) -> None:
     assert f"{code.format(wrong)}\n\n{wrong.replace('9 G', '1 G')}\n" == fixed(beside, checked.findings)
 
 
-@pytest.mark.parametrize("place", ["{}", "# A {}", "> {}", "- a\n  - {}", "| a | b |\n|---|---|\n| x | {} |", "<p>{}</p>",
-                                   "**a {}**", "[a {}](b)", "a\n{}\nb", "<td>\n{}\n</td>"])  # fmt: skip
+@pytest.mark.parametrize(
+    "place",
+    ["{}", "# A {}", "> {}", "- a\n  - {}", "| a | b |\n|---|---|\n| x | {} |", "<p>{}</p>", "**a {}**", "[a {}](b)",
+     "a\n{}\nb", "<td>\n{}\n</td>"],
+)  # fmt: skip
 def test_marks_are_found_wherever_comments_are(place: str) -> None:
     """Tables are where most numbers of a README are."""
     assert 1 == check(place.format("<!-- flopledger: net macs -->1.034 G<!-- -->"), MODELS).quotes
@@ -162,7 +165,11 @@ def test_hostile_names_are_one_line() -> None:
             assert found.message.isprintable()
 
 
-@given(st.integers(1, 10**15), st.integers(1, 10**15), st.sampled_from(["{:,}", "{}", "{:.3f} G", "{:.1f} MMACs", "{:.2f}e9"]))
+@given(
+    st.integers(1, 10**15),
+    st.integers(1, 10**15),
+    st.sampled_from(["{:,}", "{}", "{:.3f} G", "{:.1f} MMACs", "{:.2f}e9"]),
+)
 def test_any_number_can_take_the_place_of_any_other(first: int, second: int, form: str) -> None:
     """What --fix writes must be what it then accepts."""
     scale = {"G": 10**9, "M": 10**6, "9": 10**9}.get(form[-1] if form[-1] in "G9" else form[-4:-3], 1)
@@ -186,7 +193,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: str, **options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, "quotes", *arguments], capture_output=True, text=True, env={**os.environ, **options})
+    return subprocess.run(
+        [COMMAND, "quotes", *arguments], capture_output=True, text=True, env={**os.environ, **options}
+    )
 
 
 def test_the_command_checks_and_mends(folder: Path) -> None:
@@ -213,7 +222,7 @@ def test_the_hook_runs_in_pre_commit(folder: Path, tmp_path_factory: pytest.Temp
     blocked = tmp_path_factory.mktemp("blocked")
     (blocked / "torch.py").write_text("raise ImportError('not for a hook')\n")
     environment = {
-        **os.environ, "PATH": f"{Path(COMMAND).parent}{os.pathsep}{os.environ['PATH']}", 
+        **os.environ, "PATH": f"{Path(COMMAND).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join([str(blocked), os.environ.get("PYTHONPATH", "")]),
         "PRE_COMMIT_HOME": str(tmp_path_factory.mktemp("cache")),
         **{f"GIT_{who}_{what}": "t@example.invalid" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},

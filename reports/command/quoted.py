@@ -1,4 +1,4 @@
-"""Where the numbers come from that a project shows: its baseline, or one that was named."""
+"""Where the numbers come from that a project shows: its baseline, or one that was named, or a count."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
+from flopledger.reports.command.guarded import complete_guarded, configured, read_baseline, shown_path
 
-from flopledger.reports.command.options import Mode, compared, fail, models_completed, refuse
-from flopledger.reports.pages.terminal import printable
+from flopledger.reports.command.options import Mode, compared, fail, models_completed
 
 
 class Kept(NamedTuple):
@@ -17,37 +17,19 @@ class Kept(NamedTuple):
     path: Path | None
     models: dict[str, Any]
     folder: Path
-    configured: list[str] = []
+    configured: list[str]
 
 
 def kept(baseline: Path | None) -> Kept:
     """The baseline that was named, or the project's; a usage error where it cannot be read."""
-    from flopledger.reports.documents import baseline as documents
-    from flopledger.reports.documents.reading import RunError
-    from flopledger.reports.project import ProjectError, project
-
-    try:
-        found = project() if baseline is None else None
-    except ProjectError as error:
-        refuse(error)
-    path = baseline or (_near(found.baseline) if found else None)
-    folder, names = (_near(found.path.parent), [each.name for each in found.models]) if found else (Path(), [])
-    if path is None or (baseline is None and not path.exists()):
-        return Kept(path, {}, folder, names)
-    try:
-        return Kept(path, documents.read(path).models, folder, names)
-    except RunError as error:
-        fail(f"cannot read {path}: {error}")
-    except OSError as error:
-        fail(f"cannot read {path}: {error.strerror or error}")
-
-
-def _near(path: Path) -> Path:
-    """A path as it is seen from here, where that is shorter."""
-    try:
-        return path.relative_to(Path.cwd())
-    except ValueError:
-        return path
+    if baseline is not None:
+        return Kept(baseline, read_baseline(baseline).models, Path(), [])
+    project = configured()
+    if project is None:
+        return Kept(None, {}, Path(), [])
+    models = read_baseline(project.baseline).models if project.baseline.exists() else {}
+    folder = Path(shown_path(project.path.parent))
+    return Kept(Path(shown_path(project.baseline)), models, folder, [each.name for each in project.models])
 
 
 def numbers(
@@ -66,6 +48,7 @@ def numbers(
     And whether something is wrong with that, as `verdict` has it.
     """
     from flopledger.reports.documents.baseline import snapshot
+
     from flopledger.reports.verdict import wrong
 
     if inputs is None and counters is None and mode is Mode.eval:
@@ -88,17 +71,8 @@ def text_of(path: Path) -> str:
 
 
 def names_completed(incomplete: str) -> list[str]:
-    """The names of the project's baseline, and of the models that there are."""
-    from flopledger.reports.documents import baseline as documents
-    from flopledger.reports.project import project
-
-    try:
-        found = project()
-        known = list(documents.read(found.baseline).models) if found else []
-    except (ValueError, OSError):  # nobody is there to be told
-        known = []
-    inert = [name for name in known if name == printable(name) and name.startswith(incomplete)]
-    return [*inert, *models_completed(incomplete)]
+    """The names of the project's models, and of those that there are."""
+    return [*complete_guarded(incomplete), *models_completed(incomplete)]
 
 
 BaselineOption = Annotated[

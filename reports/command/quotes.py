@@ -22,7 +22,9 @@ def quotes(
     baseline: BaselineOption = None,
     quiet: Quiet = False,
 ) -> None:
-    """Check numbers quoted between marks, <!-- flopledger: resnet50 macs -->4.089 G<!-- -->, against the baseline.
+    """Check numbers that Markdown quotes between marks, like `<!-- flopledger: resnet50 macs -->4.089 G<!-- -->`.
+
+    They are to be the baseline's, rounded to the digits that are written.
 
     Exit 1 if a number is wrong, also where --fix has written the right one; 2 if a mark names nothing, or has no end.
     """

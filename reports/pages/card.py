@@ -146,7 +146,10 @@ def _rows(name: str, model: Snapshot) -> Iterator[tuple[str, str]]:
         calls = ", ".join(f"{visible(op)} ({plural(n, 'call')})" for op, n in model.unpriced.items())
         yield "Not counted", f"what these take is not known: {calls}"
     else:
-        yield "Coverage", "every operation has a formula" + (", and the counters below agree" if verified(model) else "")
+        yield (
+            "Coverage",
+            "every operation has a formula" + (", and the counters below agree" if verified(model) else ""),
+        )
     torch = f" with torch {model.environment.torch}" if model.environment.torch else ""
     yield "Counted", f"{model.created[:10]}, flopledger {model.flopledger}{torch}"
 
