@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from flopledger.reference_model.names import nearest
-from flopledger.reports.documents.snapshot import Pinned, Snapshot
+from flopledger.reports.documents.baseline import Pinned, Snapshot
 from flopledger.reports.identify import number
 from flopledger.reports.marks import line_of, live
 from flopledger.reports.pages.numbers import exactly, giga, visible

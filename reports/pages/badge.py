@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 import msgspec
 
 from flopledger.reference_model.ledger import MODES
-from flopledger.reports.documents.snapshot import Snapshot
+from flopledger.reports.documents.baseline import Snapshot
 from flopledger.reports.pages.numbers import number, plural, visible
 
 Unit = Literal["MAC", "FLOP"]

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from flopledger.reports.documents.snapshot import Pinned, Snapshot
+from flopledger.reports.documents.baseline import Pinned, Snapshot
 from flopledger.reports.marks import line_of, live
 from flopledger.reports.pages.badge import verified
 from flopledger.reports.pages.blocks import Block, Column, Table
