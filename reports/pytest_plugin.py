@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 if TYPE_CHECKING:
-    from flopledger.reports.documents.baseline import Snapshot
-    from flopledger.reports.project import Guarded, Project
     from torch import nn
 
+    from flopledger.reports.documents.baseline import Snapshot
     from flopledger.reports.drift import Drift
+    from flopledger.reports.project import Guarded, Project
 
 FOLDER = "__flops__"
 _TAKEN: pytest.StashKey[dict[tuple[str, str], tuple[str, str]]] = pytest.StashKey()
@@ -95,7 +95,6 @@ class FlopSnapshot:
     def _checked(self, model: Any, inputs: Any, counters: Sequence[str] | None, name: str) -> str:
         """What is wrong, "" if nothing is. Raises ValueError and OSError."""
         from flopledger.reports.documents.baseline import only, snapshot
-
         from flopledger.reports.drift import drift
         from flopledger.reports.verdict import wrong
 
@@ -181,7 +180,6 @@ def _counted(
 def _updated(entry: _Entry, now: Snapshot) -> str:
     """Write an entry, if it is another than is there; a file of its own also where that cannot be read."""
     from flopledger.reports.documents.baseline import rewrite
-
     from flopledger.reports.documents.reading import RunError
 
     if all(tally.total is None for tally in now.tallies):
@@ -200,7 +198,6 @@ def _updated(entry: _Entry, now: Snapshot) -> str:
 def _kept(entry: _Entry) -> Snapshot | None:
     """What is there, None if nothing is. Raises RunError, which says of which file."""
     from flopledger.reports.documents.baseline import read
-
     from flopledger.reports.documents.reading import RunError
 
     try:
@@ -243,17 +240,8 @@ def flop_snapshot(request: pytest.FixtureRequest) -> FlopSnapshot:
 
 
 @pytest.fixture(name="assert_macs")
-def _assert_macs(request: pytest.FixtureRequest) -> Any:
-    """A budget: `assert_macs(model, inputs, at_most=320_000_000)`, or that of a model that the project configures."""
-
-    def assert_macs(model: nn.Module | str, inputs: Any = None, **limits: Any) -> int:
-        __tracebackhide__ = True
-        from flopledger.reports import budget
-
-        found = _project(request.path)
-        guarded = _configured(found, model, inputs)
-        if guarded is None:
-            return budget.assert_macs(model, inputs, **limits)
-        raise NotImplementedError
+def _assert_macs() -> Any:
+    """A budget: `assert_macs(model, inputs, at_most=320_000_000)`."""
+    from flopledger.reports.budget import assert_macs
 
     return assert_macs

@@ -209,20 +209,15 @@ budget = { macs = "1 k", sites = { "classifier" = "1 M" } }
 GUARDED = """
 import pytest, torch
 
-@pytest.mark.parametrize("width", [2, 3, 4, 5])
+@pytest.mark.parametrize("width", [2, 3])
 def test_live(flop_snapshot, width):
     flop_snapshot.check(torch.nn.Linear(width, WIDTH), torch.rand(1, width))
+    if width == 2:
+        flop_snapshot.check(torch.nn.Linear(2, 3), torch.rand(1, 2), name="a check")
 
 def test_named(flop_snapshot):
     flop_snapshot.check("small")
     flop_snapshot.check("small", counters=["torch"])
-    flop_snapshot.check(torch.nn.Linear(2, 3), torch.rand(1, 2), name="a check")
-
-def test_budget(assert_macs):
-    assert_macs("small")
-
-def test_budget_of_its_own(assert_macs):
-    assert_macs("small", at_most=10**9)
 """
 
 
@@ -231,25 +226,19 @@ def test_a_project_has_one_baseline_for_command_and_tests(pytester: pytest.Pytes
     (pytester.path / "pyproject.toml").write_text(PROJECT)
     folder = pytester.mkdir("tests")
     (folder / "test_net.py").write_text(GUARDED.replace("WIDTH", "3"))
-    options = ["--import-mode=importlib", "-p", "xdist", "-n", "2"]
-    done = pytester.runpytest_subprocess("--flop-update", *options, "-k", "not budget")
-    done.assert_outcomes(passed=5)
-    names = [*(f"tests/test_net.py::test_live[{width}]" for width in (2, 3, 4, 5)),
-             "tests/test_net.py::test_named#a check"]  # fmt: skip
+    options = ["--import-mode=importlib", "--tb=short"]
+    pytester.runpytest_subprocess("--flop-update", *options, "-n", "2").assert_outcomes(passed=3)
+    names = {f"tests/test_net.py::test_live[{rest}" for rest in ("2]", "3]", "2]#a check")}
     file = pytester.path / "flops.json"
     written = file.read_bytes()
     assert {*names, "small"} == {*json.loads(written)["models"]}
     (folder / "test_net.py").write_text(GUARDED.replace("WIDTH", "4"))
-    done = pytester.runpytest_subprocess(*options, "--tb=short")
-    done.assert_outcomes(passed=2, failed=5)
-    said = done.outlines
-    for width, more in (2, 4), (3, 6), (4, 8), (5, 10):  # two FLOPs for each product of one more feature
-        name = f"tests/test_net.py::test_live[{width}]"
-        head = next(i for i, line in enumerate(said) if f" test_live[{width}] " in line and line.startswith("___"))
-        begin = head + 1 + said[head + 1].startswith("[gw")
-        assert said[begin].startswith(f"{name}: torch +{more}"), said[begin]
-    assert not any("pytest_plugin.py" in line or "budget.py" in line for line in said)
-    assert any(line.startswith("E   AssertionError: small takes") for line in said)
+    done = pytester.runpytest_inprocess(*options, "-k", "not 3")
+    done.assert_outcomes(passed=1, failed=1, deselected=1)
+    head = next(i for i, line in enumerate(done.outlines) if line.startswith("___") and " test_live[2] " in line)
+    # Two FLOPs for each of two products of one more feature.
+    assert done.outlines[head + 1].startswith("tests/test_net.py::test_live[2]: torch +4")
+    assert "pytest_plugin.py" not in done.stdout.str()
     assert written == file.read_bytes()
 
 
