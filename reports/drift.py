@@ -189,11 +189,12 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
     """All models of a baseline, then and now. `drifts` has those of both sides, by name, also where nothing moved.
 
     `new` are models without an entry in the baseline, `gone` entries without a model, `failed` those that could not be
-    counted and why. `project` and `baseline` are files, `lines` where the project's file has each model. `accepted`
-    are those whose entries were written just now.
+    counted and why. `project` and `baseline` are files, `other` one that was read instead of counting now, `lines`
+    where the project's file has each model. `accepted` are those whose entries were written just now.
     """
 
     baseline: str
+    other: str | None = None
     project: str | None = None
     drifts: dict[str, Drift] = {}
     new: list[str] = []
@@ -213,8 +214,8 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def next_step(self) -> str:
-        """The command that takes what moved into the baseline, "" where nothing did."""
-        if not self.moved:
+        """The command that takes what moved into the baseline, "" where nothing did or was counted."""
+        if not self.moved or self.other:
             return ""
         file = [] if self.project else [self.baseline]
         names = self.moved if len(self.moved) <= NAMED else []

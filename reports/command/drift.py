@@ -135,7 +135,7 @@ def _of_files(files: list[Path], names: list[str], accept: bool, trust: bool, ho
     path = files[0]
     before = read_baseline(path).models
     if len(files) > 1:
-        return compared(before, read_baseline(files[1]).models, baseline=str(path))
+        return compared(before, read_baseline(files[1]).models, baseline=str(path), other=str(files[1]))
     if names and (odd := [name for name in names if name not in before]):
         from flopledger.reference_model.names import nearest
 

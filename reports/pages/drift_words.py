@@ -36,7 +36,8 @@ def _broken(each: Broken) -> str:
 
 def _verdict(found: Moves) -> str:
     if found.moved:
-        return f"Something has drifted. If that is meant: {visible(found.next_step)}"
+        meant = f" If that is meant: {visible(found.next_step)}" if found.next_step else ""
+        return f"Something has drifted.{meant}"
     if any(not one.compared for name, one in found.drifts.items() if name not in found.accepted):
         return "NOTHING TO COMPARE: no counter has a number both then and now."
     if found.broken or found.failed:
