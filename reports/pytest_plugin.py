@@ -107,10 +107,10 @@ class FlopSnapshot:
         else:
             assert found is not None
             entry = _Entry(found.baseline, guarded.name)
+        before = _kept(entry, self._update)
         now = snapshot(_counted(model, inputs, counters, found, guarded, self._update))
         if self._update:
-            return _updated(entry, now)
-        before = _kept(entry)
+            return _updated(entry, before, now)
         if before is None:
             return f"there is no {entry} yet; pytest --flop-update writes it"
         if guarded is not None and counters is not None:
@@ -177,26 +177,23 @@ def _counted(
         ).run
 
 
-def _updated(entry: _Entry, now: Snapshot) -> str:
-    """Write an entry, if it is another than is there; a file of its own also where that cannot be read."""
+def _updated(entry: _Entry, before: Snapshot | None, now: Snapshot) -> str:
+    """Write an entry, if it is another than is there; what keeps it from that."""
     from flopledger.reports.documents.baseline import rewrite
-    from flopledger.reports.documents.reading import RunError
 
     if all(tally.total is None for tally in now.tallies):
         return f"no counter has a number, so there is none to write to {entry.file}"
-    try:
-        before = _kept(entry)
-    except RunError:
-        if not entry.alone:
-            raise
-        before = None
     if before is None or _timeless(before) != _timeless(now):
         rewrite(entry.file, {entry.name: now}, anew=entry.alone)
     return ""
 
 
-def _kept(entry: _Entry) -> Snapshot | None:
-    """What is there, None if nothing is. Raises RunError, which says of which file."""
+def _kept(entry: _Entry, update: bool) -> Snapshot | None:
+    """What is there, None if nothing is; in a file of its own that is written anew it need not be readable.
+
+    Raises:
+        RunError: it cannot be read.
+    """
     from flopledger.reports.documents.baseline import read
     from flopledger.reports.documents.reading import RunError
 
@@ -205,6 +202,8 @@ def _kept(entry: _Entry) -> Snapshot | None:
     except FileNotFoundError:
         return None
     except RunError as error:
+        if entry.alone and update:
+            return None
         hint = "; pytest --flop-update writes it anew" if entry.alone else ""
         raise RunError(f"cannot read {entry.file}: {error}{hint}") from None
 
