@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from flopledger.reports.documents.baseline import Snapshot
-    from flopledger.reports.drift import Drift
+    from flopledger.reports.moves import Drift
     from flopledger.reports.project import Guarded, Project
 
 FOLDER = "__flops__"
@@ -210,7 +210,7 @@ def _kept(entry: _Entry, update: bool) -> Snapshot | None:
 
 def _said(found: Drift, entry: _Entry) -> str:
     """What has moved: in one line, which is all that a summary has room for, and by operation."""
-    from flopledger.reports.drift import FINE
+    from flopledger.reports.moves import FINE
     from flopledger.reports.pages.drift_words import blocks
     from flopledger.reports.pages.numbers import few, signed, visible
     from flopledger.reports.pages.terminal import shown

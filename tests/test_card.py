@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flopledger.reports.documents.baseline import Baseline, encode, snapshot
 from markdown_it import MarkdownIt
 from sample_run import hostile_run, sample_run, small_run
 from typer.testing import CliRunner
 
 from flopledger.reports.command.main import app
+from flopledger.reports.documents.baseline import Baseline, encode, snapshot
 from flopledger.reports.pages.card import BEGIN, END, CardError, updated
 
 NET = snapshot(sample_run())
@@ -43,7 +43,7 @@ def test_a_card_is_put_in_its_place_and_all_else_stays(before: str) -> None:
     found = read(after)["flopledger"]
     assert (1_034_229_632, 2_068_459_264, 3_504_872) == (found["macs"], found["flops"], found["parameters"])
     assert {"verified": True, "counted": "2026-01-02", "torch": "2.14.0"}.items() <= found.items()
-    mine = {"name": "thop", "version": "1.2.3", "unit": "MAC", "total": 1_126_577_920, "agrees": True}
+    mine = {"name": "thop", "version": "1.2.3", "unit": "MAC", "total": 1_126_577_920, "formulas_hold": True}
     assert mine in found["counters"]
     if before:
         others = {key: value for key, value in read(before).items() if key != "flopledger"}
@@ -64,7 +64,7 @@ def test_the_table_has_what_a_reader_of_the_number_needs() -> None:
                    "1,126,577,920 MACs | hold at 152 of 152 places", "2026-01-02, flopledger 0.1.0 with torch 2.14.0",
                    "every operation has a formula"):  # fmt: skip
         assert wanted in text
-    assert 2 == MarkdownIt("commonmark").enable("table").render(text.partition("---\n## ")[2]).count("<table>")
+    assert 2 == MarkdownIt("commonmark").enable("table").render(text.partition("---\n\n## ")[2]).count("<table>")
 
 
 def test_what_is_not_known_is_no_number() -> None:

@@ -45,7 +45,7 @@ def updated(text: str, name: str, model: Snapshot) -> str:
     end = "\r\n" if "\r\n" in text.partition("\n")[0] + "\n" else "\n"
     front = _FRONT.match(text)
     if front is None:
-        body, head = text, f"---{end}{_lines(metadata(model), end)}---{end}{end if text else ''}"
+        body, head = text, f"---{end}{_lines(metadata(model), end)}---{end}{end}"
     else:
         body = text[front.end() :]
         head = f"{front['open']}{_with_ours(front['yaml'], metadata(model), end)}{front['close']}"
@@ -115,8 +115,9 @@ def _yaml(value: object) -> str:
 
 
 def _counter(tally: Pinned) -> dict[str, object]:
+    holds = tally.verified.agree == tally.verified.sites
     return {"name": visible(tally.name), "version": tally.version, "unit": tally.unit,
-            "total": integer(tally.total or 0), "agrees": tally.verified.agree == tally.verified.sites}  # fmt: skip
+            "total": integer(tally.total or 0), "formulas_hold": holds}  # fmt: skip
 
 
 def _json(value: object) -> str:
@@ -148,7 +149,7 @@ def _rows(name: str, model: Snapshot) -> Iterator[tuple[str, str]]:
     else:
         yield (
             "Coverage",
-            "every operation has a formula" + (", and the counters below agree" if verified(model) else ""),
+            "every operation has a formula" + (", and those of the counters below hold" if verified(model) else ""),
         )
     torch = f" with torch {model.environment.torch}" if model.environment.torch else ""
     yield "Counted", f"{model.created[:10]}, flopledger {model.flopledger}{torch}"
