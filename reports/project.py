@@ -27,7 +27,9 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from flopledger.counters.engine.plan import Asked, distinct
+from flopledger.counters import registry
+from flopledger.counters.engine.adapters import about
+from flopledger.counters.engine.plan import distinct
 from flopledger.counters.tally import LARGEST
 from flopledger.reference_model.ledger import MODES, OPS
 from flopledger.reference_model.names import nearest
@@ -216,8 +218,10 @@ class _Reader:
             try:
                 if not isinstance(name, str):
                     raise ValueError(f"a counter is {_said(name)}; it is a name, like 'thop' or 'fvcore==0.1.5'")
-                with contextlib.chdir(self.path.parent):
-                    Asked.parse(name)
+                (counter,) = (each.partition("==")[0] for each in distinct([name]))
+                if counter not in registry.TABLE:  # of our own there is nothing to ask
+                    with contextlib.chdir(self.path.parent):
+                        about(counter)
             except ValueError as error:
                 self.fail(str(error), "counters", i)
         return distinct(given)
