@@ -34,6 +34,8 @@ from flopledger.reports.command.options import (
 from flopledger.reports.command.snapshot import BASELINE
 from flopledger.reports.pages.terminal import Format, show, show_json, show_text
 
+NEWEST = "the newest releases"
+
 
 @app.command()
 def releases(
@@ -151,7 +153,7 @@ def _newer(
         for each in every
         if each.name in then
     ]
-    found = moves(then, answered(asked, project, **how), baseline=place or "what is installed")
+    found = moves(then, answered(asked, project, **how), baseline=place or "what is installed", other=NEWEST)
     show_moves(found, form)
     raise typer.Exit(2 if found.failed and not project else int(found.wrong))
 
@@ -221,8 +223,7 @@ def _installed() -> dict[str, tuple[str, str | None]]:
 def _newest(versions: dict[str, tuple[str, str | None]], quiet: bool) -> dict[str, str]:
     """Name → the newest release of its counter, of those that have one that is newer."""
     from flopledger.counters.engine.adapters import about
-    from flopledger.counters.engine.package_index import published
-    from flopledger.reports.drift import newest
+    from flopledger.counters.engine.package_index import newest, published
 
     found: dict[str, str] = {}
     troubles: dict[str, None] = {}

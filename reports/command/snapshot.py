@@ -7,11 +7,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from flopledger.reference_model.names import nearest
 from flopledger.reports.command.guarded import (
     answered,
     complete_guarded,
     configured,
     read_baseline,
+    shown_path,
     usual_counters,
     writing,
 )
@@ -83,6 +85,8 @@ def snapshot(
         fail(f"no model {missing!r} in the configuration; one at a time by its spec" if project else
              "without a configuration one model at a time, by its spec")  # fmt: skip
     model = models[0] if models else DEFAULT
+    if project and models and not of_one and ":" not in model and not model.startswith(DEFAULT):
+        fail(str(project.fault(project.line, f"no model {model!r}{nearest(model, named)}")))
     _of_spec(
         (model, inputs, counters, timeout, jobs, quiet, no_cache, mode, past),
         out or (project.baseline if project else BASELINE),
@@ -104,7 +108,7 @@ def _of_project(
         for each in done:
             if each.now is None:
                 continue
-            said, wrong = _told(each.now.snapshot)
+            said, wrong = _told(each.now.snapshot, project.counters is not None)
             troubles |= wrong
             if any(tally.total is not None for tally in each.now.snapshot.tallies):
                 entries[each.wanted.name] = each.now.snapshot
@@ -116,14 +120,14 @@ def _of_project(
         if entries:
             rewrite(project.baseline, entries)
     if entries and not quiet:
-        wrote([project.baseline])
+        wrote([Path(shown_path(project.baseline))])
     if any(each.now is None for each in done):
         raise typer.Exit(2)
     raise typer.Exit(int(troubles))
 
 
-def _told(found: Any) -> tuple[str, bool]:
-    """What an entry says in a sentence, and whether a formula fails or a number is missing in it."""
+def _told(found: Any, asked: bool) -> tuple[str, bool]:
+    """What an entry says in a sentence; and whether a formula fails, or a number that was `asked` for is missing."""
     from flopledger.reports.pages.numbers import few, number, visible
 
     totals = [f"{visible(t.name)} {number(t.total)} {t.unit}s" for t in found.tallies if t.total is not None]
@@ -133,7 +137,7 @@ def _told(found: Any) -> tuple[str, bool]:
     said += f" No number from {few(missing)}." if missing else ""
     said += f" Formulas fail of {few(failing)}." if failing else ""
     said += f" UNPRICED: {few([visible(name) for name in found.unpriced])}." if found.unpriced else ""
-    return said.strip() or "No counter is here.", bool(missing or failing or found.unpriced or not totals)
+    return said.strip() or "No counter is here.", bool((missing and asked) or failing or found.unpriced or not totals)
 
 
 def _of_spec(asked: tuple[Any, ...], out: Path, name: str | None) -> NoReturn:
