@@ -11,12 +11,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from flopledger.reports.documents.baseline import Baseline, encode, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from sample_run import HOSTILE, sample_run, small_run
 
+from flopledger.reports.documents.baseline import Baseline, encode, snapshot
 from flopledger.reports.identify import number
 from flopledger.reports.quotes import check, fixed
 
@@ -156,6 +156,15 @@ def test_marks_in_code_are_text(code: str) -> None:
 def test_marks_are_found_wherever_comments_are(place: str) -> None:
     """Tables are where most numbers of a README are."""
     assert 1 == check(place.format("<!-- flopledger: net macs -->1.034 G<!-- -->"), MODELS).quotes
+
+
+def test_a_model_that_was_not_counted_yet_is_told_from_a_typo() -> None:
+    """The one is written by a snapshot, the other by hand."""
+    for asks in ("new net macs", "new net flops macs"):
+        (found,) = check(quote(asks, "1 G"), {}, ["new net"]).findings
+        assert found.bad and "new net is not in the baseline yet: flopledger snapshot writes it" == found.message
+    (found,) = check(quote("new nte macs", "1 G"), MODELS, ["new net"]).findings
+    assert "no model 'new nte' in the baseline; did you mean new net, net?" in found.message
 
 
 def test_hostile_names_are_one_line() -> None:
