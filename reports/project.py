@@ -27,7 +27,9 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from flopledger.counters.engine.plan import Asked, distinct
+from flopledger.counters import registry
+from flopledger.counters.engine.adapters import about
+from flopledger.counters.engine.plan import distinct
 from flopledger.counters.tally import LARGEST
 from flopledger.reference_model.ledger import MODES, OPS
 from flopledger.reference_model.names import nearest
@@ -141,6 +143,8 @@ def _configured(path: Path) -> tuple[Any, str] | None:
         return None
     try:
         content: Any = tomllib.loads(text)
+    except RecursionError:
+        raise _error(path, 1, "it is nested deeper than anybody can follow") from None
     except tomllib.TOMLDecodeError as error:
         line, what = toml_lines.fault(error, text)
         raise _error(path, line, f"it is not TOML: {what}") from None
@@ -216,8 +220,10 @@ class _Reader:
             try:
                 if not isinstance(name, str):
                     raise ValueError(f"a counter is {_said(name)}; it is a name, like 'thop' or 'fvcore==0.1.5'")
-                with contextlib.chdir(self.path.parent):
-                    Asked.parse(name)
+                (counter,) = (each.partition("==")[0] for each in distinct([name]))
+                if counter not in registry.TABLE:  # of our own there is nothing to ask
+                    with contextlib.chdir(self.path.parent):
+                        about(counter)
             except ValueError as error:
                 self.fail(str(error), "counters", i)
         return distinct(given)

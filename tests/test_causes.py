@@ -118,7 +118,7 @@ def test_a_release_is_one_change_for_all_models_that_it_touches() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 100), st.integers(1, 100), st.booleans())
 def test_where_both_moved_each_has_its_part(then: int, now: int, back: bool) -> None:
-    """What the old rules charge on today's ledger lies between: the model's up to there, from there on the release's."""
+    """What the old rules charge on today's ledger lies between: up to there it is the model's, then the release's."""
     old, new = (NOW, THEN) if back else (THEN, NOW)
     before, after = ledger(blocks=then), ledger(blocks=now)
     (row,) = compared((before, old), (after, new)).rows

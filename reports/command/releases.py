@@ -34,6 +34,8 @@ from flopledger.reports.command.options import (
 from flopledger.reports.command.snapshot import BASELINE
 from flopledger.reports.pages.terminal import Format, show, show_json, show_text
 
+NEWEST = "the newest releases"
+
 
 @app.command()
 def releases(
@@ -151,7 +153,7 @@ def _newer(
         for each in every
         if each.name in then
     ]
-    found = moves(then, answered(asked, project, **how), baseline=place or "what is installed")
+    found = moves(then, answered(asked, project, **how), baseline=place or "what is installed", other=NEWEST)
     show_moves(found, form)
     raise typer.Exit(2 if found.failed and not project else int(found.wrong))
 

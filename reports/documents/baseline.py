@@ -182,7 +182,8 @@ def decode(data: bytes) -> Baseline:
     if set(head) != {"format", "kind", "models"} or not isinstance(head["models"], dict):
         raise RunError(f"it has other fields than a baseline of format {FORMAT}")
     if twice := _twice(data):
-        raise RunError(f"it has two entries for {quoted(twice)}; keep one of them", line_of(data, twice, 1))
+        line = line_of(data, twice, 1, b"{") if twice in head["models"] else None
+        raise RunError(f"it has two entries for {quoted(twice)}; keep one of them", line)
     models = {}
     for name, entry in head["models"].items():
         what = f"an entry of a baseline of format {FORMAT}"
@@ -191,7 +192,7 @@ def decode(data: bytes) -> Baseline:
                 raise RunError(f"it is not {what}")
             models[name] = unsealed(entry, Snapshot, check, what)
         except RunError as error:
-            raise RunError(f"{quoted(name)}: {error}", line_of(data, name)) from None
+            raise RunError(f"{quoted(name)}: {error}", line_of(data, name, 0, b"{")) from None
     return Baseline(models=dict(sorted(models.items())))
 
 
