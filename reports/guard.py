@@ -16,7 +16,7 @@ from flopledger.counters.engine.plan import Asked
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
-from flopledger.reports import align
+from flopledger.reports import align, coverage
 from flopledger.reports.briefs import Reading, gathered
 from flopledger.reports.budget import broken, limits, measured
 from flopledger.reports.causes import Middle, middle
@@ -27,7 +27,6 @@ from flopledger.reports.documents.reading import check_numbers
 from flopledger.reports.documents.run import (
     Model,
     calls_without_formula,
-    convention_lines,
     environment,
     record,
 )
@@ -101,7 +100,7 @@ def _weighed(spec: Spec, ledger: Ledger) -> _Weighed:
 
 def _pinned(tally: Tally, ledger: Ledger) -> Pinned:
     found = record(*with_convention(tally, ledger), ledger, adapters.about(tally.counter).code)
-    return pinned(found, convention_lines(found, ledger.rows()))
+    return pinned(found, ledger.rows())
 
 
 _READING = Reading(
@@ -113,10 +112,9 @@ _READING = Reading(
     files=[
         Path(str(file))
         for file in (
-            __file__,
-            align.__file__,
-            documents.__file__,
+            *(each.__file__ for each in (align, coverage, documents)),
             *(each.__code__.co_filename for each in (record, measured)),
+            __file__,
         )
     ],
 )

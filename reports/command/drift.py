@@ -74,9 +74,7 @@ def drift(
     show_moves(found, form, out or [])
     if out and not quiet:
         wrote(out, sys.stderr)
-    if found.failed and project:
-        raise typer.Exit(2)
-    raise typer.Exit(int(found.wrong))
+    raise typer.Exit(2 if found.failed else int(found.wrong))
 
 
 def _sorted_out(targets: Sequence[str], accept: bool) -> tuple[list[Path], list[str]]:
