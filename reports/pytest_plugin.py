@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from flopledger.reports.documents.baseline import Snapshot
-    from flopledger.reports.moves import Drift
+    from flopledger.reports.moves import Drift, Row
     from flopledger.reports.project import Guarded, Project
 
 FOLDER = "__flops__"
@@ -212,14 +212,23 @@ def _said(found: Drift, entry: _Entry) -> str:
     """What has moved: in one line, which is all that a summary has room for, and by operation."""
     from flopledger.reports.moves import FINE
     from flopledger.reports.pages.drift_words import blocks
-    from flopledger.reports.pages.numbers import few, signed, visible
+    from flopledger.reports.pages.numbers import few, visible
     from flopledger.reports.pages.terminal import shown
 
-    rows = [row for row in found.rows if row.mark not in FINE]
-    moved = [f"{visible(row.counter)} {signed(row.difference) if row.difference else row.mark}" for row in rows]
-    head = few(moved) or "there is nothing to compare, or something has no formula that was not there"
+    moved = [_row(row) for row in found.rows if row.mark not in FINE]
+    said = few(moved) or "there is nothing to compare, or something has no formula that was not there"
+    what = entry.name.partition("#")[2] if "::" in entry.name else entry.name  # the test's name stands above
+    head = f"{visible(what)}: {said}" if what else said
     hint = f"If this is meant, pytest --flop-update writes {entry}"
-    return f"{visible(entry.name)}: {head}\n\n{shown(blocks(found))}\n\n{hint}"
+    return f"{head}\n\n{shown(blocks(found))}\n\n{hint}"
+
+
+def _row(row: Row) -> str:
+    """`thop +1,964 MACs`, or what else has become of it."""
+    from flopledger.reports.pages.numbers import signed, units, visible
+
+    change = f"{signed(row.difference)} {units(row.unit)}" if row.difference else row.mark
+    return f"{visible(row.counter)} {change}"
 
 
 def _timeless(found: Snapshot) -> Any:
