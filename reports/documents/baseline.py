@@ -314,7 +314,7 @@ def read(path: Path) -> Baseline:
 
 
 def only(found: Snapshot, names: set[str]) -> Snapshot:
-    """The same baseline with just these counters."""
+    """The same entry with just these counters."""
     return msgspec.structs.replace(found, tallies=[tally for tally in found.tallies if tally.name in names])
 
 
