@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -248,8 +248,37 @@ def flop_snapshot(request: pytest.FixtureRequest) -> FlopSnapshot:
 
 
 @pytest.fixture(name="assert_macs")
-def _assert_macs() -> Any:
-    """A budget: `assert_macs(model, inputs, at_most=320_000_000)`."""
-    from flopledger.reports.budget import assert_macs
+def _assert_macs(request: pytest.FixtureRequest) -> Any:
+    """A budget: `assert_macs(model, inputs, at_most=320_000_000)`, as `flopledger.assert_macs` has it.
+
+    Or that of a model that the project configures: `assert_macs("resnet50")`, where no other is given.
+    """
+
+    def assert_macs(model: nn.Module | str, inputs: Any = None, **limits: Any) -> int:
+        __tracebackhide__ = True
+        from flopledger.reports import budget
+
+        try:
+            found = _project(request.path)
+            guarded = _configured(found, model, inputs)
+            if found is None or guarded is None:
+                return budget.assert_macs(model, inputs, **limits)
+            return _held(found, guarded, limits)
+        except (AssertionError, ValueError) as error:
+            raise error.with_traceback(None) from None  # where in our code is nobody's business
 
     return assert_macs
+
+
+def _held(project: Project, guarded: Guarded, limits: Mapping[str, Any]) -> int:
+    """The MACs of a model that a project configures. Raises AssertionError and ValueError."""
+    from flopledger.reports import budget
+
+    limit = budget.budget_of(**limits) if limits else guarded.budget
+    if limit is None:
+        raise project.fault(guarded.line, f"{guarded.name!r} has no budget; write one here, or at_most= in the test")
+    run = _counted(guarded.name, None, [], project, guarded, all=False)
+    try:
+        return budget.held(run, limit, guarded.name)
+    except budget.BudgetError as error:
+        raise project.fault(error.line, str(error)) if error.line else error from None
