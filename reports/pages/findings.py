@@ -84,17 +84,21 @@ def rules(found: Moves) -> list[Change]:
 
 
 def of_itself(drift: Drift) -> list[Row]:
-    """The counters whose numbers moved because the model did, and for nothing else."""
-    return [row for row in drift.rows if row.mark == "moved" and row.cause == "model" and not row.residual]
+    """The counters whose numbers moved because the model did, all or in part."""
+    return [
+        row for row in drift.rows if row.mark == "moved" and not row.residual and "model" in (row.cause, *row.parts)
+    ]
 
 
 def explained(found: Moves, model: str, row: Row) -> bool:
-    """Whether a counter's number moved for rules that are said already, or with its model."""
+    """Whether a counter's number moved for rules that are said already, with its model, or for just these two."""
     if row.mark != "moved" or row.residual:
         return False
+    if row.cause == "model":
+        return True
     moved = sum(change.models[model].difference for change in rules(found)
                 if change.counter == row.counter and model in change.models)  # fmt: skip
-    return row.cause == "model" or (bool(row.lines) and moved == row.difference)
+    return bool(row.lines) and moved + row.parts.get("model", 0) == row.difference
 
 
 def of_change(change: Change) -> Finding:
@@ -102,12 +106,13 @@ def of_change(change: Change) -> Finding:
     sums = {model: then_now(each.before, each.after) for model, each in change.models.items()}
     return Finding(
         kind="rule",
-        name=(change.counter, change.phase, change.op, change.before_formula, change.after_formula, change.cause),
+        name=(change.counter, change.cause, change.phase, change.op, change.before_formula, change.after_formula,
+              change.before_because, change.after_because),
         title=f"{who(change)}: {operation(change)} is {charged(change.after_formula)} now, "
         f"{charged(change.before_formula)} then ({signed(change.difference)} {over(change.models)})",
         lines=[*reasons(change), *(f"{visible(model)}: {text}" for model, text in sums.items())],
         models=sums,
-    )
+    )  # fmt: skip
 
 
 def who(change: Change) -> str:
