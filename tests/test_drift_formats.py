@@ -215,6 +215,13 @@ def check(found: Moves, like: Moves | None = None) -> None:
             assert message.startswith("\n".join((one.title, *one.lines))[:1000])
 
 
+@pytest.mark.parametrize("text", [*HOSTILE, "::error::x", "##[error]x", "\ud800\x9b31m"])
+def test_a_name_is_only_text_on_a_terminal_and_in_a_log(text: str) -> None:
+    """The table goes to a job's log, where a line that begins with two colons is a command."""
+    for line in shown(moves_words.blocks(hostile(text))).splitlines():
+        assert line.isprintable() and not line.lstrip().startswith("::") and "##[" not in line
+
+
 @pytest.mark.parametrize("text", [*HOSTILE, "</details>", "## x\n\n- y", "@someone #1 GH-2 http://x.invalid/"])
 def test_a_name_is_never_markdown(text: str) -> None:
     """A model's name that closes the fold or becomes a heading speaks in the page's own voice."""
