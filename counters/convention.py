@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from packaging.version import Version
@@ -13,6 +13,8 @@ from flopledger.counters.condition import AllOf, Condition, given
 from flopledger.counters.formula import Case, Formula
 from flopledger.reference_model.ledger import OPS, Call, Ledger
 from flopledger.reference_model.names import nearest
+
+T = TypeVar("T")
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -154,46 +156,66 @@ class Convention(msgspec.Struct, frozen=True):
 
 
 def charged(conventions: Sequence[Convention], ledger: Ledger) -> list[list[tuple[Rule, Fraction | None]]]:
-    """`Convention.charges` of each. Releases of one counter share most rules, and a rule is asked once about a call."""
-    speaks: dict[tuple[int, int], bool | None] = {}
-    amounts: dict[tuple[int, int], Fraction | None] = {}
-
-    def spoken(rule: Rule, at: int, case: Case) -> bool | None:
-        """None where its condition fails."""
-        key = id(rule), at
-        if key not in speaks:
-            try:
-                speaks[key] = rule.speaks_of(case)
-            except _NO_VALUE:
-                speaks[key] = None
-        return speaks[key]
-
-    def amount(rule: Rule, at: int, case: Case) -> Fraction | None:
-        key = id(rule), at
-        if key not in amounts:
-            try:
-                amounts[key] = rule.formula.over_calls(case)
-            except _NO_VALUE:
-                amounts[key] = None
-        return amounts[key]
-
+    """`Convention.charges` of each. Releases of one counter share most rules, and what they share is asked once."""
     cases = conventions[0].cases(ledger) if conventions else []
+    places: dict[str, list[int]] = {}
+    for at, case in enumerate(cases):
+        places.setdefault(case.entry.op, []).append(at)
+    asked = _Asked(cases)
     found: list[list[tuple[Rule, Fraction | None]]] = []
     for convention in conventions:
-        by_op = {
-            op: [rule for rule in convention.rules if not rule.ops or op in rule.ops]
-            for op in {case.entry.op for case in cases}
-        }
-        mine: list[tuple[Rule, Fraction | None]] = []
-        for at, case in enumerate(cases):
-            for rule in by_op[case.entry.op]:
-                if (fits := spoken(rule, at, case)) is not False:
-                    mine.append((UNKNOWN, None) if fits is None else (rule, amount(rule, at, case)))
-                    break
-            else:
-                mine.append((UNKNOWN, Fraction(0)))
+        mine: list[tuple[Rule, Fraction | None]] = [(UNKNOWN, Fraction(0))] * len(cases)
+        for op, rows in places.items():
+            rules = [rule for rule in convention.rules if not rule.ops or op in rule.ops]
+            for at, (which, amount) in zip(rows, asked.of(op, rows, rules), strict=True):
+                mine[at] = UNKNOWN if which is None else rules[which], amount
         found.append(mine)
     return found
+
+
+class _Asked:
+    """What conditions and formulas say of the calls of one ledger: each is asked once about a call."""
+
+    def __init__(self, cases: Sequence[Case]):
+        self._cases = cases
+        self._same: dict[Any, int] = {}  # equal ones have one number; comparing numbers is what takes no time
+        self._rules: dict[tuple[Any, ...], list[tuple[int | None, Fraction | None]]] = {}
+        self._holds: dict[tuple[int, int], bool | None] = {}
+        self._amounts: dict[tuple[int, int], Fraction | None] = {}
+
+    def of(self, op: str, rows: Sequence[int], rules: Sequence[Rule]) -> list[tuple[int | None, Fraction | None]]:
+        """For each of these calls, which of the rules speaks of it (None: none, or one fails), and what it charges."""
+        numbers = [(self._number(rule.when), self._number(rule.formula)) for rule in rules]
+        key = op, *numbers
+        if key not in self._rules:
+            self._rules[key] = [self._first(at, numbers, rules) for at in rows]
+        return self._rules[key]
+
+    def _number(self, part: Condition | Formula | None) -> int:
+        return self._same.setdefault(part, len(self._same))
+
+    def _first(
+        self, at: int, numbers: Sequence[tuple[int, int]], rules: Sequence[Rule]
+    ) -> tuple[int | None, Fraction | None]:
+        for which, ((when, formula), rule) in enumerate(zip(numbers, rules, strict=True)):
+            if (when, at) not in self._holds:
+                self._holds[when, at] = _valued(lambda: rule.when is None or rule.when.holds(self._cases[at]))  # noqa: B023
+            fits = self._holds[when, at]
+            if fits is None:
+                return None, None
+            if fits:
+                if (formula, at) not in self._amounts:
+                    self._amounts[formula, at] = _valued(lambda: rule.formula.over_calls(self._cases[at]))  # noqa: B023
+                return which, self._amounts[formula, at]
+        return None, Fraction(0)
+
+
+def _valued(question: Callable[[], T]) -> T | None:
+    """The answer; None where it has none."""
+    try:
+        return question()
+    except _NO_VALUE:
+        return None
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
@@ -129,6 +130,7 @@ class Formula(msgspec.Struct, frozen=True):
     terms: tuple[Monomial, ...] = ()
 
     @classmethod
+    @functools.cache  # the same few hundred texts, in hundreds of releases
     def parse(cls, text: str) -> Formula:
         """Read what `str()` writes, and check its names.
 

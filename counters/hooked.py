@@ -35,7 +35,7 @@ def as_made(module: Module) -> bool:
     return "." not in module.kind and all(re.fullmatch(usual, name) for name in module.parameters)
 
 
-def once_a_site(case: Case, amount: int) -> Fraction:
+def once_a_site(case: Case, amount: int | Fraction) -> Fraction:
     """What a module is charged in all, on the one row that stands for it (`Case.first`)."""
     return Fraction(amount, case.call.times) if case.first else Fraction(0)
 

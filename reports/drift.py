@@ -1,7 +1,12 @@
-"""A baseline, and what has moved since: one row per counter, with the lines that moved it."""
+"""A baseline, and what has moved since: per model one row per counter, with the lines that moved it and their cause.
+
+`Drift` is of one model, `Moves` of all: what `flopledger drift` prints, in every format. A rule of a counter that
+moved is one `Change` there, however many models it touches.
+"""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
@@ -10,20 +15,27 @@ from packaging.version import Version
 
 from flopledger.reference_model.display import Displayed, Grid
 from flopledger.reference_model.ledger import MODES, Mode, Phase
+from flopledger.reports.documents.baseline import Pinned, Snapshot
 from flopledger.reports.documents.run import ConventionLine
-from flopledger.reports.documents.snapshot import Pinned, Snapshot
 
 if TYPE_CHECKING:
     from flopledger.counters.engine.package_index import Listing, Release
 
 Mark = Literal[
-    "same", "new release, same numbers", "moved", "newly failing", "newly counting", "not comparable"
+    "same", "new release, same numbers", "moved", "newly failing", "newly counting", "not comparable", "new", "gone"
 ]  # fmt: skip
+# Who moved a number: the model's own work, what goes into it, the counter's release, torch, flopledger's own code or
+# rules; or several of them, which `parts` tell apart where that can be done exactly.
+Cause = Literal["model", "input", "release", "torch", "ours", "several"]
+NAMED = 5  # models that a next step names
 FINE: tuple[Mark, ...] = ("same", "new release, same numbers")
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation whose amount changed: the formulas that charged for it, before and after."""
+    """One operation whose amount changed: the formulas that charged for it, before and after, and their sources.
+
+    `parts` say how much of the difference is whose, where that is known; they add up to it.
+    """
 
     op: str
     before_formula: str
@@ -33,22 +45,99 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
     difference: int
     before_because: str = ""
     after_because: str = ""
+    before_source: str = ""
+    after_source: str = ""
     phase: Phase = "forward"
+    cause: Cause | None = None
+    parts: dict[Cause, int] = {}
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One counter. `difference == sum(line.difference) + residual` where both counted."""
+    """One counter. `difference == sum(line.difference) + residual` where both counted.
+
+    `parts` say how much of the lines is whose, where that is known; `cause` is the one there is, or "several".
+    """
 
     counter: str
     mark: Mark
     before_version: str | None = None
     after_version: str | None = None
+    unit: str = "FLOP"
     before: int | None = None
     after: int | None = None
     difference: int | None = None
     lines: list[Moved] = []
     residual: int = 0
     reason: str | None = None
+    cause: Cause | None = None
+    parts: dict[Cause, int] = {}
+
+
+class Amounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What one rule charges for one model, before and after, in the counter's own unit."""
+
+    before: int
+    after: int
+
+    @property
+    def difference(self) -> int:
+        return self.after - self.before
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule of a counter that moved, and every model that it touches: name → the amounts of just this rule.
+
+    Its cause is "release", "torch" or "ours"; what moved because a model did is in that model's rows only. A rule of
+    ours that is worded anew and charges the same is a change, too, and no drift.
+    """
+
+    counter: str
+    cause: Cause
+    before_version: str | None
+    after_version: str | None
+    unit: str
+    phase: Phase
+    op: str
+    before_formula: str
+    after_formula: str
+    before_because: str
+    after_because: str
+    before_source: str
+    after_source: str
+    models: dict[str, Amounts]
+
+    @property
+    def difference(self) -> int:
+        """Over all the models."""
+        return sum(amounts.difference for amounts in self.models.values())
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What a budget is held against: a model's MACs by site and op, as the ledger has them.
+
+    `unpriced` are operations without a formula: site, name, calls. `modules` are the names of all modules, "" the root.
+    """
+
+    params: int
+    macs: list[tuple[str, str, int]]
+    unpriced: list[tuple[str, str, int]] = []
+    modules: list[str] = []
+
+
+class Broken(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget that is broken: `what` is "macs", "params", "op conv" or "site layer4".
+
+    `value` is over `limit`; it is `at_least` that where something is unpriced, and may then be within the limit and
+    the budget cannot be promised all the same. `heaviest` are site, op and MACs. `line` is the configuration's.
+    """
+
+    model: str
+    what: str
+    limit: int
+    value: int
+    at_least: bool = False
+    heaviest: list[tuple[str, str, int]] = []
+    line: int = 0
 
 
 class Drift(Displayed, msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +177,55 @@ class Drift(Displayed, msgspec.Struct, frozen=True, kw_only=True):
     def compared(self) -> bool:
         """Whether any counter has a number on both sides."""
         return any(row.before is not None and row.after is not None for row in self.rows)
+
+    @property
+    def cause(self) -> Cause | None:
+        """Who moved it: the one cause of all its rows, "several", or None where nothing is known to have moved."""
+        causes = {row.cause for row in self.rows if row.mark not in FINE and row.cause}
+        return causes.pop() if len(causes) == 1 else "several" if causes else None
+
+
+class Moves(msgspec.Struct, frozen=True, kw_only=True):
+    """All models of a baseline, then and now. `drifts` has those of both sides, by name, also where nothing moved.
+
+    `new` are models without an entry in the baseline, `gone` entries without a model, `failed` those that could not be
+    counted and why. `project` and `baseline` are files, `other` one that was read instead of counting now, `lines`
+    where the project's file has each model. `accepted` are those whose entries were written just now.
+    """
+
+    baseline: str
+    other: str | None = None
+    project: str | None = None
+    drifts: dict[str, Drift] = {}
+    new: list[str] = []
+    gone: list[str] = []
+    failed: dict[str, str] = {}
+    changes: list[Change] = []
+    broken: list[Broken] = []
+    notes: list[str] = []
+    lines: dict[str, int] = {}
+    accepted: list[str] = []
+
+    @property
+    def moved(self) -> list[str]:
+        """The models that `drift --accept` would write: they drifted, are new or gone, and are not `accepted` yet."""
+        drifted = [name for name, found in self.drifts.items() if found.drifted]
+        return sorted({*drifted, *self.new, *self.gone} - {*self.accepted})
+
+    @property
+    def next_step(self) -> str:
+        """The command that takes what moved into the baseline, "" where nothing did or was counted."""
+        if not self.moved or self.other:
+            return ""
+        file = [] if self.project else [self.baseline]
+        names = self.moved if len(self.moved) <= NAMED else []
+        return " ".join(["flopledger drift", *map(shlex.quote, file), "--accept", *map(shlex.quote, names)])
+
+    @property
+    def wrong(self) -> bool:
+        """Whether anything moved, is broken, or has no number where there was one."""
+        nothing = any(not d.compared for name, d in self.drifts.items() if name not in self.accepted)
+        return bool(self.moved or self.failed or self.broken or nothing)
 
 
 def newest(listing: Listing, version: str | None) -> Release | None:
@@ -173,17 +311,20 @@ def _row(old: Pinned | None, new: Pinned | None) -> Row:
         mark="same",
         before_version=old.version if old else None,
         after_version=new.version if new else None,
+        unit=some.unit,
         before=old.total if old else None,
         after=new.total if new else None,
         reason=new.reason if new else "it was not run",
     )
     replace: Callable[..., Row] = msgspec.structs.replace
     if old is None:
-        return replace(row, mark="newly counting", reason="it is not in the baseline")
-    if new is None or new.total is None or old.total is None:
+        return replace(row, mark="new", reason="it is not in the baseline")
+    if new is None:
+        return replace(row, mark="gone")
+    if new.total is None or old.total is None:
         if old.total is not None:
             return replace(row, mark="newly failing")
-        return replace(row, mark="newly counting" if new and new.total is not None else "same")
+        return replace(row, mark="newly counting" if new.total is not None else "same")
     lines = moved(old.lines, new.lines)
     difference, residual = new.total - old.total, new.unexplained - old.unexplained
     if sum(line.difference for line in lines) + residual != difference:
@@ -218,6 +359,8 @@ def moved(before: list[ConventionLine], after: list[ConventionLine]) -> list[Mov
                     difference=amounts[1] - amounts[0],
                     before_because=_joined(line.because for line in old),
                     after_because=_joined(line.because for line in new),
+                    before_source=_joined(line.source for line in old),
+                    after_source=_joined(line.source for line in new),
                 )
             )
     return sorted(found, key=lambda line: (-abs(line.difference), line.op))

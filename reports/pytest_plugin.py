@@ -60,9 +60,8 @@ class FlopSnapshot:
         __tracebackhide__ = True
         from flopledger.counters.engine.adapters import at_hand
         from flopledger.reports.compare import compare
-        from flopledger.reports.documents.reading import RunError, encode
-        from flopledger.reports.documents.snapshot import read, snapshot
-        from flopledger.reports.documents.writing import write_whole
+        from flopledger.reports.documents.baseline import read, rewrite, snapshot
+        from flopledger.reports.documents.reading import RunError
         from flopledger.reports.drift import drift
         from flopledger.reports.pages.drift_words import blocks
         from flopledger.reports.pages.terminal import printable, shown
@@ -73,7 +72,7 @@ class FlopSnapshot:
         self._take(place, f"check(name={name!r})" if name else f"check() number {self._checks}")
         now = snapshot(compare(model, inputs, counters=at_hand() if counters is None else counters).run)
         try:
-            before = read(place)
+            before = read(place).models.get(self._owner)
         except FileNotFoundError:
             before = None
         except RunError as error:
@@ -85,7 +84,7 @@ class FlopSnapshot:
             if all(tally.total is None for tally in now.tallies):
                 pytest.fail(f"no counter has a number, so there is none to write to {place}", pytrace=False)
             if before is None or _timeless(before) != _timeless(now):
-                write_whole(place.parent, {place.name: encode(now)})
+                rewrite(place, {self._owner: now}, anew=True)
             return
         if before is None:
             pytest.fail(printable(f"there is no {place} yet; pytest --flop-update writes it"), pytrace=False)

@@ -1,28 +1,26 @@
 """Many models through many counters, in one plan of jobs: the rows of `flopledger table`.
 
-What a row says of a counter (total, coverage, failing formulas) is kept beside the answers, so that a table of
-fifty models that was made before is there without reading a ledger.
+What a row says of a counter (total, coverage, failing formulas) is kept beside the answers
+(`flopledger.reports.briefs`), so that a table of fifty models that was made before is there without reading a ledger.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
-from flopledger import counters as room
 from flopledger.counters import registry
-from flopledger.counters.engine import adapters, kept, plan
-from flopledger.counters.engine.job import LEDGER, TIMEOUT
+from flopledger.counters.engine import adapters, plan
+from flopledger.counters.engine.job import TIMEOUT
 from flopledger.counters.engine.plan import Asked
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.display import Displayed, Grid
 from flopledger.reference_model.ledger import MODES, Ledger, Mode
-from flopledger.reference_model.subject import Spec
 from flopledger.reports import align, coverage, scale
+from flopledger.reports.briefs import Gathered, Reading, gathered
 from flopledger.reports.compare import with_convention
 from flopledger.reports.dimensions import Sweep, resized
 from flopledger.reports.documents import table as documents
@@ -97,7 +95,7 @@ def table(
     options |= {"on_start": started, "on_running": on_running, "on_done": on_done}
     swept = [_Swept(subject) for subject in found] if sizes is None else list(_sizes(found, sizes, options))
     specs = [each.subject.spec for each in swept if not each.reason]
-    said = {done.spec: done for done in gathered(specs, asked, **options)}
+    said = {done.spec: done for done in gathered(specs, asked, _READING, **options)}
     return Tabulated(
         Table(
             flopledger=registry.version_of("flopledger") or "unknown",
@@ -123,7 +121,7 @@ class _Swept(NamedTuple):
 def _sizes(found: Sequence[Subject], sizes: Sweep, options: Mapping[str, Any]) -> Iterator[_Swept]:
     """Each model at each size. Raises ValueError where its inputs have no such dimension."""
     unknown = [subject.spec for subject in found if subject.spec.inputs is None]
-    heads = {done.spec: done for done in gathered(unknown, [], **options)}
+    heads = {done.spec: done for done in gathered(unknown, [], _READING, **options)}
     for subject in found:
         own = heads.get(subject.spec)
         if own is not None and own.head is None:
@@ -139,7 +137,7 @@ def _sizes(found: Sequence[Subject], sizes: Sweep, options: Mapping[str, Any]) -
             yield _Swept(replace(subject, spec=replace(subject.spec, inputs=inputs)), dimension, size, axes)
 
 
-def _row(each: _Swept, said: Gathered | None) -> Row:
+def _row(each: _Swept, said: Gathered[Head, Cell] | None) -> Row:
     return Row(
         name=each.subject.name,
         model=each.subject.spec.model,
@@ -151,56 +149,6 @@ def _row(each: _Swept, said: Gathered | None) -> Row:
         size=each.size,
         axes=each.axes,
     )
-
-
-class Gathered(NamedTuple):
-    """What the ledger and each counter say of a subject; without a ledger why there is none."""
-
-    spec: Spec
-    head: Head | None
-    cells: list[Cell]
-    reason: str = ""
-
-
-def gathered(
-    specs: Iterable[Spec],
-    asked: Sequence[Asked],
-    *,
-    keep: bool = True,
-    on_start: Callable[[int], None] = lambda total: None,
-    on_running: Callable[[str], None] = lambda what: None,
-    on_done: Callable[[str], None] = lambda what: None,
-    **options: Any,
-) -> Iterator[Gathered]:
-    """Each subject once, with the counters' cells: what was kept first, the rest as it comes."""
-    keys = kept.Keys()
-    runs = {each.name for each in asked if each.runs and (each.release or not adapters.overwritten(each.adapter))}
-    code = functools.cache(lambda name: _code(next((a.adapter for a in asked if a.name == name), None)))
-    missing: list[Spec] = []
-    for spec in dict.fromkeys(specs):
-        found = _kept(spec, asked, runs, keys, code) if keep else None
-        if found is None:
-            missing.append(spec)
-        else:
-            yield found
-    if not missing:
-        return
-    on_start(len(missing) * (1 + sum(each.runs for each in asked)))
-    done = plan.count_each(
-        asked, missing, keep=keep, on_running=lambda spec, name: on_running(_said(spec, name)),
-        on_done=lambda spec, name: on_done(_said(spec, name)), **options,
-    )  # fmt: skip
-    for spec, ledger, tallies, reason in done:
-        if ledger is None:
-            yield Gathered(spec, None, [], reason)
-            continue
-        head, cells = _head(ledger), [_cell(tally, ledger) for tally in tallies]
-        _keep(spec, asked, runs, keys, code, head, cells)
-        yield Gathered(spec, head, cells)
-
-
-def _said(spec: Spec, name: str) -> str:
-    return f"{spec.model}: {'the ledger' if name == LEDGER else name}"
 
 
 def _head(ledger: Ledger) -> Head:
@@ -230,53 +178,15 @@ def _cell(tally: Tally, ledger: Ledger) -> Cell:
     )
 
 
-# What a cell depends on beside its answer: the rules of a counter, and how they are laid on a ledger.
-_READING = [Path(str(module.__file__)) for module in (align, coverage, documents)]
-
-
-def _code(adapter: adapters.About | None) -> list[Any]:
-    theirs = [*adapter.files, *adapter.stating] if adapter else []
-    return kept.stamps(Path(str(room.__file__)).parent, Path(__file__), *_READING, *map(Path, theirs))
-
-
-Code = Callable[[str], list[Any]]
-
-
-def _kept(spec: Spec, asked: Sequence[Asked], runs: Set[str], keys: kept.Keys, code: Code) -> Gathered | None:
-    """All that is to be said of a subject, if it was said before; None where some of it must be asked for.
-
-    `runs` are the counters that can say something; of the others it is said again.
-    """
-    ledger = keys.ledger(spec)
-    head = kept.brief(LEDGER, ledger, code(LEDGER), Head) if ledger else None
-    if head is None:
-        return None
-    cells: list[Cell] = []
-    for each in asked:
-        if each.name not in runs:
-            if each.runs:
-                return None
-            cells.append(_cell(plan.tally(each), Ledger(model=spec.model, inputs=[], params=0, entries=[])))
-            continue
-        key = keys.count(each.adapter, each.release, spec)
-        cell = kept.brief(each.name, key, [code(each.name), ledger], Cell) if key else None
-        if cell is None:
-            return None
-        cells.append(cell)
-    return Gathered(spec, head, cells)
-
-
-def _keep(
-    spec: Spec, asked: Sequence[Asked], runs: Set[str], keys: kept.Keys, code: Code, head: Head, cells: Sequence[Cell]
-) -> None:
-    ledger = keys.ledger(spec)
-    if ledger is None:
-        return
-    kept.keep_brief(LEDGER, ledger, code(LEDGER), head)
-    for each, cell in zip(asked, cells, strict=True):
-        key = keys.count(each.adapter, each.release, spec) if each.name in runs else None
-        if key is not None:
-            kept.keep_brief(each.name, key, [code(each.name), ledger], cell, failed=cell.total is None)
+# What is said of a ledger and of a counter in a table, and whose code it depends on.
+_READING = Reading(
+    name="table",
+    head=Head,
+    cell=Cell,
+    of_ledger=lambda spec, ledger: _head(ledger),
+    of_tally=lambda tally, ledger: _cell(tally, ledger),
+    files=[Path(str(module)) for module in (__file__, align.__file__, coverage.__file__, documents.__file__)],
+)
 
 
 class Tabulated(Displayed):

@@ -13,10 +13,11 @@
   `counters=[]`) misses none.
 - A **history** (`releases`, `render`) is wrong if a step leaves a residual, if formulas fail at any release, if no
   release has a number, or if the model has an operation without a formula.
-- A **drift** (`drift`, `releases --new`, the pytest plugin) is wrong if anything moved, failed or began to count, if
-  an operation has no formula that was not there in the baseline, or not so often, and if there is nothing to compare:
-  no counter has a number on both sides. What was wrong in the baseline and is wrong alike now has not drifted; what is
-  unpriced is said nevertheless.
+- A **drift** (`drift`, `releases --new`, the pytest plugin) of many models is wrong if that of any is, if a model is
+  new or gone or cannot be counted, or if a budget is broken. That of one is wrong if anything moved, failed or began
+  to count, if an operation has no formula that was not there in the baseline, or not so often, and if there is nothing
+  to compare: no counter has a number on both sides. What was wrong in the baseline and is wrong alike now has not
+  drifted; what is unpriced is said nevertheless.
 
 Each command that finds something wrong exits with status 1.
 """
@@ -25,15 +26,17 @@ from __future__ import annotations
 
 from flopledger.reports.documents.history import Change, History, Row
 from flopledger.reports.documents.run import Run, TallyRecord
-from flopledger.reports.drift import Drift
+from flopledger.reports.drift import Drift, Moves
 
 
-def wrong(found: Run | History | Drift) -> bool:
+def wrong(found: Run | History | Drift | Moves) -> bool:
     """Whether something is wrong, as this module's text defines it."""
     if isinstance(found, Run):
         return bool(found.ledger.unpriced or failing(found) or without_number(found) or nobody(found))
     if isinstance(found, History):
         return bool(found.unpriced or unexplained(found) or failing_releases(found) or not found.counted)
+    if isinstance(found, Moves):
+        return found.wrong
     return found.drifted or not found.compared
 
 

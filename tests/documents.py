@@ -16,8 +16,9 @@ from flopledger.counters.engine.package_index import Listing, Release
 from flopledger.counters.tally import Aside, Part, Tally
 from flopledger.reference_model.ledger import Call, Entry, Ledger, Member
 from flopledger.reference_model.subject import Spec
-from flopledger.reports.documents.reading import digest, encode
-from flopledger.reports.documents.snapshot import snapshot
+from flopledger.reports.documents import baseline as baselines
+from flopledger.reports.documents.baseline import Baseline, Snapshot, snapshot
+from flopledger.reports.documents.reading import FORMAT, digest, encode
 from flopledger.reports.history import told
 
 COUNTER = "miniatures:Published"
@@ -88,15 +89,28 @@ def _published(version: str) -> Tally | None:
 
 
 def documents() -> dict[str, dict[str, Any]]:
-    """Kind → a document as plain JSON, without its digest."""
+    """Kind → a document as plain JSON, without its digest; a snapshot is an entry of a baseline."""
     found = {"run": a_run(), "history": a_history(), "snapshot": snapshot(a_run())}
     plain = {kind: json.loads(encode(document)) for kind, document in found.items()}
     return {kind: {name: value for name, value in d.items() if name != "digest"} for kind, d in plain.items()}
 
 
+def baseline(*entries: Snapshot, **named: Snapshot) -> bytes:
+    """A baseline's file: of one entry by the name "net", or of several by theirs."""
+    return baselines.encode(Baseline(models={**({"net": entries[0]} if entries else {}), **named}))
+
+
 def sealed(plain: Any) -> bytes:
     """The document with a digest that fits: as a wrong program would write it, or somebody who knows how."""
-    return json.dumps({**plain, "digest": digest(plain)}).encode()
+    return with_seal(plain, digest(plain))
+
+
+def with_seal(plain: Any, seal: str) -> bytes:
+    """The document with this digest; an entry of a baseline in one of its own."""
+    whole = {**plain, "digest": seal}
+    if "work" in plain and "format" not in plain:
+        whole = {"format": FORMAT, "kind": "baseline", "models": {"net": whole}}
+    return json.dumps(whole).encode()
 
 
 Path = tuple[str | int, ...]

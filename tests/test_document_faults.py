@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from documents import LEDGER, MACS, documents, places, sealed, with_value
+from documents import LEDGER, MACS, baseline, documents, places, sealed, with_value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -21,8 +21,8 @@ from flopledger.counters.engine.supervisor import _answer
 from flopledger.counters.tally import LARGEST, Part
 from flopledger.reference_model.ledger import Entry, Ledger
 from flopledger.reference_model.subject import Spec
+from flopledger.reports.documents.baseline import decode, snapshot
 from flopledger.reports.documents.reading import RunError, encode
-from flopledger.reports.documents.snapshot import decode, snapshot
 from flopledger.reports.drift import drift
 from flopledger.reports.pages import charts, drift_words, files, html
 from flopledger.reports.pages.terminal import shown
@@ -36,7 +36,7 @@ TEXTS = {
     for kind, document in DOCUMENTS.items()
 }
 WHOLE = sealed(DOCUMENTS["run"])
-BASE = decode(sealed(DOCUMENTS["snapshot"]))
+BASE = decode(sealed(DOCUMENTS["snapshot"])).models["net"]
 
 KNOWN = ["", "0", "conv", "a\nb", "\x00", "😀", "FLOP", "counted", "</script>"]
 texts = st.text(max_size=8) | st.sampled_from(KNOWN)
@@ -64,8 +64,9 @@ def attempt(data: bytes) -> None:
     except RunError as error:
         assert 1 == len(str(error).splitlines())
     else:
-        for one, other in ((BASE, baseline), (baseline, BASE), (baseline, baseline)):
-            assert shown(drift_words.blocks(drift(one, other)))
+        for found in baseline.models.values():
+            for one, other in ((BASE, found), (found, BASE), (found, found)):
+                assert shown(drift_words.blocks(drift(one, other)))
 
 
 def drawn(found: Any) -> None:
@@ -152,7 +153,7 @@ def test_whatever_a_worker_answers_the_document_can_be_read(status: str, tmp_pat
     found = tally(Asked.parse("torch"), Answered(spec=spec, name="torch", answer=answer, device="cpu"))
     run = assembled(LEDGER, [(found, MACS)])
     assert files.read(encode(run)) == run
-    assert decode(encode(snapshot(run))) == snapshot(run)
+    assert decode(baseline(snapshot(run))).models == {"net": snapshot(run)}
     assert "counted" != found.status
 
 
@@ -177,4 +178,4 @@ def extreme(each: int, *parts: Part) -> Any:
 def test_the_pages_of_extremes_are_drawn(run: Any) -> None:
     """Whatever can be read can be shown: with nothing in it, with less than nothing left over, with the most."""
     assert files.rendered(files.read(encode(run)))
-    assert decode(encode(snapshot(run))) == snapshot(run)
+    assert decode(baseline(snapshot(run))).models == {"net": snapshot(run)}

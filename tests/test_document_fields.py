@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from documents import changes, documents, sealed, value_at, with_value
+from documents import changes, documents, sealed, value_at, with_seal, with_value
 
-from flopledger.reports.documents import snapshot as snapshots
+from flopledger.reports.documents.baseline import Snapshot, decode
 from flopledger.reports.documents.history import History
 from flopledger.reports.documents.reading import RunError, digest
 from flopledger.reports.documents.run import Run
-from flopledger.reports.documents.snapshot import Snapshot
 from flopledger.reports.drift import drift
 from flopledger.reports.pages import drift_words, files
 from flopledger.reports.pages.files import read
@@ -75,7 +74,7 @@ SEALED = {
         changes.*.reconciliation.residue.*.site changes.*.reconciliation.residue.*.op
     """,
     "snapshot": """
-        created model.spec model.inputs model.inputs.* model.params unpriced unpriced.mylib.op
+        created model.spec model.inputs model.inputs.* model.params unpriced unpriced.mylib.op work
         ledger ledger.calls ledger.macs ledger.outputs
         tallies tallies.*.counter
         tallies.*.release tallies.*.unit tallies.*.params tallies.*.lines tallies.*.lines.*.op
@@ -85,7 +84,7 @@ SEALED = {
 
 
 def understood(kind: str, data: bytes) -> Run | History | Snapshot:
-    return snapshots.decode(data) if kind == "snapshot" else read(data)
+    return decode(data).models["net"] if kind == "snapshot" else read(data)
 
 
 def name(path: tuple[str | int, ...]) -> str:
@@ -133,7 +132,7 @@ def test_the_seal_refuses_every_change_of_every_field(kind: str) -> None:
         if name(path) not in read_so_far:
             read_so_far.add(name(path))
             with pytest.raises(RunError) as caught:
-                understood(kind, json.dumps({**changed, "digest": seal}).encode())
+                understood(kind, with_seal(changed, seal))
             assert 1 == len(str(caught.value).splitlines())
 
 

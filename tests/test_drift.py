@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
 import pytest
+from documents import baseline
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -16,9 +16,9 @@ from sample_run import sample_run
 from test_history import publish
 
 from flopledger.counters.engine.package_index import Listing, Release
+from flopledger.reports.documents.baseline import Pinned, Snapshot, decode, snapshot
 from flopledger.reports.documents.reading import RunError, encode
 from flopledger.reports.documents.run import ConventionLine
-from flopledger.reports.documents.snapshot import Pinned, Snapshot, decode, snapshot
 from flopledger.reports.drift import Row, drift, moved, newest
 from flopledger.reports.pages.drift_words import blocks
 from flopledger.reports.pages.terminal import shown
@@ -144,7 +144,7 @@ def test_two_releases_of_one_counter_match_by_counter() -> None:
     a, b = (replace(BASE, tallies=[replace(TALLY, release=release)]) for release in ("1", "2"))
     assert [("same", TALLY.counter)] == [(row.mark, row.counter) for row in drift(a, b).rows]
     two = replace(BASE, tallies=[replace(TALLY, release="3"), replace(TALLY, release="4")])
-    assert ["newly failing", "newly counting", "newly counting"] == [row.mark for row in drift(a, two).rows]
+    assert ["gone", "new", "new"] == [row.mark for row in drift(a, two).rows]
 
 
 LINES = st.lists(
@@ -178,14 +178,14 @@ def test_lines_and_residual_always_add_up(
 
 def test_a_snapshot_is_read_as_it_was_written() -> None:
     """It lies in somebody's repository for years."""
-    assert BASE == decode(encode(BASE))
-    assert BASE == decode(encode(sample_run()))
+    assert {"net": BASE} == decode(baseline(BASE)).models
+    assert {"mobilenet_v2": BASE} == decode(encode(sample_run())).models
 
 
 @pytest.mark.parametrize(
     "data",
     [b"", b"[]", b"{}", b'{"format": 3}', b'{"format": 1, "kind": "history"}', b'{"format": 1, "kind": []}',
-     encode(with_tally(COUNTED, total=3)), encode(replace(BASE, tallies=[TALLY, TALLY])), encode(BASE)[:99]],
+     baseline(with_tally(COUNTED, total=3)), baseline(replace(BASE, tallies=[TALLY, TALLY])), baseline(BASE)[:99]],
 )  # fmt: skip
 def test_what_is_no_baseline_is_refused(data: bytes) -> None:
     """A file that was cut off or edited must not pass for a baseline."""
@@ -195,7 +195,7 @@ def test_what_is_no_baseline_is_refused(data: bytes) -> None:
 
 def test_it_is_small_enough_to_check_in() -> None:
     """A run document of seven counters is half a megabyte; nobody reviews that."""
-    assert len(encode(BASE)) < len(encode(sample_run())) / 5
+    assert len(baseline(BASE)) < len(encode(sample_run())) / 5
 
 
 LISTING = Listing(
@@ -229,8 +229,8 @@ def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
     before, after = tmp_path / "before.json", tmp_path / "after.json"
-    before.write_bytes(encode(BASE))
-    after.write_bytes(encode(with_tally(COUNTED, **dearer())))
+    before.write_bytes(baseline(BASE))
+    after.write_bytes(baseline(with_tally(COUNTED, **dearer())))
     return before, after
 
 
@@ -242,7 +242,7 @@ def test_drift_exits_1_and_prints_the_lines(files: tuple[Path, Path]) -> None:
     assert "3·macs" in other.stdout
     assert "residual" in other.stdout
     found = json.loads(run("drift", before, after, "--format", "json").stdout)
-    assert ["moved"] == [row["mark"] for row in found["rows"] if row["mark"] != "same"]
+    assert ["moved"] == [row["mark"] for row in found["drifts"]["net"]["rows"] if row["mark"] != "same"]
     assert "| operation | charged then | charged now |" in run("drift", before, after, "--format", "markdown").stdout
 
 
@@ -256,9 +256,9 @@ def test_a_baseline_is_taken_and_compared_with_today(tmp_path: Path) -> None:
     again = run("drift", "base/line.json", "--trust", cwd=tmp_path)
     assert 0 == again.returncode, again.stdout + again.stderr
     path = tmp_path / "base" / "line.json"
-    honest = msgspec.json.decode(path.read_bytes())
-    liar = [{**tally, "counter": tally["counter"].replace("Honest", "LiesAtOneSite")} for tally in honest["tallies"]]
-    path.write_bytes(encode({**{name: value for name, value in honest.items() if name != "digest"}, "tallies": liar}))
+    (honest,) = decode(path.read_bytes()).models.values()
+    liar = [replace(tally, counter=tally.counter.replace("Honest", "LiesAtOneSite")) for tally in honest.tallies]
+    path.write_bytes(baseline(replace(honest, tallies=liar)))
     lied = run("drift", "base/line.json", "--trust", cwd=tmp_path)
     assert 1 == lied.returncode
     assert "+5" in lied.stdout
@@ -268,7 +268,7 @@ def test_a_baseline_without_a_number_is_not_written(tmp_path: Path) -> None:
     """It would take the place of one that guards something; and whoever has one is told that it guards nothing."""
     path = tmp_path / "base.json"
     asked = ("-i", "1x3x32x32", "-c", "miniatures:SaysItCannot", "-o", path)
-    for before in (None, b"an older one"):
+    for before in (None, baseline(BASE)):
         if before:
             path.write_bytes(before)
         done = run("snapshot", *asked)
@@ -276,7 +276,7 @@ def test_a_baseline_without_a_number_is_not_written(tmp_path: Path) -> None:
         assert f"No number from miniatures:SaysItCannot. Nothing is written to {path}." in done.stderr
         assert before == (path.read_bytes() if path.exists() else None)
     assert "nothing is written" in " ".join(run("snapshot", "--help").stdout.split())
-    path.write_bytes(encode(replace(BASE, tallies=[])))
+    path.write_bytes(baseline(replace(BASE, tallies=[])))
     done = run("drift", path, path)
     assert (1, "") == (done.returncode, done.stderr)
     assert "NOTHING TO COMPARE" in done.stdout
@@ -287,7 +287,7 @@ def test_a_baseline_without_a_number_is_not_written(tmp_path: Path) -> None:
 
 def test_a_live_models_snapshot_cannot_be_counted_again(tmp_path: Path) -> None:
     """The plugin's files are of models that only the test can make."""
-    (tmp_path / "net.json").write_bytes(encode(replace(BASE, model=replace(BASE.model, spec="Net"))))
+    (tmp_path / "net.json").write_bytes(baseline(replace(BASE, model=replace(BASE.model, spec="Net"))))
     done = run("drift", "net.json", cwd=tmp_path)
     assert (2, "", 1) == (done.returncode, done.stdout, len(done.stderr.splitlines()))
     assert "net.json cannot be counted again" in done.stderr

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import typer
+from documents import baseline
 from golden_models import ATTENTIVE, FOLDER, MODELS, golden_run
 from msgspec.structs import replace
 from sample_run import CONVENTIONS, assembled, small_history, small_run, tally_of
@@ -47,9 +48,9 @@ from flopledger.reports.command import (
 from flopledger.reports.command.options import app
 from flopledger.reports.compare import Report
 from flopledger.reports.coverage import coverage
+from flopledger.reports.documents.baseline import snapshot as pinned
 from flopledger.reports.documents.reading import encode
 from flopledger.reports.documents.run import Run
-from flopledger.reports.documents.snapshot import snapshot as pinned
 from flopledger.reports.documents.table import Cell, Head, Row, Table
 from flopledger.reports.identify.candidates import Departure, candidates, ranked
 from flopledger.reports.identify.gaps import nearest
@@ -107,10 +108,10 @@ def _of_a_model(model: str, run: Run) -> Iterator[str]:
     yield "$ flopledger layers --depth 3 -c …\n" + printed(layers.layers, depth=3, **HOW)
     yield "$ flopledger report\n" + printed(report.report, **HOW)
     yield "$ flopledger statement\n" + printed(statement.statement, **HOW)
-    Path("old.json").write_bytes(encode(pinned(_cheaper(run))))
-    Path("new.json").write_bytes(encode(pinned(run)))
+    Path("old.json").write_bytes(baseline(pinned(_cheaper(run))))
+    Path("new.json").write_bytes(baseline(pinned(run)))
     yield "$ flopledger snapshot\n" + printed(snapshot.snapshot, out=Path("baseline.json"), **HOW)
-    yield "$ flopledger drift\n" + printed(drift.drift, Path("old.json"), Path("new.json"), **HOW)
+    yield "$ flopledger drift\n" + printed(drift.drift, ["old.json", "new.json"], **HOW)
 
 
 def _of_a_number(model: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:

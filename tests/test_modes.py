@@ -32,7 +32,7 @@ from flopledger.reference_model.running import trace
 from flopledger.reference_model.subject import Spec
 from flopledger.reports.command.main import app
 from flopledger.reports.compare import compare
-from flopledger.reports.documents.snapshot import read
+from flopledger.reports.documents.baseline import read
 
 
 def spent(ledger: Ledger, phase: str, quantity: str = "macs") -> int:
@@ -631,7 +631,7 @@ def test_the_commands_take_a_mode_and_documents_keep_it(tmp_path: Path) -> None:
     baseline = str(tmp_path / "baseline.json")
     tiny = ("mobilenet_v2?width_mult=0.35", "-i", "2x3x32x32")
     said("snapshot", *tiny, "--mode", "step", "-c", "torch", "-o", baseline)
-    found = read(Path(baseline))
+    (found,) = read(Path(baseline)).models.values()
     assert "step" == found.model.mode
     ledger = json.loads(said("ledger", *tiny, "--mode", "step", "--format", "json"))
     assert {"forward", "backward"} == {entry["phase"] for entry in ledger["entries"]}

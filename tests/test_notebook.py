@@ -15,7 +15,7 @@ from test_look import enlarged
 
 from flopledger.reference_model.display import LINE, MOST
 from flopledger.reports.compare import Report
-from flopledger.reports.documents.snapshot import snapshot
+from flopledger.reports.documents.baseline import snapshot
 from flopledger.reports.drift import drift
 
 SHOWN: dict[str, Callable[[], Any]] = {

@@ -36,9 +36,9 @@ from sample_run import (
 
 from flopledger.counters.tally import Part
 from flopledger.reference_model.ledger import Ledger
+from flopledger.reports.documents.baseline import snapshot
 from flopledger.reports.documents.reading import encode
 from flopledger.reports.documents.run import Run
-from flopledger.reports.documents.snapshot import snapshot
 from flopledger.reports.drift import drift
 from flopledger.reports.pages import (
     analysis,

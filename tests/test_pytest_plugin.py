@@ -101,7 +101,7 @@ def test_files_of_different_tests_never_meet(pytester: pytest.Pytester) -> None:
     pytester.runpytest_inprocess("--flop-update").assert_outcomes(passed=4)
     files = list((pytester.path / "__flops__").iterdir())
     assert 4 == len(files)
-    assert all("snapshot" == json.loads(path.read_text())["kind"] for path in files)
+    assert all("baseline" == json.loads(path.read_text())["kind"] for path in files)
 
 
 COLLIDING = """

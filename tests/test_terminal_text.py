@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 import typer
+from documents import baseline
 from msgspec.structs import replace
 from sample_run import CONVENTIONS, everywhere, sample_run, small_history, small_run
 
@@ -32,8 +33,8 @@ from flopledger.reports.command.drift import drift as drift_command
 from flopledger.reports.command.options import Advance, complete_counters, fail, note, progress, wrote
 from flopledger.reports.command.releases import releases
 from flopledger.reports.compare import Report
+from flopledger.reports.documents.baseline import snapshot
 from flopledger.reports.documents.reading import encode
-from flopledger.reports.documents.snapshot import snapshot
 from flopledger.reports.drift import drift
 from flopledger.reports.pages import drift_words, history_words
 from flopledger.reports.pages.blocks import Column, Point, Table
@@ -238,9 +239,9 @@ def test_commands_that_compare_releases_say_nothing_to_a_terminal(
     assert marked(said(capsys))
     cheaper = replace(CONVENTIONS[0], rules=CONVENTIONS[0].rules[1:])
     for name, found in (("old", small_run()), ("new", small_run(cheaper))):
-        (tmp_path / f"{name}.json").write_bytes(encode(everywhere(snapshot(found), text, readable=True)))
+        (tmp_path / f"{name}.json").write_bytes(baseline(everywhere(snapshot(found), text, readable=True)))
     with pytest.raises(typer.Exit):
-        drift_command(tmp_path / "old.json", tmp_path / "new.json", form=form, **AGAIN)
+        drift_command([str(tmp_path / "old.json"), str(tmp_path / "new.json")], form=form, **AGAIN)
     assert marked(said(capsys))
     with pytest.raises(typer.Exit):
         releases(EVERY, new=True, baseline=tmp_path / "old.json", form=form, **AGAIN)
@@ -317,8 +318,8 @@ def test_a_failing_snapshot_says_nothing_to_a_terminal(tmp_path: Path, monkeypat
     monkeypatch.setattr("flopledger.reports.compare.compare", lambda *_, **__: Report(everywhere(small_run(), text)))
     bad = everywhere(snapshot(small_run()), text, readable=True)
     for content in (
-        None, encode(everywhere(snapshot(small_run(CONVENTIONS[1])), text, readable=True)),
-        encode(replace(bad, tallies=[replace(bad.tallies[0], total=1)])),
+        None, baseline(**{"test_x.py::x": everywhere(snapshot(small_run(CONVENTIONS[1])), text, readable=True)}),
+        baseline(**{"test_x.py::x": replace(bad, tallies=[replace(bad.tallies[0], total=1)])}),
     ):  # fmt: skip
         if content is not None:
             place = tmp_path / "\x1b[31m" / "__flops__" / "test_x.x.json"

@@ -66,6 +66,32 @@ class Branches(nn.Module):
         return torch.cat([self.left(x), self.right(x)], 1)
 
 
+class Attending(nn.Module):
+    """Attention at the root, in a block and below the last hook, with one matrix and with three, and a weight apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alone = nn.MultiheadAttention(6, 2, bias=False)
+        self.block = nn.Sequential(nn.TransformerEncoderLayer(6, 3, 10, batch_first=True))
+        self.deep = nn.Sequential(nn.Sequential(nn.Sequential(nn.TransformerEncoderLayer(6, 1, 10))))
+        self.three = Scaled()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.three(self.deep(self.block(self.alone(x, x, x)[0])))
+
+
+class Scaled(nn.Module):
+    """Its weights are beside those of the attention in it, whose keys and values have other sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight_of_keys = nn.Parameter(torch.ones(6, 5))
+        self.attention = nn.MultiheadAttention(6, 2, kdim=5, vdim=6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.attention(x, x @ self.weight_of_keys, x)[0]
+
+
 def counted(releases: Sequence[str], model: str, shape: str) -> tuple[Ledger, list[Tally]]:
     ledger, tallies = agreement.counted([f"torchinfo=={release}" for release in releases], model, shape)
     return ledger, list(tallies.values())
@@ -110,6 +136,16 @@ def test_the_weights_of_a_layer_count_once_more_for_each_module_around_it() -> N
     second += (batch + block + right) * weights["norm"] + (batch + head) * weights["head"]
     last = batch * places * (135 + 5 + 40 + 8 + 180 + 4) + batch * (4 + 4 + 84 + 7)
     check(ledger, tallies, {"0.0.8": first, "0.1.1": second, "0.1.2": last})
+
+
+def test_attention_charges_for_weights_that_no_module_below_it_runs_with() -> None:
+    """Old releases charge a module with children for its own weights, and attention has most of a transformer's."""
+    ledger, tallies = counted(["0.0.2", "0.0.8", "0.0.9", "0.1.1", "0.1.2"], f"{__file__}:Attending", "3x4x6")
+    for tally in tallies:
+        side = align(tally, registry.get("torchinfo").convention(tally.version), ledger)
+        assert (tally.name, side.failures, side.agree) == (tally.name, [], side.sites)
+    alone = sum(part.count for part in tallies[2].parts if part.site == "alone")
+    assert 3 * 4 * (18 * 6 + 6 * 6) == alone
 
 
 def test_the_release_that_holds_the_name_only_says_so() -> None:

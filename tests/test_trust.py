@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from documents import baseline as named
 from sample_run import sample_run
 
-from flopledger.reports.documents.reading import encode
-from flopledger.reports.documents.snapshot import snapshot
+from flopledger.reports.documents.baseline import snapshot
 
+NAMED = "--baseline", "baseline.json"
 RUNS = "os:system?command=touch ran"
 
 
@@ -32,7 +33,7 @@ def baseline(folder: Path, spec: str, counter: str = "thop", given: str = "1x4")
         tallies=[msgspec.structs.replace(tally, counter=counter, distribution="", version="0.1")],
     )
     place = folder / "baseline.json"
-    place.write_bytes(encode(found))
+    place.write_bytes(named(mine=found))
     return place
 
 
@@ -45,7 +46,9 @@ def mine(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("command", [["drift", "baseline.json"], ["releases", "--new"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["drift", "baseline.json"], ["releases", "--new", "--baseline", "baseline.json"]], ids=" ".join
+)
 @pytest.mark.parametrize(
     ("spec", "counter"),
     [
@@ -100,9 +103,9 @@ def test_what_is_named_on_the_command_line_too_runs(mine: Path, monkeypatch: pyt
     """`releases --new COUNTER MODEL` says it as clearly as --trust."""
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     baseline(mine, "mine.py:make", "counter.py:Honest")
-    done = flopledger("releases", "--new", "counter.py:Honest", "mine.py:make", cwd=mine)
+    done = flopledger("releases", "--new", "counter.py:Honest", "mine.py:make", *NAMED, cwd=mine)
     assert "No counter has a newer release" in done.stdout
-    assert 2 == flopledger("releases", "--new", "thop", "mine.py:make", cwd=mine).returncode
+    assert 2 == flopledger("releases", "--new", "thop", "mine.py:make", *NAMED, cwd=mine).returncode
 
 
 def test_two_documents_are_compared_without_running_anything(mine: Path) -> None:

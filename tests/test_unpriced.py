@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import typer
+from documents import baseline
 from msgspec.structs import replace
 from sample_run import everywhere, small_history
 from torch import Tensor, nn
@@ -28,9 +29,9 @@ from flopledger.reports.command.releases import releases as releases_command
 from flopledger.reports.command.render import render as render_command
 from flopledger.reports.compare import Report, compare
 from flopledger.reports.coverage import coverage
+from flopledger.reports.documents.baseline import snapshot
 from flopledger.reports.documents.reading import RunError, digest, encode
 from flopledger.reports.documents.run import Run, decode
-from flopledger.reports.documents.snapshot import snapshot
 from flopledger.reports.drift import drift
 from flopledger.reports.pages import analysis, coverage_words, drift_words, history_words, pair_words, paper, words
 from flopledger.reports.pages.files import history_pages, pages
@@ -235,7 +236,7 @@ def test_commands_that_write_name_it_and_exit_1(run: Run, capsys: pytest.Capture
         assert 1 == left.value.exit_code
         printed = capsys.readouterr()
         assert bounded(printed.out + printed.err)
-    assert {NAME} == json.loads((tmp_path / "baseline.json").read_text())["unpriced"].keys()
+    assert {NAME} == json.loads((tmp_path / "baseline.json").read_text())["models"]["mobilenet_v2"]["unpriced"].keys()
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -262,9 +263,9 @@ def test_a_drift_names_it_and_guards_against_more(
 ) -> None:
     """What was unpriced in the baseline has been seen; what is new is not, though no counter's number moves."""
     with_it, without = snapshot(MIXED), replace(snapshot(MIXED), unpriced={})
-    (tmp_path / "a.json").write_bytes(encode(with_it))
+    (tmp_path / "a.json").write_bytes(baseline(with_it))
     with pytest.raises(typer.Exit) as left:
-        drift_command(tmp_path / "a.json", tmp_path / "a.json", form=form, **AGAIN)
+        drift_command([str(tmp_path / "a.json")] * 2, form=form, **AGAIN)
     assert 0 == left.value.exit_code
     assert honest(capsys.readouterr().out)
     assert "not in the baseline" in shown(drift_words.blocks(drift(without, with_it)), width=400)

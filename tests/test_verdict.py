@@ -16,9 +16,9 @@ from sample_run import sample_run
 from flopledger.counters.tally import Part
 from flopledger.reports.compare import compare
 from flopledger.reports.coverage import coverage
+from flopledger.reports.documents.baseline import snapshot
 from flopledger.reports.documents.reading import encode
 from flopledger.reports.documents.run import Run, decode
-from flopledger.reports.documents.snapshot import snapshot
 from flopledger.reports.drift import drift
 from flopledger.reports.pages import history_words, words
 from flopledger.reports.pages.blocks import Loud

@@ -1,57 +1,163 @@
-"""`flopledger drift`: what has moved since a baseline."""
+"""`flopledger drift`: what has moved since a baseline, and taking what is new."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flopledger.reports.command.options import Form, Jobs, NoCache, Quiet, Timeout, Trust, app, compared, fail
+from flopledger.reports.command.guarded import (
+    answered,
+    complete_guarded,
+    configured,
+    read_baseline,
+    shown_path,
+    usual_counters,
+    writing,
+)
+from flopledger.reports.command.options import Form, Jobs, NoCache, Quiet, Timeout, Trust, app, fail, writing_to
 from flopledger.reports.pages.terminal import Format, show, show_json
 
 
 @app.command()
 def drift(
-    baseline: Annotated[Path, typer.Argument(metavar="BASELINE.json", help="A snapshot, or a run document.")],
-    other: Annotated[
-        Path | None, typer.Argument(metavar="[OTHER.json]", help="What to compare with.  [default: count now]")
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME…|BASELINE.json [OTHER.json]]", autocompletion=complete_guarded,
+                       help="Models of the project by name; or a baseline or run document, perhaps another beside it.  "
+                       "[default: all models of the project's configuration, counted now]"),
     ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Take what is new into the baseline: of the models named, or of all.")
+    ] = False,
     form: Form = Format.table,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
     trust: Trust = False,
     quiet: Quiet = False,
-) -> None:
-    """What has moved since the baseline, and the lines that moved it. Exit 1 if anything has.
+) -> None:  # fmt: skip
+    """What has moved since the baseline, the lines that moved it, and who did. Exit 1 if anything has.
 
-    A baseline is data: a model or a counter that is not part of flopledger runs only if you say --trust.
+    Without a file it is about the project's models. A baseline that is named is data: a model or a counter that is
+    not part of flopledger runs only if you say --trust.
     """
-    from flopledger.reference_model.subject import Spec
-    from flopledger.reports.documents.snapshot import snapshot as pinned
-    from flopledger.reports.drift import drift as compare_snapshots
-    from flopledger.reports.verdict import wrong
+    files, names = _sorted_out(targets or [], accept)
+    project = None if files else configured()
+    if not files and (project is None or not project.models):
+        where = f"{project.path.name}:{project.line}: [tool.flopledger] names no model" if project else \
+            "no pyproject.toml here or above has [tool.flopledger], and there is no flopledger.toml"  # fmt: skip
+        fail(f'{where}; write [[tool.flopledger.models]] with model = "torchvision:resnet50", or name a baseline')
+    how = {"timeout": timeout, "jobs": jobs, "quiet": quiet, "no_cache": no_cache}
+    found = _of_project(project, names, accept, how) if project else _of_files(files, names, accept, trust, how)
+    show_moves(found, form)
+    if found.failed and project:
+        raise typer.Exit(2)
+    raise typer.Exit(int(found.wrong))
 
-    before = read_baseline(baseline)
-    if other is not None:
-        after = read_baseline(other)
-    else:
-        try:
-            Spec.parse(before.model.spec, before.model.inputs, before.model.mode)
-        except ValueError as error:  # a live model's snapshot, or a file that is not here
-            fail(f"{baseline} cannot be counted again ({error}); name a second file to compare it with")
-        check_trust(before, baseline, trust)
-        names = [tally.name for tally in before.tallies]
-        subject = before.model
-        after = pinned(compared(subject.spec, subject.inputs, names, timeout, jobs, quiet, no_cache, subject.mode).run)
-    found = compare_snapshots(before, after)
-    show_drift(found, form)
-    raise typer.Exit(int(wrong(found)))
+
+def _sorted_out(targets: Sequence[str], accept: bool) -> tuple[list[Path], list[str]]:
+    """Which are files, and which names of models: a file comes first."""
+    first = targets[0] if targets else ""
+    if not first or not (first.endswith(".json") or Path(first).exists()):
+        return [], list(targets)
+    if accept:
+        return [Path(first)], list(targets[1:])
+    if len(targets) > 2:
+        fail(f"a baseline is compared with one other file; what is {targets[2]!r}?")
+    return [Path(target) for target in targets], []
+
+
+def _of_project(project: Any, names: list[str], accept: bool, how: Any) -> Any:
+    """The project's models, counted now, against its baseline; what is accepted is written."""
+    from flopledger.reports.documents.baseline import Baseline
+    from flopledger.reports.guard import moves, wanted
+
+    there = read_baseline(project.baseline) if project.baseline.exists() else Baseline(models={})
+    models = _chosen(project, names, there)
+    done = answered(wanted(models, usual_counters(project, *there.models.values())), project, **how)
+    before = {name: entry for name, entry in there.models.items() if not names or name in names}
+    found = moves(before, done, project=shown_path(project.path), baseline=shown_path(project.baseline),
+                  notes=_of_tests(before))  # fmt: skip
+    if not accept:
+        return found
+    with writing(project):
+        return _accepted(found, done, before, project.baseline)
+
+
+def _chosen(project: Any, names: list[str], there: Any) -> list[Any]:
+    """The models of these names, or all; a name may also be that of an entry whose model is gone."""
+    from flopledger.reports.project import ProjectError
+
+    known = {each.name for each in project.models}
+    try:
+        return [project.model(name) for name in names if name in known or name not in there.models] if names else \
+            list(project.models)  # fmt: skip
+    except ProjectError as error:
+        fail(str(error))
+
+
+def _of_tests(entries: Any) -> list[str]:
+    from flopledger.reports.documents.baseline import is_test
+
+    tests = [name for name in entries if is_test(name)]
+    return [f"{len(tests):,} entries are of tests, which pytest counts again"] if tests else []
+
+
+def _accepted(found: Any, done: Sequence[Any], before: Any, path: Path) -> Any:
+    """Write the entries that say something new, and say which; one without a number stays as it was."""
+    from msgspec.structs import replace
+
+    from flopledger.reports.documents.baseline import rewrite
+    from flopledger.reports.guard import without_number, worth_writing
+
+    changes: dict[str, Any] = dict.fromkeys(found.gone)
+    notes = list(found.notes)
+    for each in done:
+        if each.now is None or not worth_writing(before.get(each.wanted.name), each.now.snapshot):
+            continue
+        if without_number(each.now.snapshot):
+            notes.append(f"{each.wanted.name}: no counter has a number, so nothing is written of it")
+        else:
+            changes[each.wanted.name] = each.now.snapshot
+    if changes:
+        rewrite(path, changes)
+    return replace(found, accepted=sorted(changes), notes=notes)
+
+
+def _of_files(files: list[Path], names: list[str], accept: bool, trust: bool, how: Any) -> Any:
+    """A baseline against another file, or against what is counted now."""
+    from flopledger.reports.documents.baseline import is_test
+    from flopledger.reports.guard import again, compared, moves
+
+    path = files[0]
+    before = read_baseline(path).models
+    if len(files) > 1:
+        return compared(before, read_baseline(files[1]).models, baseline=str(path), other=str(files[1]))
+    if names and (odd := [name for name in names if name not in before]):
+        from flopledger.reference_model.names import nearest
+
+        fail(f"{path} has no model {odd[0]!r}{nearest(odd[0], before)}")
+    chosen = {name: entry for name, entry in before.items() if not names or name in names}
+    counted = {name: entry for name, entry in chosen.items() if not is_test(name)}
+    try:
+        every = again(counted)
+    except ValueError as error:  # a live model's entry, or a file that is not here
+        fail(f"{path} cannot be counted again ({error}); name a second file to compare it with")
+    for entry in counted.values():
+        check_trust(entry, path, trust)
+    done = answered(every, None, **how)
+    found = moves(chosen, done, baseline=str(path), notes=_of_tests(chosen))
+    if not accept:
+        return found
+    with writing_to(path):
+        return _accepted(found, done, chosen, path)
 
 
 def check_trust(found: Any, path: Path, trust: bool, *said: str | None) -> None:
-    """A usage error where running a baseline again would run or read what only the baseline names.
+    """A usage error where running a baseline's entry again would run or read what only the baseline names.
 
     What is built in or registered may be named by a document; `said` is what was named on the command line.
     """
@@ -73,24 +179,11 @@ def check_trust(found: Any, path: Path, trust: bool, *said: str | None) -> None:
         fail(f"{path} has inputs in files: {', '.join(files)}; if they may be read, say --trust")
 
 
-def read_baseline(path: Path) -> Any:
-    """A snapshot; a usage error where it cannot be read."""
-    from flopledger.reports.documents.reading import RunError
-    from flopledger.reports.documents.snapshot import read
-
-    try:
-        return read(path)
-    except RunError as error:
-        fail(f"cannot read {path}: {error}")
-    except OSError as error:
-        fail(f"cannot read {path}: {error.strerror or error}")
-
-
-def show_drift(found: Any, form: Format) -> None:
+def show_moves(found: Any, form: Format) -> None:
     """What has moved, on the terminal."""
-    from flopledger.reports.pages.drift_words import blocks
+    from flopledger.reports.pages.drift_words import of_all
 
     if form is Format.json:
         show_json(found)
     else:
-        show(blocks(found), form)
+        show(of_all(found), form)

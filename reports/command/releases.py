@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from msgspec.structs import replace
 
-from flopledger.reports.command.drift import check_trust, read_baseline, show_drift
+from flopledger.reports.command.drift import check_trust, show_moves
+from flopledger.reports.command.guarded import answered, configured, read_baseline, shown_path
 from flopledger.reports.command.options import (
     DEFAULT,
     Form,
@@ -20,7 +23,6 @@ from flopledger.reports.command.options import (
     Timeout,
     Trust,
     app,
-    compared,
     complete_counters,
     fail,
     note,
@@ -51,8 +53,8 @@ def releases(
                            "number would move.")
     ] = False,
     baseline: Annotated[
-        Path | None, typer.Option("--baseline", metavar="FILE", help="For --new: a snapshot to compare with.  "
-                                  "[default: baseline.json if it is here, else what is installed]")
+        Path | None, typer.Option("--baseline", metavar="FILE", help="For --new: a baseline to compare with.  "
+                                  "[default: the project's, or flopledger.json if it is here, else what is installed]")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Write the history here as a Markdown page, an "
@@ -115,41 +117,89 @@ def _newer(
     timeout: float, jobs: int | None, quiet: bool, no_cache: bool, trust: bool,
 ) -> NoReturn:  # fmt: skip
     """`releases --new`: the baseline, or else what is installed, against the newest releases."""
-    from flopledger.reports.documents.snapshot import only
-    from flopledger.reports.documents.snapshot import snapshot as pinned
-    from flopledger.reports.drift import drift as compare_snapshots
-    from flopledger.reports.verdict import wrong
+    from flopledger.reports.documents.baseline import only
+    from flopledger.reports.guard import moves
 
-    if baseline is None and BASELINE.is_file():
-        baseline = BASELINE
-    before = read_baseline(baseline) if baseline is not None else None
-    if before is not None and baseline is not None:
-        check_trust(before, baseline, trust, model, counter)
-        model, inputs = before.model.spec, before.model.inputs
-        versions = {t.name: (t.counter, t.version) for t in before.tallies if t.status == "counted"}
+    how: dict[str, Any] = {"timeout": timeout, "jobs": jobs, "quiet": quiet, "no_cache": no_cache}
+    project, every, before, place = _guarded(baseline, model, inputs, counter, trust)
+    if place:
+        versions = _versions(before.values())
         if not versions:
-            fail(f"no counter has a number in {baseline}, so there is nothing to compare; take a snapshot anew")
+            fail(f"no counter has a number in {place}, so there is nothing to compare; take a snapshot anew")
     else:
         versions = _installed()
     if counter is not None:
         counter = _canonical(counter)
         versions = {name: about for name, about in versions.items() if counter in (name, about[0])}
         if not versions:
-            fail(f"there is no {counter} in {baseline or 'what is installed'}")
-    found = _newest(versions, quiet)
-    what = "the baseline's" if before else "what is installed"
-    if not found:
+            fail(f"there is no {counter} in {place or 'what is installed'}")
+    newer = _newest(versions, quiet)
+    if not newer:
+        what = "the baseline's" if place else "what is installed"
         if form is Format.json:
-            show_json({"model": model, "inputs": inputs or [], "rows": [], "notes": [f"no newer release than {what}"]})
+            show_json({"baseline": place, "drifts": {}, "notes": [f"no newer release than {what}"]})
         else:
             show_text(f"No counter has a newer release than {what}.", form)
         raise typer.Exit()
-    if before is None:
-        before = pinned(compared(model, inputs, list(found), timeout, jobs, quiet, no_cache).run)
-    after = pinned(compared(model, inputs, list(found.values()), timeout, jobs, quiet, no_cache).run)
-    changes = compare_snapshots(only(before, set(found)), after)
-    show_drift(changes, form)
-    raise typer.Exit(int(wrong(changes)))
+    if not place:
+        done = answered([replace(each, counters=list(newer)) for each in every], project, **how)
+        before = {each.wanted.name: each.now.snapshot for each in done if each.now}
+    then = {name: only(entry, set(newer)) for name, entry in before.items()}
+    then = {name: entry for name, entry in then.items() if entry.tallies}
+    asked = [
+        replace(each, counters=list(dict.fromkeys(newer[tally.name] for tally in then[each.name].tallies)))
+        for each in every
+        if each.name in then
+    ]
+    found = moves(then, answered(asked, project, **how), baseline=place or "what is installed")
+    show_moves(found, form)
+    raise typer.Exit(2 if found.failed and not project else int(found.wrong))
+
+
+def _guarded(
+    baseline: Path | None, model: str, inputs: list[str] | None, counter: str | None, trust: bool
+) -> tuple[Any, list[Any], dict[str, Any], str]:
+    """The configuration, the models to run, their entries, and the file that these are from; "" where none is."""
+    from flopledger.reference_model.subject import Spec
+    from flopledger.reports.documents.baseline import is_test
+    from flopledger.reports.guard import Wanted, again, wanted
+
+    project = configured() if baseline is None and model == DEFAULT and not inputs else None
+    if project and project.baseline.is_file():
+        entries = read_baseline(project.baseline).models
+        every = [each for each in wanted(project.models, []) if each.name in entries]
+        return project, every, {each.name: entries[each.name] for each in every}, shown_path(project.baseline)
+    if baseline is None and BASELINE.is_file():
+        baseline = BASELINE
+    try:
+        if baseline is None:
+            return None, [Wanted(name=model, spec=Spec.parse(model, inputs), counters=[])], {}, ""
+        found = read_baseline(baseline).models
+        entries = {name: entry for name, entry in found.items() if not is_test(name)}
+        for entry in entries.values():
+            check_trust(entry, baseline, trust, model, counter)
+        return None, again(entries), entries, str(baseline)
+    except ValueError as error:
+        fail(str(error))
+
+
+def _versions(entries: Iterable[Any]) -> dict[str, tuple[str, str | None]]:
+    """Name → the counter and the oldest release of it that has a number in one of the entries."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for tally in (tally for entry in entries for tally in entry.tallies if tally.status == "counted"):
+        known = found.get(tally.name)
+        if known is None or _older(tally.version, known[1]):
+            found[tally.name] = tally.counter, tally.version
+    return found
+
+
+def _older(version: str | None, other: str | None) -> bool:
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return version is not None and other is not None and Version(version) < Version(other)
+    except InvalidVersion:
+        return False
 
 
 def _canonical(counter: str) -> str:

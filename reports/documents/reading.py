@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from flopledger.counters.tally import LARGEST
 
+T = TypeVar("T")
 FORMAT: Literal[3] = 3
 LONGEST = 1 << 28  # bytes
 
@@ -25,8 +26,16 @@ Version = Annotated[str, msgspec.Meta(pattern=r"^[\w.+!-]{1,100}(?![\s\S])")]
 Moment = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)?(?![\s\S])")]
 
 
+RETIRED = {"snapshot": "it is the snapshot of one model, written by an older flopledger; `flopledger snapshot` takes "
+                       "a baseline of many"}  # fmt: skip
+
+
 class RunError(ValueError):
-    """A document that cannot be read; the message is one line."""
+    """A document that cannot be read; the message is one line. `line` is where, if that can be told."""
+
+    def __init__(self, message: str, line: int | None = None):
+        super().__init__(message)
+        self.line = line
 
 
 def content(path: Path) -> bytes:
@@ -62,34 +71,66 @@ def parse(data: bytes, known: Mapping[str, tuple[type[Any], Callable[[Any], Any]
     Raises:
         RunError: cut off, not JSON, another format or kind, of another shape, changed, or it does not add up.
     """
+    kind, head = opened(data, known)
+    if "digest" not in head:
+        raise RunError(f"it has format {FORMAT} but no digest: written by an older flopledger; count again")
+    return unsealed(head, *known[kind], f"a {kind} document of format {FORMAT}")
+
+
+def opened(data: bytes, known: Iterable[str]) -> tuple[str, dict[str, Any]]:
+    """The kind of a document, which is a `known` one, and the document as plain JSON.
+
+    Raises:
+        RunError: cut off, not JSON, or another format or kind.
+    """
     kinds = " or ".join(known)
     head = _decoded(data)
     if not isinstance(head, dict) or "format" not in head:
         raise RunError(f'it is JSON but not a {kinds} document (no "format")')
+    line = line_of(data, "format")
     if type(head["format"]) is int and 0 < head["format"] < FORMAT:
         raise RunError(
             f"it has format {head['format']}, written by an older flopledger, and this one reads format {FORMAT}; "
-            "count again"
-        )
+            "count again", line,
+        )  # fmt: skip
     if head["format"] != FORMAT or isinstance(head["format"], bool):
-        raise RunError(f"it has format {_short(repr(head['format']))}; this flopledger reads format {FORMAT}")
+        later = " of a later flopledger" if type(head["format"]) is int and head["format"] > FORMAT else ""
+        raise RunError(
+            f"it has format {_short(repr(head['format']))}{later}; this flopledger reads format {FORMAT}", line
+        )
     kind = head.get("kind", "run")
+    if isinstance(kind, str) and kind in RETIRED:
+        raise RunError(RETIRED[kind], line_of(data, "kind"))
     if not isinstance(kind, str) or kind not in known:
         raise RunError(f"it is a document of kind {_short(repr(kind))}; this needs a {kinds} document")
-    if "digest" not in head:
-        raise RunError(f"it has format {FORMAT} but no digest: written by an older flopledger; count again")
-    shape, check = known[kind]
+    return kind, head
+
+
+def unsealed(head: dict[str, Any], shape: type[T], check: Callable[[T], Any], what: str) -> T:
+    """Plain JSON with its digest as what it is, added up again.
+
+    Raises:
+        RunError: it is of another shape, does not add up, or its digest does not fit.
+    """
+    head = dict(head)
+    seal = head.pop("digest", None)
     try:
         found = msgspec.convert(head, shape)
     except msgspec.ValidationError as error:
-        raise RunError(f"it is not a {kind} document of format {FORMAT} ({_short(str(error))})") from None
-    seal = head.pop("digest")
+        raise RunError(f"it is not {what} ({_short(str(error))})") from None
     if _canonical(found) != _canonical(head):
-        raise RunError(f"it has other fields than a {kind} document of format {FORMAT}")
+        raise RunError(f"it has other fields than {what}")
     check(found)
     if seal != digest(head):
         raise RunError("it was changed since it was written (its digest does not fit); count again")
     return found
+
+
+def line_of(data: bytes, key: str, nth: int = 0) -> int | None:
+    """The line of a key in a document as it is written here; None where that cannot be told."""
+    name = re.escape(msgspec.json.encode(key))
+    found = sorted(re.finditer(rb"^( *)" + name + rb": ", data, re.MULTILINE), key=lambda each: len(each[1]))
+    return data.count(b"\n", 0, found[nth].start()) + 1 if len(found) > nth else None
 
 
 def _decoded(data: bytes) -> Any:
@@ -98,7 +139,9 @@ def _decoded(data: bytes) -> Any:
         found = msgspec.json.decode(data)
         where = _beyond(found)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise RunError(f"it is not whole JSON ({_short(str(error))})") from None
+        at = re.search(r"\(byte (\d+)\)", str(error))
+        line = data.count(b"\n", 0, int(at[1]) if at else len(data.rstrip())) + 1
+        raise RunError(f"it is not whole JSON ({_short(str(error))})", line) from None
     if where is not None:
         raise RunError(f"it has a number beyond 2**62, which is no amount ({_short('.'.join(where))})")
     return found

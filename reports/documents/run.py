@@ -296,7 +296,7 @@ def assemble(
             source=source,
         ),
         tallies=[
-            _record(tally, convention, ledger, (adapters or {}).get(tally.counter, "")) for tally, convention in tallies
+            record(tally, convention, ledger, (adapters or {}).get(tally.counter, "")) for tally, convention in tallies
         ],
         asked=None if asked is None else list(asked),
     )
@@ -304,7 +304,8 @@ def assemble(
     return run
 
 
-def _record(tally: Tally, convention: Convention, ledger: Ledger, adapter: str) -> TallyRecord:
+def record(tally: Tally, convention: Convention, ledger: Ledger, adapter: str) -> TallyRecord:
+    """A tally checked against its convention; `adapter` is the digest of the code that ran its counter."""
     side = align(tally, convention, ledger) if tally.status == "counted" else None
     return TallyRecord(
         counter=tally.counter,

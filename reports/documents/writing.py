@@ -39,8 +39,23 @@ def write_whole(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     Raises:
         OSError: the folder cannot be made or written.
     """
+    return _write(folder, lambda: files)
+
+
+def write_made(path: Path, content: Callable[[], bytes]) -> None:
+    """Write one file whole; its content is made while no other process writes there, so it may be what was there.
+
+    Raises:
+        OSError: as `write_whole`, and whatever making it raises.
+    """
+    place = Path(os.path.realpath(path))
+    _write(place.parent, lambda: {place.name: content()})
+
+
+def _write(folder: Path, made: Callable[[], Mapping[str, bytes]]) -> list[Path]:
     real = Path(os.path.realpath(folder))
     with _made(real), _alone(real), _held_off():
+        files = made()
         places = [_place(real / name) for name in files]
         parents = {real, *(place.parent for place in places)}
         _clear_up(parents)

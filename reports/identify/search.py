@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from flopledger.counters.engine import kept, overlays, plan
+from flopledger.counters.engine import kept, overlays, plan, supervisor
 from flopledger.counters.engine.job import TIMEOUT
 from flopledger.reference_model.subject import Spec
 from flopledger.reports.identify.candidates import Candidate, Departure, candidates, ranked
@@ -80,6 +80,9 @@ class Scales:
                 else:
                     self.refusals[spec] = before.refused
         open_ = [spec for spec in keys if spec not in found and spec not in self.refusals]
+        if open_:
+            supervisor.warm()  # it has torch to import; meanwhile the conventions are read
+            self._epochs  # noqa: B018
         for answered in plan.answers(open_, [], timeout=self.timeout, workers=self.workers, keep=self.keep):
             self.on_done(answered.spec.model)
             key, ledger = keys[answered.spec], answered.answer.ledger

@@ -140,13 +140,14 @@ def _total(
 
 def _shares(rows: Rows, charges: Sequence[tuple[Rule, Fraction | None]], texts: dict[int, str]) -> list[Share] | None:
     """What each op is charged by each formula; None where that has no value, or is no whole number."""
-    sums: dict[tuple[str, str], Fraction] = {}
+    sums: dict[tuple[str, str], int | Fraction] = {}
     for (entry, _), (rule, amount) in zip(rows, charges, strict=True):
         if amount is None:
             return None
         if amount:
             formula = texts.get(id(rule)) or texts.setdefault(id(rule), str(rule.formula))
-            sums[entry.op, formula] = sums.get((entry.op, formula), Fraction(0)) + amount
+            whole = amount.numerator if amount.denominator == 1 else amount  # many times as fast to add
+            sums[entry.op, formula] = sums.get((entry.op, formula), 0) + whole
     if any(amount.denominator != 1 for amount in sums.values()):
         return None
     found = [Share(op, formula, int(amount)) for (op, formula), amount in sums.items()]

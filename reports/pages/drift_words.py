@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
-from flopledger.reports.drift import Drift, Row
+from flopledger.reports.drift import Broken, Drift, Moves, Row
 from flopledger.reports.pages import numbers, vocabulary
 from flopledger.reports.pages.blocks import Block, Column, Point, Table
 from flopledger.reports.pages.lines import of_drift
 from flopledger.reports.pages.numbers import brief, few, signed, visible
 from flopledger.reports.pages.words import without_formula
+
+
+def of_all(found: Moves) -> list[Block]:
+    """Every model that moved, then what is new, gone, broken or could not be counted, and what to do next."""
+    said: list[Block] = []
+    for name, one in found.drifts.items():
+        if one.drifted or not one.compared or len(found.drifts) == 1:
+            said += [f"{visible(name)}:", *blocks(one)[:-1]] if len(found.drifts) > 1 else blocks(one)[:-1]
+    said += [Point(f"{visible(name)}: not in the baseline") for name in found.new]
+    said += [Point(f"{visible(name)}: gone, and still in the baseline") for name in found.gone]
+    said += [Point(f"{visible(name)}: cannot be counted: {brief(reason)}") for name, reason in found.failed.items()]
+    said += [Point(_broken(each)) for each in found.broken]
+    said += [f"note: {visible(text)}" for text in found.notes]
+    if found.accepted:
+        said.append(f"Accepted into {visible(found.baseline)}: {', '.join(map(visible, found.accepted))}.")
+    return [*said, _verdict(found)]
+
+
+def _broken(each: Broken) -> str:
+    least = "at least " if each.at_least else ""
+    return (
+        f"{visible(each.model)}: {visible(each.what)} {least}{numbers.number(each.value)}, over the budget of "
+        f"{numbers.number(each.limit)}"
+    )
+
+
+def _verdict(found: Moves) -> str:
+    if found.moved:
+        meant = f" If that is meant: {visible(found.next_step)}" if found.next_step else ""
+        return f"Something has drifted.{meant}"
+    if any(not one.compared for name, one in found.drifts.items() if name not in found.accepted):
+        return "NOTHING TO COMPARE: no counter has a number both then and now."
+    if found.broken or found.failed:
+        return "A budget is broken." if found.broken else "Not everything could be counted."
+    return "Nothing has drifted." if not found.accepted else "Nothing else has drifted."
 
 
 def blocks(found: Drift) -> list[Block]:

@@ -73,15 +73,20 @@ def _by_owner(module: nn.Module, macs: int, names: dict[int, str]) -> Iterator[P
     """The count of a module that contains others, laid on the modules whose weights it is for.
 
     It is one factor times the elements of every weight in it, each of which has its share. Only its own
-    parameter called weight would have another factor; where there is one, all stays with the module.
+    parameter called weight would have another factor; where there is one, all stays with the module. Attention
+    calls a function with the weight of its projection, which never runs itself.
     """
+    from torch.nn import MultiheadAttention
+
     weights = {name: p.numel() for name, p in module.named_parameters() if "weight" in name}
     if "weight" in weights or not weights:
         yield Part(names[id(module)], None, macs)
         return
     factor = Fraction(macs, sum(weights.values()))
     for name, elements in weights.items():
-        owner = module.get_submodule(name.rpartition(".")[0])
+        site = name.rpartition(".")[0]
+        around = module.get_submodule(site.rpartition(".")[0])
+        owner = around if isinstance(around, MultiheadAttention) else module.get_submodule(site)
         yield Part(names[id(owner)], None, exact(factor * elements))
 
 

@@ -46,6 +46,32 @@ def too_deep(case: Case) -> int:
 
 
 @quantity
+def weights_beside(case: Case) -> int:
+    """Weights of its own that a module with children has, as MultiheadAttention, which uses its projection's too."""
+    module = case.module
+    if case.entry.leaf or "weight" in module.parameters:
+        return 0
+    projection = int(module.settings["embed_dim"]) ** 2 if module.kind == "MultiheadAttention" else 0
+    return projection + sum(elements(module, name) for name in module.parameters if "weight" in name)
+
+
+@quantity
+def beside_by_calls(case: Case) -> Fraction:
+    """Those weights, for each call of the module and of those with a hook around it."""
+    return once_a_site(case, weights_beside(case) * (_hooked(case) * case.module.calls + calls_around(case)))
+
+
+@quantity
+def beside_by_sizes(case: Case) -> Fraction:
+    """Those weights, times the first two dimensions of the output of the module and of those with a hook around it."""
+    return once_a_site(case, weights_beside(case) * (_hooked(case) * case.module.size + sizes_around(case)))
+
+
+def _hooked(case: Case) -> bool:
+    return bool(case.entry.site) and not too_deep(case)
+
+
+@quantity
 def calls_around(case: Case) -> int:
     """How often the modules with a hook ran that are around this one."""
     modules = case.ledger.modules
@@ -146,6 +172,8 @@ STEPS = (
              both(_WEIGHTY, _CONV)),
         rule("*", "weights + last·calls_around·weights", f"the elements of its weights, once per call{_CALLS}",
              f"{MACS}:127 macs", _WEIGHTY),
+        rule("*", "beside_by_calls", "weights of its own beside those of its children, once for each call of it and"
+             " of each module around it", f"{MACS}:127 macs", has("weights_beside")),
         rule("*", "0", "it is no leaf module with weights", f"{MACS}:121 named_parameters"),
     )),
     # Leaves only, however deep they are; biases count.
@@ -163,6 +191,8 @@ STEPS = (
              f"{MACS}:151 macs", _WEIGHTY),
         rule("*", "samples·weights + last·sizes_around·weights",
              f"weight elements times the first dimension of the output{_SIZES}", f"{MACS}:148 macs", _WEIGHTY),
+        rule("*", "beside_by_sizes", "weights of its own beside those of its children, times the first two dimensions"
+             " of the output of it and of each module around it", f"{MACS}:151 macs", has("weights_beside")),
         rule("*", "0", "it is no leaf module with weights", f"{MACS}:139 named_parameters"),
     )),
     # What a mask leaves of a pruned parameter counts, under the name that this had.

@@ -1,0 +1,119 @@
+"""What `snapshot`, `drift` and `releases --new` share: the project's configuration, its baseline, and counting both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flopledger.reports.command.options import Advance, fail, note, progress
+from flopledger.reports.pages.terminal import printable
+
+
+def configured() -> Any:
+    """The project's configuration, None where there is none; a usage error where it cannot be read."""
+    from flopledger.reports.project import ProjectError, project
+
+    try:
+        return project()
+    except ProjectError as error:
+        fail(str(error))
+
+
+def complete_guarded(incomplete: str) -> list[str]:
+    """Names of models for a shell: the project's."""
+    from flopledger.reports.project import ProjectError, project
+
+    try:
+        found = project()
+    except ProjectError:
+        return []
+    names = [each.name for each in found.models] if found else []
+    return [name for name in names if name == printable(name) and name.startswith(incomplete)]
+
+
+def usual_counters(project: Any, *entries: Any) -> list[str]:
+    """The configuration's counters, or else all that are installed, and those that these entries have beside them."""
+    from flopledger.counters.engine.adapters import at_hand
+
+    if project.counters is not None:
+        return list(project.counters)
+    found = at_hand()
+    return [*found, *dict.fromkeys(t.name for entry in entries for t in entry.tallies if t.name not in found)]
+
+
+@contextmanager
+def writing(project: Any) -> Iterator[None]:
+    """Say before the counting, and after it, what keeps the project's baseline from being written."""
+    from flopledger.reports.documents.reading import RunError
+    from flopledger.reports.documents.writing import check_file
+
+    where = project.baseline
+    try:
+        if where.exists():
+            read_baseline(where)
+        check_file(where)
+        yield
+    except RunError as error:
+        fail(_unread(where, error))
+    except OSError as error:
+        fail(
+            str(project.fault(project.baseline_line, f"cannot write to {shown_path(where)}: {error.strerror or error}"))
+        )
+
+
+def answered(
+    wanted: Sequence[Any], project: Any, timeout: float, jobs: int | None, quiet: bool, no_cache: bool
+) -> list[Any]:
+    """Each model with what counters say now. One that cannot be counted is one line, with its line in the file."""
+    from flopledger.reports.guard import counted
+
+    order = {each.name: at for at, each in enumerate(wanted)}
+
+    def work(start: Callable[[int], None], advance: Advance) -> list[Any]:
+        coming = counted(
+            wanted, timeout=timeout, workers=jobs, keep=not no_cache,
+            on_start=start, on_running=advance.running, on_done=advance,
+        )  # fmt: skip
+        return sorted(coming, key=lambda each: order[each.wanted.name])
+
+    try:
+        with progress(0, quiet) as (start, advance):
+            if project is None:
+                found = work(start, advance)
+            else:
+                with project.here():
+                    found = work(start, advance)
+    except ValueError as error:
+        fail(str(error))
+    for each in found:
+        if each.now is None:
+            name, said = each.wanted.name, each.reason
+            note(str(project.fault(each.wanted.line, f"model {name!r}: {said}")) if project else f"{name}: {said}")
+    return found
+
+
+def read_baseline(path: Path) -> Any:
+    """A baseline; a usage error where it cannot be read, with its line where that can be told."""
+    from flopledger.reports.documents.baseline import read
+    from flopledger.reports.documents.reading import RunError
+
+    try:
+        return read(path)
+    except RunError as error:
+        fail(_unread(path, error))
+    except OSError as error:
+        fail(f"cannot read {shown_path(path)}: {error.strerror or error}")
+
+
+def _unread(path: Path, error: Any) -> str:
+    return f"{shown_path(path)}:{error.line}: {error}" if error.line else f"cannot read {shown_path(path)}: {error}"
+
+
+def shown_path(path: Path) -> str:
+    """A file as it is seen from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
