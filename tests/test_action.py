@@ -58,7 +58,7 @@ class Hub:
 
     top: Path
     caches: dict[str, Path] = field(default_factory=dict)
-    kept: list[set[str]] = field(default_factory=list)
+    files: set[str] = field(default_factory=set)
     ran: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -115,7 +115,7 @@ class Hub:
         for folder in (workspace, temp):
             shutil.rmtree(folder, ignore_errors=True)
         temp.mkdir()
-        self.kept.append(set())
+        self.files = set()
         github = {
             "event_name": event_name, "event": Open(event), "token": token, "ref": "refs/pull/7/merge",
             "repository": "someone/zoo", "workspace": str(workspace),
@@ -159,8 +159,16 @@ class Hub:
         return {}
 
     def upload(self, job: Job, given: dict[str, str]) -> dict[str, str]:
-        self.kept[-1] = {path.name for path in Path(given["path"]).iterdir()}
+        self.files = {path.name for path in Path(given["path"]).iterdir()}
         return {}
+
+    def snapshot(self) -> None:
+        """What the project's author did at first, and what a run of the main branch has left in the cache."""
+        cache = self.caches["flopledger-Linux-first"] = self.top / "first"
+        environment = self.environment | {"FLOPLEDGER_CACHE": str(cache)}
+        command = [Path(sysconfig.get_path("scripts")) / "flopledger", "snapshot"]
+        subprocess.run(command, cwd=self.project, env=environment, check=True)
+        self.commit({})
 
     def said(self) -> dict[str, Any]:
         said: dict[str, Any] = json.loads(self.gh.read_text())
@@ -170,6 +178,9 @@ class Hub:
         head = {"repo": {"full_name": "stranger/zoo" if fork else "someone/zoo"}}
         event = {"pull_request": {"number": number, "head": head}}
         return self.run(FLOPS, "pull_request", event, "read" if fork else "write")
+
+    def weekly(self) -> Job:
+        return self.run(WEEKLY, "schedule", {})
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -238,10 +249,47 @@ def hub(tmp_path: Path) -> Hub:
 
 
 MORE = NET.replace("torch.nn.ReLU()", "torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 1)")
+PINNED = PYPROJECT.replace('"thop"', '"thop==0.0.5.post2110061705"')
 
 
 def test_every_step_of_the_action_and_of_both_workflows_works_in_a_fresh_clone(hub: Hub) -> None:
     """Nobody tries a workflow before it has failed in somebody's repository."""
-    first = hub.pull_request(6)
-    assert "failure" == first.status, first.log  # there is no baseline yet
-    assert "flopledger snapshot" in first.log
+    hub.snapshot()
+    calm = hub.pull_request(6)
+    assert "success" == calm.status, calm.log
+    assert "Nothing has drifted" in calm.summary
+    assert {"GET"} == {method for method, *_ in hub.said()["asked"]}
+
+    hub.commit({"net.py": MORE})
+    stranger = hub.pull_request(7, fork=True)
+    assert "failure" == stranger.status
+    assert 1 == stranger.log.count("a pull request from a fork has no token")
+    assert "12,544" in stranger.summary  # a convolution of 8 × 8 × 14 × 14
+    moved = hub.pull_request(8)
+    assert "failure" == moved.status
+    ((of, body),) = [(each["of"], each["body"]) for each in hub.said()["comments"]]
+    assert 8 == of
+    assert moved.summary.strip() in body
+    assert moved.summary == stranger.summary
+    assert hub.files
+    hub.commit({"net.py": NET})
+    back = hub.pull_request(8)
+    assert "success" == back.status
+    ((of, body),) = [(each["of"], each["body"]) for each in hub.said()["comments"]]
+    assert "Nothing has drifted" in body
+
+    hub.commit({"pyproject.toml": PINNED})
+    hub.snapshot()
+    news = hub.weekly()
+    print(news.log, news.summary)
+    assert "success" == news.status, news.log
+    ((state, body),) = [(each["state"], each["body"]) for each in hub.said()["issues"]]
+    assert "open" == state
+    assert "4·outputs" in body
+    hub.commit({"pyproject.toml": PYPROJECT})
+    hub.snapshot()
+    quiet = hub.weekly()
+    assert "success" == quiet.status, quiet.log
+    assert ["closed"] == [each["state"] for each in hub.said()["issues"]]
+
+    assert hub.ran == {name for file in FILES for name in names(file)}
