@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,17 @@ from typing import Any
 import msgspec
 
 from flopledger.counters import registry
-from flopledger.counters.engine import adapters, sources
+from flopledger.counters.engine import adapters, plan, sources
 from flopledger.counters.engine.plan import Asked
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
 from flopledger.reports import align
 from flopledger.reports.briefs import Reading, gathered
+from flopledger.reports.causes import Middle, middle
 from flopledger.reports.compare import with_convention
 from flopledger.reports.documents import baseline as documents
-from flopledger.reports.documents.baseline import Pinned, Snapshot, is_test, pinned, work
+from flopledger.reports.documents.baseline import Pinned, Snapshot, is_test, modules, pinned, work
 from flopledger.reports.documents.reading import check_numbers
 from flopledger.reports.documents.run import (
     Model,
@@ -28,7 +30,7 @@ from flopledger.reports.documents.run import (
     environment,
     record,
 )
-from flopledger.reports.drift import Measured, Moves, drift
+from flopledger.reports.drift import Measured, Moves, changes, drift
 from flopledger.reports.project import Budget, Guarded
 
 
@@ -95,6 +97,7 @@ class _Weighed(msgspec.Struct, frozen=True, kw_only=True):
     unpriced: dict[str, int]
     source: str
     work: str
+    modules: str
     measured: Measured
 
 
@@ -107,6 +110,7 @@ def _weighed(spec: Spec, ledger: Ledger) -> _Weighed:
         unpriced=calls_without_formula(ledger.unpriced()),
         source=sources.reference(),
         work=work(ledger.entries),
+        modules=modules(ledger.members),
         measured=measured(ledger),
     )  # fmt: skip
 
@@ -164,6 +168,7 @@ def _now(head: _Weighed, cells: Sequence[Pinned]) -> Now:
         unpriced=head.unpriced,
         source=head.source,
         work=head.work,
+        modules=head.modules,
         tallies=sorted(cells, key=lambda tally: tally.name),
     )
     check_numbers(found)
@@ -171,28 +176,51 @@ def _now(head: _Weighed, cells: Sequence[Pinned]) -> Now:
 
 
 def moves(before: Mapping[str, Snapshot], done: Sequence[Counted], **about: Any) -> Moves:
-    """What has moved since a baseline, model by model, and which budgets are broken. `about` are fields of `Moves`."""
+    """What has moved since a baseline, model by model, and which budgets are broken. `about` are fields of `Moves`.
+
+    Where a release has moved a number, the ledger is asked what of that is the model's.
+    """
     after = {each.wanted.name: each.now for each in done if each.now}
     failed = {each.wanted.name: each.reason for each in done if each.now is None}
+    specs = {each.wanted.name: each.wanted.spec for each in done}
+    drifts = {
+        name: drift(old, after[name].snapshot, _middles(specs[name])) for name, old in before.items() if name in after
+    }
     return Moves(
-        drifts={name: drift(old, after[name].snapshot) for name, old in before.items() if name in after},
+        drifts=drifts,
         new=sorted(name for name in after if name not in before),
         gone=sorted(name for name in before if name not in after and name not in failed and not is_test(name)),
         failed=failed,
+        changes=changes(drifts),
         lines={each.wanted.name: each.wanted.line for each in done if each.wanted.line},
         **about,
     )
+
+
+def _middles(spec: Spec) -> Callable[[Pinned, Pinned], Middle | None]:
+    """What lies between two releases on a model's ledger, which is read when it is needed first."""
+
+    @functools.cache
+    def ledger() -> Ledger | None:
+        return next((found.ledger for found in plan.count_each([], [spec])), None)
+
+    def between(old: Pinned, new: Pinned) -> Middle | None:
+        found = ledger()
+        return middle(old, new, found) if found else None
+
+    return between
 
 
 def compared(before: Mapping[str, Snapshot], after: Mapping[str, Snapshot], **about: Any) -> Moves:
     """What has moved between two files. A run document is of one model, by its spec, and is held against just that."""
     alone = len(before) == len(after) == 1
     pairs = dict(zip(before, after, strict=True)) if alone else {name: name for name in before if name in after}
-    others = [name for name in after if name not in pairs.values()]
+    drifts = {name: drift(before[name], after[other]) for name, other in pairs.items()}
     return Moves(
-        drifts={name: drift(before[name], after[other]) for name, other in pairs.items()},
-        new=others,
+        drifts=drifts,
+        new=[name for name in after if name not in pairs.values()],
         gone=[name for name in before if name not in pairs],
+        changes=changes(drifts),
         **about,
     )
 

@@ -1,4 +1,7 @@
-"""For a test suite: `flop_snapshot` keeps what counters say beside the test, `assert_macs` keeps a budget."""
+"""For a test suite: `flop_snapshot` holds models against a baseline, `assert_macs` against a budget.
+
+The baseline is the project's, where there is one (`[tool.flopledger]`), and else a file in `__flops__` beside the test.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,19 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from flopledger.reports.documents.baseline import Snapshot
+    from flopledger.reports.moves import Drift
+    from flopledger.reports.project import Guarded, Project
+
 FOLDER = "__flops__"
-_TAKEN: pytest.StashKey[dict[str, tuple[str, str]]] = pytest.StashKey()
+_TAKEN: pytest.StashKey[dict[tuple[str, str], tuple[str, str]]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,17 +32,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-class FlopSnapshot:
-    """The snapshots of one test: files in `__flops__` beside it, one for each `check`.
+class _Entry(NamedTuple):
+    """Where a check's numbers are kept: a file, which it may have alone, and the name in it."""
 
-    `taken` says of every file, in a spelling that no file system tells apart, which check of which test has it.
+    file: Path
+    name: str
+    alone: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """In a spelling that no file system tells apart."""
+        return unicodedata.normalize("NFKC", str(self.file)).casefold(), "" if self.alone else self.name
+
+    def __str__(self) -> str:
+        return str(self.file) if self.alone else f"entry {self.name} of {self.file}"
+
+
+class FlopSnapshot:
+    """The snapshots of one test, one for each `check`.
+
+    `taken` says of every entry which check of which test has it.
     """
 
-    def __init__(self, test: Path, name: str, update: bool, taken: dict[str, tuple[str, str]]):
+    def __init__(self, test: Path, name: str, update: bool, taken: dict[tuple[str, str], tuple[str, str]]):
         self._test, self._name, self._update, self._taken = test, name, update, taken
         self._checks = 0
-        for file in [file for file, (owner, _) in taken.items() if owner == self._owner]:
-            del taken[file]  # the same test runs again
+        for key in [key for key, (owner, _) in taken.items() if owner == self._owner]:
+            del taken[key]  # the same test runs again
 
     @property
     def _owner(self) -> str:
@@ -47,90 +70,170 @@ class FlopSnapshot:
         """Compare what the counters say of a model with what they said when the snapshot was taken.
 
         Args:
-            model: a live module, which comes back as it was, or a spec like `"mobilenet_v2"`.
+            model: a live module, which comes back as it was, a spec like `"mobilenet_v2"`, or the name of a model that
+                the project configures: that is counted as the project says, and compared with its entry.
             inputs: a tensor or a tuple of arguments; for a spec, shapes.
-            counters: as `compare` takes them; default every one that is installed.
+            counters: as `compare` takes them; default the project's, or every one that is installed.
             name: tells several checks of one test apart, where their order does not.
 
         Raises:
             AssertionError: there is no snapshot yet, or something has moved; the message is the
-                reconciliation, operation by operation. Also where another check has this one's file, and with
-                `--flop-update` where no counter has a number to write.
+                reconciliation, operation by operation. Also where another check has this one's entry, where the model
+                cannot be counted, and with `--flop-update` where no counter has a number to write.
         """
         __tracebackhide__ = True
-        from flopledger.counters.engine.adapters import at_hand
-        from flopledger.reports.compare import compare
-        from flopledger.reports.documents.baseline import read, rewrite, snapshot
-        from flopledger.reports.documents.reading import RunError
-        from flopledger.reports.drift import drift
-        from flopledger.reports.pages.drift_words import blocks
-        from flopledger.reports.pages.terminal import printable, shown
-        from flopledger.reports.verdict import wrong
+        from flopledger.reports.pages.terminal import printable
 
         self._checks += 1
-        place = self._place(name or ("" if self._checks == 1 else str(self._checks)))
-        self._take(place, f"check(name={name!r})" if name else f"check() number {self._checks}")
-        now = snapshot(compare(model, inputs, counters=at_hand() if counters is None else counters).run)
         try:
-            before = read(place).models.get(self._owner)
-        except FileNotFoundError:
-            before = None
-        except RunError as error:
-            if not self._update:
-                said = f"cannot read {place}: {error}; pytest --flop-update writes it anew"
-                pytest.fail(printable(said), pytrace=False)
-            before = None
+            said = self._checked(model, inputs, counters, name)
+        except (ValueError, OSError) as error:
+            said = str(error)
+        if said:
+            pytest.fail("\n".join(map(printable, said.split("\n"))), pytrace=False)
+
+    def _checked(self, model: Any, inputs: Any, counters: Sequence[str] | None, name: str) -> str:
+        """What is wrong, "" if nothing is. Raises ValueError and OSError."""
+        from flopledger.reports.documents.baseline import only, snapshot
+        from flopledger.reports.drift import drift
+        from flopledger.reports.verdict import wrong
+
+        found = _project(self._test)
+        guarded = _configured(found, model, inputs)
+        if guarded is None:
+            entry = self._entry(found, name or ("" if self._checks == 1 else str(self._checks)))
+            if other := self._take(entry, f"check(name={name!r})" if name else f"check() number {self._checks}"):
+                return other
+        else:
+            assert found is not None
+            entry = _Entry(found.baseline, guarded.name)
+        before = _kept(entry, self._update)
+        now = snapshot(_counted(model, inputs, counters, found, guarded, self._update))
         if self._update:
-            if all(tally.total is None for tally in now.tallies):
-                pytest.fail(f"no counter has a number, so there is none to write to {place}", pytrace=False)
-            if before is None or _timeless(before) != _timeless(now):
-                rewrite(place, {self._owner: now}, anew=True)
-            return
+            return _updated(entry, before, now)
         if before is None:
-            pytest.fail(printable(f"there is no {place} yet; pytest --flop-update writes it"), pytrace=False)
-        found = drift(before, now)
-        if wrong(found):
-            text = shown(blocks(found))
-            hint = printable(f"If this is meant, pytest --flop-update writes {place}")
-            pytest.fail(f"{text}\n\n{hint}", pytrace=False)
+            return f"there is no {entry} yet; pytest --flop-update writes it"
+        if guarded is not None and counters is not None:
+            before = only(before, {tally.name for tally in now.tallies})
+        moved = drift(before, now)
+        return _said(moved, entry) if wrong(moved) else ""
 
-    def _take(self, place: Path, check: str) -> None:
-        """Fail where another check has this file: one of the two would be compared with the other's numbers."""
-        __tracebackhide__ = True
-        file = unicodedata.normalize("NFKC", str(place)).casefold()
-        if file in self._taken:
-            owner, other = self._taken[file]
-            where = "" if owner == self._owner else f" in {owner}"
-            pytest.fail(
-                f"{check} in {self._owner} and {other}{where} both have the file {place}; "
-                "give one of them another name",
-                pytrace=False,
-            )
-        self._taken[file] = self._owner, check
+    def _take(self, entry: _Entry, check: str) -> str:
+        """What is wrong where another check has this entry: one of the two would meet the other's numbers."""
+        if entry.key in self._taken:
+            owner, other = self._taken[entry.key]
+            both = f"{check} in {self._owner} and {other}{'' if owner == self._owner else f' in {owner}'} both have"
+            return f"{both} the {'file ' if entry.alone else ''}{entry}; give one of them another name"
+        self._taken[entry.key] = self._owner, check
+        return ""
 
-    def _place(self, name: str) -> Path:
-        """The file of one check; a name that no file can have gets a digest of itself."""
-        whole = f"{self._test.stem}.{self._name}{f'.{name}' if name else ''}"
+    def _entry(self, project: Project | None, name: str) -> _Entry:
+        """Where a check of this test has its numbers: in the project's baseline, or else in a file of its own.
+
+        A name that no file can have gets a digest of itself.
+        """
+        if project is not None:
+            where = self._test.resolve().relative_to(project.path.parent).as_posix()
+            return _Entry(project.baseline, f"{where}::{self._name}{f'#{name}' if name else ''}")
+        whole = f"{self._test.stem}.{self._name.replace('::', '.')}{f'.{name}' if name else ''}"
         plain = re.sub(r"[^\w.\[\]=-]", "_", whole)[:150]
         if plain != whole:
             plain += f"-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
-        return self._test.parent / FOLDER / f"{plain}.json"
+        return _Entry(self._test.parent / FOLDER / f"{plain}.json", self._owner, alone=True)
 
 
-def _timeless(found: Any) -> bytes:
+def _project(test: Path) -> Project | None:
+    """The project that a test is in. Raises ProjectError, a ValueError."""
+    from flopledger.reports.project import project
+
+    return project(test.parent)
+
+
+def _configured(project: Project | None, model: Any, inputs: Any) -> Guarded | None:
+    """The model of the project that is meant, if one is."""
+    if project is None or not isinstance(model, str) or inputs is not None:
+        return None
+    return next((each for each in project.models if each.name == model), None)
+
+
+def _counted(
+    model: Any, inputs: Any, counters: Sequence[str] | None, project: Project | None, guarded: Guarded | None, all: bool
+) -> Any:
+    """The run of a model, of a configured one as its project says; `all` is with all of the project's counters."""
+    from flopledger.counters.engine.adapters import at_hand
+    from flopledger.reports.compare import compare
+
+    usual = at_hand() if project is None or project.counters is None else project.counters
+    if guarded is None:
+        return compare(model, inputs, counters=usual if counters is None else counters).run
+    assert project is not None
+    spec = guarded.spec
+    with project.here():
+        return compare(
+            spec.model,
+            None if spec.inputs is None else list(spec.inputs),
+            counters=usual if counters is None or all else counters,
+            mode=spec.mode,
+        ).run
+
+
+def _updated(entry: _Entry, before: Snapshot | None, now: Snapshot) -> str:
+    """Write an entry, if it is another than is there; what keeps it from that."""
+    from flopledger.reports.documents.baseline import rewrite
+
+    if all(tally.total is None for tally in now.tallies):
+        return f"no counter has a number, so there is none to write to {entry.file}"
+    if before is None or _timeless(before) != _timeless(now):
+        rewrite(entry.file, {entry.name: now}, anew=entry.alone)
+    return ""
+
+
+def _kept(entry: _Entry, update: bool) -> Snapshot | None:
+    """What is there, None if nothing is; in a file of its own that is written anew it need not be readable.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    from flopledger.reports.documents.baseline import read
+    from flopledger.reports.documents.reading import RunError
+
+    try:
+        return read(entry.file).models.get(entry.name)
+    except FileNotFoundError:
+        return None
+    except RunError as error:
+        if entry.alone and update:
+            return None
+        hint = "; pytest --flop-update writes it anew" if entry.alone else ""
+        raise RunError(f"cannot read {entry.file}: {error}{hint}") from None
+
+
+def _said(found: Drift, entry: _Entry) -> str:
+    """What has moved: in one line, which is all that a summary has room for, and by operation."""
+    from flopledger.reports.moves import FINE
+    from flopledger.reports.pages.drift_words import blocks
+    from flopledger.reports.pages.numbers import few, signed, visible
+    from flopledger.reports.pages.terminal import shown
+
+    rows = [row for row in found.rows if row.mark not in FINE]
+    moved = [f"{visible(row.counter)} {signed(row.difference) if row.difference else row.mark}" for row in rows]
+    head = few(moved) or "there is nothing to compare, or something has no formula that was not there"
+    hint = f"If this is meant, pytest --flop-update writes {entry}"
+    return f"{visible(entry.name)}: {head}\n\n{shown(blocks(found))}\n\n{hint}"
+
+
+def _timeless(found: Snapshot) -> Any:
     """A snapshot without when and where it was taken."""
     import msgspec
 
-    from flopledger.reports.documents.reading import encode
-
-    return encode(msgspec.structs.replace(found, created="", environment=msgspec.structs.replace(
-        found.environment, platform="", python="")))  # fmt: skip
+    where = msgspec.structs.replace(found.environment, platform="", python="")
+    return msgspec.structs.replace(found, created="", environment=where)
 
 
 @pytest.fixture
 def flop_snapshot(request: pytest.FixtureRequest) -> FlopSnapshot:
-    """What counters say of a model, compared with a file beside the test; `--flop-update` writes it."""
-    name = request.node.nodeid.partition("::")[2].replace("::", ".")
+    """What counters say of a model, compared with the project's baseline or a file; `--flop-update` writes it."""
+    name = request.node.nodeid.partition("::")[2]
     taken = request.config.stash.setdefault(_TAKEN, {})
     return FlopSnapshot(request.path, name, bool(request.config.getoption("--flop-update")), taken)
 

@@ -105,9 +105,9 @@ def sealed(plain: Any) -> bytes:
     return with_seal(plain, digest(plain))
 
 
-def with_seal(plain: Any, seal: str) -> bytes:
-    """The document with this digest; an entry of a baseline in one of its own."""
-    whole = {**plain, "digest": seal}
+def with_seal(plain: Any, seal: str | None) -> bytes:
+    """The document with this digest, or without one; an entry of a baseline in one of its own."""
+    whole = {**plain, **({} if seal is None else {"digest": seal})}
     if "work" in plain and "format" not in plain:
         whole = {"format": FORMAT, "kind": "baseline", "models": {"net": whole}}
     return json.dumps(whole).encode()

@@ -14,6 +14,7 @@ import pytest
 TOP = Path(__file__).parent.parent
 README = (TOP / "README.md").read_text()
 ADDING = (TOP / "docs" / "adding-a-counter.md").read_text()
+PROJECT = (TOP / "docs" / "project.md").read_text()
 INPUTS = (TOP / "docs" / "inputs.md").read_text()
 BIN = Path(sysconfig.get_path("scripts"))
 
@@ -156,6 +157,16 @@ def test_the_examples_of_inputs_work(tmp_path: Path) -> None:
     for command, expected in zip(blocks(INPUTS, "sh")[0].splitlines(), given, strict=True):
         said = json.loads(run(f"{BIN}/{command} --format json", tmp_path))
         assert said["model"]["inputs"] == expected if expected else all(tally["total"] for tally in said["counters"])
+
+
+def test_the_commands_of_a_project_work(tmp_path: Path) -> None:
+    """The page is what somebody copies into their own pyproject.toml."""
+    (tmp_path / "pyproject.toml").write_text(blocks(PROJECT, "toml")[0])
+    (tmp_path / "net.py").write_text("import torch\n\n\ndef make():\n    return torch.nn.Conv2d(3, 8, 3)\n")
+    for command in [line for block in blocks(PROJECT, "sh") for line in block.splitlines()]:
+        if command.startswith("flopledger "):
+            run(f"{BIN}/{command}", tmp_path)
+    assert ["mine", "narrow"] == [*json.loads((tmp_path / "flops.json").read_text())["models"]]
 
 
 def test_every_claim_on_security_names_a_test_that_is_there() -> None:

@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from sample_run import sample_run
 from test_history import publish
 
-from flopledger.counters.engine.package_index import Listing, Release
+from flopledger.counters.engine.package_index import Listing, Release, newest
 from flopledger.reports.documents.baseline import Pinned, Snapshot, decode, snapshot
 from flopledger.reports.documents.reading import RunError, encode
 from flopledger.reports.documents.run import ConventionLine
-from flopledger.reports.drift import Row, drift, moved, newest
+from flopledger.reports.drift import Row, drift, moved
 from flopledger.reports.pages.drift_words import blocks
 from flopledger.reports.pages.terminal import shown
 
@@ -107,7 +107,7 @@ def test_failing_and_counting_are_marks_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ({"source": "a"}, {"source": "b", "ledger": {"macs": 1}}),
+        ({"source": "a"}, {"source": "b", "work": "b", "ledger": {"macs": 1}}),
         ({}, {"model": replace(BASE.model, inputs=["1x3x1x1"])}),
     ],
     ids=["our own ledger changed", "another input"],
@@ -135,7 +135,7 @@ def test_a_changed_adapter_is_not_comparable_only_if_the_number_moved() -> None:
 
 def test_a_model_that_changed_is_said_in_a_note() -> None:
     """In a test suite the usual reason for a new number is the author's own change."""
-    found = drift(BASE, replace(BASE, ledger={**BASE.ledger, "macs": 1}))
+    found = drift(BASE, replace(BASE, work="b", ledger={**BASE.ledger, "macs": 1}))
     assert any("the model itself does other work" in note and "1 now" in note for note in found.notes)
 
 

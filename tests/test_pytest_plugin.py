@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import flopledger
-from flopledger import assert_macs
+from flopledger import assert_macs, compare
 
 pytest_plugins = ["pytester"]
 
@@ -193,3 +193,68 @@ def test_the_plugin_is_registered() -> None:
     (point,) = [p for p in entry_points(group="pytest11") if p.name == "flopledger"]
     assert "flopledger.reports.pytest_plugin" == point.value
     assert Path(str(point.load().__file__)).name == "pytest_plugin.py"
+
+
+PROJECT = """
+[tool.flopledger]
+baseline = "flops.json"
+counters = ["torch"]
+
+[[tool.flopledger.models]]
+name = "small"
+model = "mobilenet_v2?width_mult=0.1"
+inputs = "1x3x32x32"
+budget = { macs = "1 k", sites = { "classifier" = "1 M" } }
+"""
+GUARDED = """
+import pytest
+
+@pytest.mark.parametrize("n", range(6))
+def test_it(flop_snapshot, n):
+    flop_snapshot.check("mobilenet_v2?width_mult=0.1", "SHAPE")
+    flop_snapshot.check("small", name="no entry of this test")
+
+def test_two(flop_snapshot):
+    flop_snapshot.check("mobilenet_v2?width_mult=0.1", "1x3x32x32", name="a")
+    flop_snapshot.check("small", counters=["torch"])
+"""
+
+
+def test_a_project_has_one_baseline_for_command_and_tests(pytester: pytest.Pytester) -> None:
+    """Several processes that write one file lose nothing of each other's; test modules need no package."""
+    compare("mobilenet_v2?width_mult=0.1", "1x3x32x32", counters=["torch"])  # what is kept needs no torch below
+    (pytester.path / "pyproject.toml").write_text(PROJECT)
+    folder = pytester.mkdir("tests")
+    (folder / "test_net.py").write_text(GUARDED.replace("SHAPE", "1x3x32x32"))
+    options = ["--import-mode=importlib", "--tb=short"]
+    workers = ["-n", "2", "-p", "no:hypothesispytest"]  # which takes longer to import than all of this
+    pytester.runpytest_subprocess("--flop-update", *options, *workers).assert_outcomes(passed=7)
+    names = {*(f"tests/test_net.py::test_it[{n}]" for n in range(6)), "tests/test_net.py::test_two#a"}
+    file = pytester.path / "flops.json"
+    written = file.read_bytes()
+    assert {*names, "small"} == {*json.loads(written)["models"]}
+    (folder / "test_net.py").write_text(GUARDED.replace("SHAPE", "1x3x64x64"))
+    done = pytester.runpytest_inprocess(*options, "-k", "2 or two")
+    done.assert_outcomes(passed=1, failed=1, deselected=5)
+    head = next(i for i, line in enumerate(done.outlines) if line.startswith("___") and " test_it[2] " in line)
+    assert done.outlines[head + 1].startswith("tests/test_net.py::test_it[2]: torch ")
+    assert "pytest_plugin.py" not in done.stdout.str()
+    assert written == file.read_bytes()
+
+
+def test_what_is_wrong_with_a_project_is_one_line(pytester: pytest.Pytester) -> None:
+    """A configuration or a baseline that cannot be read is no fault of the test, and is not written over."""
+    pytester.makepyfile("def test_it(flop_snapshot): flop_snapshot.check('small')")
+    file = pytester.path / "flops.json"
+    for project, baseline, said in [
+        (PROJECT.replace("counters", "countres"), None, "*pyproject.toml:*countres*did you mean counters*"),
+        (PROJECT, "<<<<<<< HEAD", "cannot read *flops.json: it is not whole JSON*"),
+    ]:
+        (pytester.path / "pyproject.toml").write_text(project)
+        if baseline is not None:
+            file.write_text(baseline)
+        done = pytester.runpytest_inprocess("--flop-update")
+        done.assert_outcomes(failed=1)
+        done.stdout.fnmatch_lines([said])
+        assert "pytest_plugin.py" not in done.stdout.str()
+    assert "<<<<<<< HEAD" == file.read_text()

@@ -325,3 +325,14 @@ def _version(distribution: str, filename: str) -> Version | None:
         return Version(rest[1:]) if same and rest[:1] == "-" else None
     except (InvalidVersion, InvalidWheelFilename):
         return None
+
+
+def newest(listing: Listing, version: str | None) -> Release | None:
+    """The newest release to install, if it was uploaded after `version`; None where that is the newest."""
+    fit = [r for r in listing.releases if not (r.yanked or r.obstacle or Version(r.version).is_prerelease)]
+    if not fit or version is None or fit[-1].version == version:
+        return None
+    known = [release.version for release in listing.releases]
+    if version in known and known.index(version) > known.index(fit[-1].version):
+        return None
+    return fit[-1]

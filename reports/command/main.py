@@ -16,7 +16,7 @@ import typer
 # isort: off
 from flopledger.reports.command import report, explain, count, counters, ledger, layers, render  # noqa: F401
 from flopledger.reports.command import releases, snapshot, drift, conventions, check  # noqa: F401
-from flopledger.reports.command import identify, published, table, statement  # noqa: F401
+from flopledger.reports.command import identify, published, table, statement, quotes, badge, card  # noqa: F401
 
 # isort: on
 from flopledger.reports.command import streams

@@ -221,8 +221,7 @@ def _installed() -> dict[str, tuple[str, str | None]]:
 def _newest(versions: dict[str, tuple[str, str | None]], quiet: bool) -> dict[str, str]:
     """Name → the newest release of its counter, of those that have one that is newer."""
     from flopledger.counters.engine.adapters import about
-    from flopledger.counters.engine.package_index import published
-    from flopledger.reports.drift import newest
+    from flopledger.counters.engine.package_index import newest, published
 
     found: dict[str, str] = {}
     troubles: dict[str, None] = {}

@@ -12,6 +12,7 @@ from flopledger.reports.command.guarded import (
     complete_guarded,
     configured,
     read_baseline,
+    shown_path,
     usual_counters,
     writing,
 )
@@ -104,7 +105,7 @@ def _of_project(
         for each in done:
             if each.now is None:
                 continue
-            said, wrong = _told(each.now.snapshot)
+            said, wrong = _told(each.now.snapshot, project.counters is not None)
             troubles |= wrong
             if any(tally.total is not None for tally in each.now.snapshot.tallies):
                 entries[each.wanted.name] = each.now.snapshot
@@ -116,14 +117,14 @@ def _of_project(
         if entries:
             rewrite(project.baseline, entries)
     if entries and not quiet:
-        wrote([project.baseline])
+        wrote([Path(shown_path(project.baseline))])
     if any(each.now is None for each in done):
         raise typer.Exit(2)
     raise typer.Exit(int(troubles))
 
 
-def _told(found: Any) -> tuple[str, bool]:
-    """What an entry says in a sentence, and whether a formula fails or a number is missing in it."""
+def _told(found: Any, asked: bool) -> tuple[str, bool]:
+    """What an entry says in a sentence, and whether a formula fails in it or a number that was `asked` for is not."""
     from flopledger.reports.pages.numbers import few, number, visible
 
     totals = [f"{visible(t.name)} {number(t.total)} {t.unit}s" for t in found.tallies if t.total is not None]
@@ -133,7 +134,7 @@ def _told(found: Any) -> tuple[str, bool]:
     said += f" No number from {few(missing)}." if missing else ""
     said += f" Formulas fail of {few(failing)}." if failing else ""
     said += f" UNPRICED: {few([visible(name) for name in found.unpriced])}." if found.unpriced else ""
-    return said.strip() or "No counter is here.", bool(missing or failing or found.unpriced or not totals)
+    return said.strip() or "No counter is here.", bool((missing and asked) or failing or found.unpriced or not totals)
 
 
 def _of_spec(asked: tuple[Any, ...], out: Path, name: str | None) -> NoReturn:

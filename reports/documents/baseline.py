@@ -17,7 +17,7 @@ import msgspec
 
 from flopledger.counters.tally import ROUNDING, Aside, Natural, Status, believed
 from flopledger.reference_model.display import Displayed, Grid
-from flopledger.reference_model.ledger import Entry
+from flopledger.reference_model.ledger import Entry, Member
 from flopledger.reports.documents.reading import (
     FORMAT,
     Moment,
@@ -79,8 +79,8 @@ class Snapshot(Displayed, msgspec.Struct, frozen=True, kw_only=True):
     """One model's entry: a run without its sites.
 
     `ledger` holds the totals of every quantity, `unpriced` the operations without a formula and how often each was
-    called, `source` the code that makes ledgers, by its digest. `work` is the digest of all calls, whatever their
-    sites are called: a model with another one is another model.
+    called, `source` the code that makes ledgers, by its digest. `work` is the digest of all calls and `modules` that of
+    all modules, whatever they are called: what it does, as the ledger has it, and what it is.
     """
 
     flopledger: Version
@@ -91,6 +91,7 @@ class Snapshot(Displayed, msgspec.Struct, frozen=True, kw_only=True):
     unpriced: dict[str, Natural]
     source: str
     work: str
+    modules: str
     tallies: list[Pinned]
 
     def _line(self) -> str:
@@ -121,6 +122,7 @@ def snapshot(run: Run) -> Snapshot:
         unpriced=calls_without_formula(run.ledger.unpriced),
         source=run.ledger.source,
         work=work(run.ledger.entries),
+        modules=modules(run.ledger.members),
         tallies=sorted((pinned(t, run.convention(t)) for t in run.tallies), key=lambda tally: tally.name),
     )
 
@@ -133,6 +135,12 @@ def work(entries: Iterable[Entry]) -> str:
         for call in each.calls
     )
     return hashlib.sha256(b"\n".join(calls)).hexdigest()[:20]
+
+
+def modules(members: Mapping[str, Member]) -> str:
+    """The digest of all modules of a model: their classes, parameters, calls and outputs, and not their names."""
+    every = sorted(map(msgspec.json.encode, members.values()))
+    return hashlib.sha256(b"\n".join(every)).hexdigest()[:20]
 
 
 def pinned(tally: TallyRecord, lines: Iterable[ConventionLine]) -> Pinned:

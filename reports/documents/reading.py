@@ -72,8 +72,6 @@ def parse(data: bytes, known: Mapping[str, tuple[type[Any], Callable[[Any], Any]
         RunError: cut off, not JSON, another format or kind, of another shape, changed, or it does not add up.
     """
     kind, head = opened(data, known)
-    if "digest" not in head:
-        raise RunError(f"it has format {FORMAT} but no digest: written by an older flopledger; count again")
     return unsealed(head, *known[kind], f"a {kind} document of format {FORMAT}")
 
 
@@ -113,7 +111,9 @@ def unsealed(head: dict[str, Any], shape: type[T], check: Callable[[T], Any], wh
         RunError: it is of another shape, does not add up, or its digest does not fit.
     """
     head = dict(head)
-    seal = head.pop("digest", None)
+    if "digest" not in head:
+        raise RunError(f"it has format {FORMAT} but no digest: written by an older flopledger; count again")
+    seal = head.pop("digest")
     try:
         found = msgspec.convert(head, shape)
     except msgspec.ValidationError as error:

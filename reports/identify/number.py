@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from flopledger.reference_model.display import visible
+
 Unit = Literal["MAC", "FLOP"]
 EXAMPLES = "4.36G, '8.7 GFLOPs', 314M, 1,034,246,688 or 0.39B"
 _LONGEST = 100
@@ -58,6 +60,13 @@ class Printed(msgspec.Struct, frozen=True):
     def value(self) -> Fraction:
         """What it says, taken by the letter."""
         return (self.readings[0].low + self.readings[0].high) / 2
+
+    def prints(self, value: Fraction | int, *, cut: bool = False) -> bool:
+        """Whether a value, rounded or with `cut` cut off, is this text, its prefix taken as what stands there."""
+        first = self.readings[0]
+        if not cut or first.low == first.high:
+            return first.holds(value)
+        return self.value <= value < self.value + first.high - first.low
 
     @property
     def exact(self) -> bool:
@@ -138,3 +147,36 @@ def _hint(plain: str) -> str:
     if re.match(r"\d{1,3}(\.\d{3}){2,}", plain):
         return "; commas between thousands, not points"
     return ""
+
+
+def digits(text: str, value: Fraction | int, *, cut: bool = False) -> tuple[str, str]:
+    """The digits of a printed number as they stand in it, and those that another value has in its format.
+
+    As many decimals, the same separators, exponent and prefix; rounded, or with `cut` cut off. Where so few decimals
+    would make it 0, it has as many as one digit of it needs.
+
+    Raises:
+        NumberError: the text is no number, or the value has no such format.
+    """
+    printed, found = parse(text), _NUMBER.search(text)
+    assert found is not None
+    part, between = found["part"] or "", re.sub(r"\d", "", found["whole"])[:1]
+    scale = printed.value / Fraction(Decimal(re.sub(r"\D", "", found["whole"]) + (f".{part}" if part else "")))
+    decimals, half = len(part), 0 if cut else Fraction(1, 2)
+    while value > 0 and int(value / scale * 10**decimals + half) == 0:
+        decimals += 1
+    shown = str(int(value / scale * 10**decimals + half)).rjust(decimals + 1, "0")
+    whole, rest = shown[: len(shown) - decimals], shown[len(shown) - decimals :]
+    for mark in (between or ("," if len(found["whole"]) < 4 else ""), ","):
+        new = f"{int(whole):,}".replace(",", mark) + (f".{rest}" if rest else "")
+        if _reads(f"{text[: found.start()]}{new}{text[found.end() :]}", value, cut):
+            return found[0], new
+    raise NumberError(f"{visible(text)!r} is no format for {value}")
+
+
+def _reads(text: str, value: Fraction | int, cut: bool) -> bool:
+    """Whether a text is a number that the value prints as."""
+    try:
+        return parse(text).prints(value, cut=cut)
+    except NumberError:
+        return False
