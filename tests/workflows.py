@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -77,9 +78,12 @@ def evaluate(text: str, contexts: Mapping[str, Any]) -> Any:
             raise Unknown(f"{token} in {text}")
         value = contexts[token]
         if take("("):
-            if not take(")"):
-                raise Unknown(f"{token}( in {text}")
-            return value()
+            given: list[Any] = []
+            while not take(")"):
+                if given and not take(","):
+                    raise Unknown(f"{token}( in {text}")
+                given.append(either())
+            return value(*given)
         while take("."):
             value = _member(value, take() or "", text)
         return value
@@ -163,7 +167,15 @@ class Job:
         return self
 
     def _contexts(self) -> dict[str, Any]:
-        return {"github": self.github, "runner": {"os": "Linux", "temp": str(self.temp)}}
+        return {
+            "github": self.github,
+            "runner": {"os": "Linux", "temp": str(self.temp)},
+            "hashFiles": self._digest,
+        }
+
+    def _digest(self, *patterns: str) -> str:
+        files = sorted({path for pattern in patterns for path in self.workspace.glob(pattern) if path.is_file()})
+        return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()
 
     def steps(
         self, steps: list[dict[str, Any]], contexts: dict[str, Any], where: str, extra: dict[str, str]
