@@ -146,6 +146,8 @@ def counted(every: Sequence[Wanted], **options: Any) -> Iterator[Counted]:
     Raises:
         ValueError: a counter that is none.
     """
+    where, created = environment(), datetime.now(UTC).isoformat(timespec="seconds")
+    release = registry.version_of("flopledger") or "unknown"
     groups: dict[tuple[str, ...], list[Wanted]] = {}
     for each in every:
         groups.setdefault(tuple(each.counters), []).append(each)
@@ -154,15 +156,13 @@ def counted(every: Sequence[Wanted], **options: Any) -> Iterator[Counted]:
         for found in gathered([each.spec for each in group], asked, _READING, **options):
             for each in group:
                 if each.spec == found.spec:
-                    now = None if found.head is None else _now(found.head, found.cells)
+                    about = {"flopledger": release, "created": created, "environment": where}
+                    now = None if found.head is None else _now(found.head, found.cells, **about)
                     yield Counted(wanted=each, now=now, reason=found.reason)
 
 
-def _now(head: _Weighed, cells: Sequence[Pinned]) -> Now:
+def _now(head: _Weighed, cells: Sequence[Pinned], **about: Any) -> Now:
     found = Snapshot(
-        flopledger=registry.version_of("flopledger") or "unknown",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        environment=environment(),
         model=head.model,
         ledger=head.totals,
         unpriced=head.unpriced,
@@ -170,6 +170,7 @@ def _now(head: _Weighed, cells: Sequence[Pinned]) -> Now:
         work=head.work,
         modules=head.modules,
         tallies=sorted(cells, key=lambda tally: tally.name),
+        **about,
     )
     check_numbers(found)
     return Now(snapshot=found, measured=head.measured)

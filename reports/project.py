@@ -21,22 +21,26 @@ import contextlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
 
-from flopledger.counters.engine.plan import Asked, distinct
+from flopledger.counters import registry
+from flopledger.counters.engine.adapters import about
+from flopledger.counters.engine.plan import distinct
 from flopledger.counters.tally import LARGEST
 from flopledger.reference_model.ledger import MODES, OPS
 from flopledger.reference_model.names import nearest
-from flopledger.reference_model.subject import Spec
+from flopledger.reference_model.subject import DEFAULT_MODEL, Spec
 from flopledger.reports import toml_lines
 from flopledger.reports.identify import number
-from flopledger.reports.subjects import subjects
+from flopledger.reports.subjects import Subject, subjects
 
 FILES = ("pyproject.toml", "flopledger.toml")
 BASELINE = "flopledger.json"
+QUANTITIES = "flopledger.quantities"  # the entry points of packages with operators of their own
 _KEYS = ("baseline", "counters", "mode", "models")
 _OF_MODEL = ("name", "model", "inputs", "mode", "budget")
 _OF_BUDGET = ("macs", "params", "ops", "sites")
@@ -214,8 +218,10 @@ class _Reader:
             try:
                 if not isinstance(name, str):
                     raise ValueError(f"a counter is {_said(name)}; it is a name, like 'thop' or 'fvcore==0.1.5'")
-                with contextlib.chdir(self.path.parent):
-                    Asked.parse(name)
+                (counter,) = (each.partition("==")[0] for each in distinct([name]))
+                if counter not in registry.TABLE:  # of our own there is nothing to ask
+                    with contextlib.chdir(self.path.parent):
+                        about(counter)
             except ValueError as error:
                 self.fail(str(error), "counters", i)
         return distinct(given)
@@ -252,13 +258,19 @@ class _Reader:
                 f"inputs are {_said(inputs)}; they are a text like '1x3x224x224', a list or a table", *here, "inputs"
             )
         budget = self._budget(given["budget"], *here, "budget") if "budget" in given else None
-        try:
-            with contextlib.chdir(self.path.parent):
-                matching = subjects([{k: v for k, v in given.items() if k != "budget"}], None, mode)
-        except ValueError as error:
-            self.fail(str(error), *here, "inputs" if "input" in str(error) and inputs is not None else "model")
+        plain = {key: value for key, value in given.items() if key != "budget"}
+        with contextlib.chdir(self.path.parent):
+            if inputs is not None:
+                self._subjects({**plain, "model": DEFAULT_MODEL}, mode, *here, "inputs")
+            matching = self._subjects(plain, mode, *here, "model")
         for each in matching:
             yield Guarded(name=each.name, spec=each.spec, budget=budget, line=self.line(*here))
+
+    def _subjects(self, given: Mapping[str, Any], mode: Any, *place: str | int) -> list[Subject]:
+        try:
+            return subjects([given], None, mode)
+        except ValueError as error:
+            self.fail(str(error), *place)
 
     def _name(self, name: Any, *place: str | int) -> None:
         fine = isinstance(name, str) and name.isprintable() and name == name.strip() and 0 < len(name) <= 200
@@ -284,7 +296,7 @@ class _Reader:
                     key,
                 )
             for name, amount in value.items():
-                if key == "ops" and name not in OPS:
+                if key == "ops" and name not in OPS and not entry_points(group=QUANTITIES):  # they may name others
                     self.fail(f"no op {name!r}{_instead(name, OPS)}", *place, key, name)
                 limits[key][name] = self._amount(amount, f"the budget of {name!r}", "macs", *place, key, name)
                 lines[f"{key[:-1]} {name}"] = self.line(*place, key, name)

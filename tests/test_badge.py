@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flopledger.reports.documents.baseline import Baseline, encode, snapshot
 from msgspec.structs import replace
 from sample_run import (
     CONVENTIONS,
@@ -27,6 +26,7 @@ from flopledger.counters.convention import rule
 from flopledger.counters.tally import Part
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reports.command.main import app
+from flopledger.reports.documents.baseline import Baseline, encode, snapshot
 from flopledger.reports.pages.badge import _three, badge, endpoint, svg, verified
 
 NET = snapshot(sample_run())

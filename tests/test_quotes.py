@@ -11,12 +11,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from flopledger.reports.documents.baseline import Baseline, encode, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from sample_run import HOSTILE, sample_run, small_run
 
+from flopledger.reports.documents.baseline import Baseline, encode, snapshot
 from flopledger.reports.identify import number
 from flopledger.reports.quotes import check, fixed
 

@@ -64,7 +64,6 @@ def badge(
     their formulas give of the ledger's calls; "at least" if an operation has no formula.
     """
     from flopledger.reports.documents.baseline import is_test
-
     from flopledger.reports.documents.writing import check_writable, write_whole
     from flopledger.reports.pages import badge as drawing
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from flopledger.reports.command.guarded import complete_guarded, configured, read_baseline, shown_path
 
+from flopledger.reports.command.guarded import complete_guarded, configured, read_baseline, shown_path
 from flopledger.reports.command.options import Mode, compared, fail, models_completed
 
 
@@ -48,7 +48,6 @@ def numbers(
     And whether something is wrong with that, as `verdict` has it.
     """
     from flopledger.reports.documents.baseline import snapshot
-
     from flopledger.reports.verdict import wrong
 
     if inputs is None and counters is None and mode is Mode.eval:

@@ -124,7 +124,7 @@ def _of_project(
 
 
 def _told(found: Any, asked: bool) -> tuple[str, bool]:
-    """What an entry says in a sentence, and whether a formula fails in it or a number that was `asked` for is not."""
+    """What an entry says in a sentence; and whether a formula fails, or a number that was `asked` for is missing."""
     from flopledger.reports.pages.numbers import few, number, visible
 
     totals = [f"{visible(t.name)} {number(t.total)} {t.unit}s" for t in found.tallies if t.total is not None]
