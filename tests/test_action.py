@@ -31,15 +31,13 @@ def make():
 """
 PYPROJECT = """
 [build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
+requires = ["flit_core"]
+build-backend = "flit_core.buildapi"
 
 [project]
-name = "zoo"
+name = "net"
 version = "1"
-
-[tool.setuptools]
-py-modules = ["net"]
+description = "A model."
 
 [tool.flopledger]
 baseline = "flops.json"
