@@ -30,6 +30,8 @@ def drift(before: Snapshot, after: Snapshot, middle: Middles = lambda old, new: 
         row = _row(old, new)
         if old is not None and new is not None and row.difference is not None:
             row = _attributed(row, old, new, before, after, moved_model, middle)
+        elif old is not None and new is not None and row.mark in ("newly failing", "newly counting"):
+            row = msgspec.structs.replace(row, cause=_of_a_failure(old, new, moved_model))
         rows.append(_comparable(row, old, new, before, after, moved_model))
     return Drift(model=after.model.spec, inputs=after.model.inputs, mode=after.model.mode, rows=rows,
                  notes=_notes(before, after, moved_model), unpriced=after.unpriced,
@@ -94,6 +96,16 @@ def _attributed(
     return msgspec.structs.replace(
         row, lines=found, parts=sums, cause=together(causes), rules=_rules(old, new, between, moved_model, whole)
     )
+
+
+def _of_a_failure(old: Pinned, new: Pinned, moved_model: Cause | None) -> Cause | None:
+    """Why a counter has a number on one side only, as far as anything has changed: it may also be the machine."""
+    others: list[Cause] = [moved_model] if moved_model else []
+    if old.version != new.version and old.version and new.version:
+        others.append(of_release(new))
+    if old.adapter != new.adapter:
+        others.append("ours")
+    return together(others)
 
 
 def _rules(

@@ -16,7 +16,7 @@ from flopledger.counters.engine.plan import Asked
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
-from flopledger.reports import align
+from flopledger.reports import align, coverage
 from flopledger.reports.briefs import Reading, gathered
 from flopledger.reports.causes import Middle, middle
 from flopledger.reports.compare import with_convention
@@ -26,7 +26,6 @@ from flopledger.reports.documents.reading import check_numbers
 from flopledger.reports.documents.run import (
     Model,
     calls_without_formula,
-    convention_lines,
     environment,
     record,
 )
@@ -117,7 +116,7 @@ def _weighed(spec: Spec, ledger: Ledger) -> _Weighed:
 
 def _pinned(tally: Tally, ledger: Ledger) -> Pinned:
     found = record(*with_convention(tally, ledger), ledger, adapters.about(tally.counter).code)
-    return pinned(found, convention_lines(found, ledger.rows()))
+    return pinned(found, ledger.rows())
 
 
 _READING = Reading(
@@ -126,7 +125,10 @@ _READING = Reading(
     cell=Pinned,
     of_ledger=_weighed,
     of_tally=_pinned,
-    files=[Path(str(file)) for file in (__file__, align.__file__, documents.__file__, record.__code__.co_filename)],
+    files=[
+        Path(str(file))
+        for file in (__file__, align.__file__, coverage.__file__, documents.__file__, record.__code__.co_filename)
+    ],
 )
 
 

@@ -199,8 +199,8 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
     """All models of a baseline, then and now. `drifts` has those of both sides, by name, also where nothing moved.
 
     `new` are models without an entry in the baseline, `gone` entries without a model, `failed` those that could not be
-    counted and why. `project` and `baseline` are files, `other` one that was read instead of counting now, `lines`
-    where the project's file has each model. `accepted` are those whose entries were written just now.
+    counted and why. `project` and `baseline` are files, `other` what is compared with instead of what is here now,
+    `lines` where the project's file has each model. `accepted` are those whose entries were written just now.
     """
 
     baseline: str

@@ -143,6 +143,8 @@ def _configured(path: Path) -> tuple[Any, str] | None:
         return None
     try:
         content: Any = tomllib.loads(text)
+    except RecursionError:
+        raise _error(path, 1, "it is nested deeper than anybody can follow") from None
     except tomllib.TOMLDecodeError as error:
         line, what = toml_lines.fault(error, text)
         raise _error(path, line, f"it is not TOML: {what}") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -72,10 +72,10 @@ class Checked(msgspec.Struct, frozen=True):
         return 2 if any(each.bad for each in self.findings) else int(bool(self.findings))
 
 
-def check(text: str, models: Mapping[str, Snapshot]) -> Checked:
-    """Compare each quote in a Markdown text with the models' numbers."""
+def check(text: str, models: Mapping[str, Snapshot], configured: Collection[str] = ()) -> Checked:
+    """Compare each quote in a Markdown text with the models' numbers; `configured` are names that may have none yet."""
     marks = live(text, _OPEN)
-    findings = (_finding(text, mark, models) for mark in marks)
+    findings = (_finding(text, mark, models, configured) for mark in marks)
     return Checked(len(marks), [found for found in findings if found])
 
 
@@ -87,7 +87,9 @@ def fixed(text: str, findings: Iterable[Finding]) -> str:
     return text
 
 
-def _finding(text: str, mark: re.Match[str], models: Mapping[str, Snapshot]) -> Finding | None:
+def _finding(
+    text: str, mark: re.Match[str], models: Mapping[str, Snapshot], configured: Collection[str]
+) -> Finding | None:
     """What is wrong with one quote."""
     line = line_of(text, mark.start())
     after = _COMMENT.search(text, mark.end())
@@ -96,14 +98,14 @@ def _finding(text: str, mark: re.Match[str], models: Mapping[str, Snapshot]) -> 
         return Finding(line, f"the mark {_short(mark[0])} has no end; write {EXAMPLE}", bad=True)
     quoted = text[mark.end() : close.start()]
     try:
-        asked = _asked(mark["asks"], models)
+        asked = _asked(mark["asks"], models, configured)
         message, fix = _compared(quoted, asked)
     except (MarkError, number.NumberError) as error:
         return Finding(line, str(error), bad=True)
     return Finding(line, message, start=mark.end(), end=close.start(), fix=fix) if message else None
 
 
-def _asked(text: str, models: Mapping[str, Snapshot]) -> Asked:
+def _asked(text: str, models: Mapping[str, Snapshot], configured: Collection[str]) -> Asked:
     """What a mark asks for. Raises MarkError."""
     words = text.lstrip().removeprefix(":").split()
     if not text.lstrip().startswith(":") or len(words) < 2:
@@ -115,9 +117,11 @@ def _asked(text: str, models: Mapping[str, Snapshot]) -> Asked:
         if unit is None:
             raise MarkError(f"no unit {visible(words[-1])!r}{nearest(words[-1], _UNITS)}; there is MACs and FLOPs")
         return _amount(name, models[name], words[-2], unit)
-    unit_too = words[-1].lower() in _UNITS and len(words) > 2 and words[-2].lower() not in _UNITS
-    name = " ".join(words[: -2 if unit_too else -1])
-    raise MarkError(f"no model {visible(name)!r} in the baseline{nearest(name, models)}")
+    known = {*_UNITS, *_PARAMS, *(each.name for model in models.values() for each in model.tallies)}
+    name = " ".join(words[: -2 if words[-1].lower() in _UNITS and words[-2] in known else -1])
+    if name in configured:
+        raise MarkError(f"{visible(name)} is not in the baseline yet: flopledger snapshot writes it")
+    raise MarkError(f"no model {visible(name)!r} in the baseline{nearest(name, [*models, *configured])}")
 
 
 def _amount(name: str, model: Snapshot, what: str, unit: str | None) -> Asked:

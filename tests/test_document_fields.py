@@ -78,7 +78,7 @@ SEALED = {
         ledger ledger.calls ledger.macs ledger.outputs
         tallies tallies.*.counter
         tallies.*.release tallies.*.unit tallies.*.params tallies.*.lines tallies.*.lines.*.op
-        tallies.*.lines.*.formula tallies.*.verified.sites tallies.*.verified.agree
+        tallies.*.lines.*.formula tallies.*.verified.sites tallies.*.verified.agree tallies.*.seen
     """,
 }
 

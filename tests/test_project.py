@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -208,6 +209,14 @@ def test_an_entry_is_rewritten_and_no_other_byte(indent: int | None, tmp_path: P
     assert ["a", "c"] == [*read(file).models]
 
 
+def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    """pytest -n has as many as there are cores, and all write into the project's one file."""
+    names = [f"test {i}" for i in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda name: rewrite(tmp_path / "flops.json", {name: BASE}), names))
+    assert sorted(names) == [*read(tmp_path / "flops.json").models]
+
+
 BROKEN = [
     (moved("")[:3000], "it is not whole JSON"),
     (b"<<<<<<< HEAD\n" + moved(""), "it is not whole JSON"),
@@ -278,6 +287,7 @@ def test_a_project_is_kept_compared_and_accepted_by_name(here: Path) -> None:
     ]
     assert "flopledger drift --accept a" in command("drift", status=1)
     assert "pyproject.toml:2: no model 'aa'; did you mean a?" in command("drift", "--accept", "aa", status=2)
+    assert "pyproject.toml:2: no model 'aa'; did you mean a?" in command("snapshot", "aa", status=2)
     assert kept == raws(file.read_bytes())
     command("drift", "--accept", "b", status=0)
     assert kept == raws(file.read_bytes())

@@ -158,6 +158,15 @@ def test_marks_are_found_wherever_comments_are(place: str) -> None:
     assert 1 == check(place.format("<!-- flopledger: net macs -->1.034 G<!-- -->"), MODELS).quotes
 
 
+def test_a_model_that_was_not_counted_yet_is_told_from_a_typo() -> None:
+    """The one is written by a snapshot, the other by hand."""
+    for asks in ("new net macs", "new net flops macs"):
+        (found,) = check(quote(asks, "1 G"), {}, ["new net"]).findings
+        assert found.bad and "new net is not in the baseline yet: flopledger snapshot writes it" == found.message
+    (found,) = check(quote("new nte macs", "1 G"), MODELS, ["new net"]).findings
+    assert "no model 'new nte' in the baseline; did you mean new net, net?" in found.message
+
+
 def test_hostile_names_are_one_line() -> None:
     """A mark may come from a fork's pull request, and its message goes to a log."""
     for name in HOSTILE:

@@ -71,6 +71,19 @@ def test_what_only_a_baseline_names_does_not_run(command: list[str], spec: str, 
     assert not (mine / "ran").exists()
 
 
+@pytest.mark.parametrize("command", ["drift", "releases --new"])
+def test_a_counter_that_only_a_projects_baseline_names_does_not_run(
+    command: str, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pull request that changes numbers only must not bring code along."""
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    baseline(mine, "torch.nn:Identity", "counter.py:Honest")
+    configured = 'baseline = "baseline.json"\n[[models]]\nname = "mine"\nmodel = "torch.nn:Identity"\ninputs = "1x4"\n'
+    (mine / "flopledger.toml").write_text(configured)
+    flopledger(*command.split(), cwd=mine)
+    assert not (mine / "ran").exists()
+
+
 @pytest.mark.parametrize("program", ["mine.pt2", "mine.ts"])
 def test_a_saved_program_that_only_a_baseline_names_does_not_run(program: str, mine: Path) -> None:
     """It is as good as code."""

@@ -60,7 +60,7 @@ def badge(
 ) -> None:
     """Write a badge: NAME.svg, and NAME.json for https://img.shields.io/endpoint?url=…
 
-    It says "verified" if at least one counter counted the model, and all that did reported, wherever they speak, what
+    It says "verified" if a counter saw all MACs of the model, and all counters reported, wherever they speak, what
     their formulas give of the ledger's calls; "at least" if an operation has no formula.
     """
     from flopledger.reports.documents.baseline import is_test

@@ -53,9 +53,7 @@ def drift(
     how = {"timeout": timeout, "jobs": jobs, "quiet": quiet, "no_cache": no_cache}
     found = _of_project(project, names, accept, how) if project else _of_files(files, names, accept, trust, how)
     show_moves(found, form)
-    if found.failed and project:
-        raise typer.Exit(2)
-    raise typer.Exit(int(found.wrong))
+    raise typer.Exit(2 if found.failed else int(found.wrong))
 
 
 def _sorted_out(targets: Sequence[str], accept: bool) -> tuple[list[Path], list[str]]:

@@ -40,7 +40,21 @@ def usual_counters(project: Any, *entries: Any) -> list[str]:
     if project.counters is not None:
         return list(project.counters)
     found = at_hand()
-    return [*found, *dict.fromkeys(t.name for entry in entries for t in entry.tallies if t.name not in found)]
+    known = [tally.name for entry in entries for tally in only_known(entry, project).tallies]
+    return list(dict.fromkeys([*found, *known]))
+
+
+def only_known(entry: Any, project: Any) -> Any:
+    """A baseline's entry with the counters that are part of flopledger, registered or in the configuration.
+
+    A baseline is data: another that only it names is not run.
+    """
+    from msgspec.structs import replace
+
+    from flopledger.counters import registry
+
+    known = {*registry.table(), *(name.partition("==")[0] for name in project.counters or ())}
+    return replace(entry, tallies=[tally for tally in entry.tallies if tally.counter in known])
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from flopledger.reports.command.guarded import complete_guarded, configured, read_baseline, shown_path
-from flopledger.reports.command.options import Mode, compared, fail, models_completed
+from flopledger.reports.command.options import DEFAULT, Mode, compared, fail, models_completed
 
 
 class Kept(NamedTuple):
@@ -47,6 +47,8 @@ def numbers(
 
     And whether something is wrong with that, as `verdict` has it.
     """
+    from flopledger.reference_model.names import nearest
+    from flopledger.reference_model.subject import SAVED
     from flopledger.reports.documents.baseline import snapshot
     from flopledger.reports.verdict import wrong
 
@@ -55,6 +57,9 @@ def numbers(
             return found.models[name], False
         if name in found.configured:
             fail(f"{name!r} is not in {found.path} yet: flopledger snapshot writes it")
+    known = [*found.models, *found.configured]
+    if known and ":" not in name and name.partition("?")[0] != DEFAULT and not name.endswith(SAVED):
+        fail(f"no model {name!r} in {found.path}{nearest(name, known)}; a spec is like torchvision:resnet50")
     run = compared(name, inputs, counters, timeout, jobs, quiet, no_cache, mode).run
     return snapshot(run), wrong(run)
 

@@ -37,7 +37,7 @@ def quotes(
     status = count = 0
     for path in files or _usual(found.folder):
         text = text_of(path)
-        checked = checking.check(text, found.models)
+        checked = checking.check(text, found.models, found.configured)
         for each in checked.findings:
             said = f"{path}:{each.line}: {each.message}"
             print(printable(f"{said} (fixed)" if fix and not each.bad else said), flush=True)

@@ -11,7 +11,7 @@ import typer
 from msgspec.structs import replace
 
 from flopledger.reports.command.drift import check_trust, show_moves
-from flopledger.reports.command.guarded import answered, configured, read_baseline, shown_path
+from flopledger.reports.command.guarded import answered, configured, only_known, read_baseline, shown_path
 from flopledger.reports.command.options import (
     DEFAULT,
     Form,
@@ -33,6 +33,8 @@ from flopledger.reports.command.options import (
 )
 from flopledger.reports.command.snapshot import BASELINE
 from flopledger.reports.pages.terminal import Format, show, show_json, show_text
+
+NEWEST = "the newest releases"
 
 
 @app.command()
@@ -117,7 +119,6 @@ def _newer(
     timeout: float, jobs: int | None, quiet: bool, no_cache: bool, trust: bool,
 ) -> NoReturn:  # fmt: skip
     """`releases --new`: the baseline, or else what is installed, against the newest releases."""
-    from flopledger.reports.documents.baseline import only
     from flopledger.reports.guard import moves
 
     how: dict[str, Any] = {"timeout": timeout, "jobs": jobs, "quiet": quiet, "no_cache": no_cache}
@@ -130,7 +131,7 @@ def _newer(
         versions = _installed()
     if counter is not None:
         counter = _canonical(counter)
-        versions = {name: about for name, about in versions.items() if counter in (name, about[0])}
+        versions = {key: about for key, about in versions.items() if counter in (key[0], about[0])}
         if not versions:
             fail(f"there is no {counter} in {place or 'what is installed'}")
     newer = _newest(versions, quiet)
@@ -142,18 +143,21 @@ def _newer(
             show_text(f"No counter has a newer release than {what}.", form)
         raise typer.Exit()
     if not place:
-        done = answered([replace(each, counters=list(newer)) for each in every], project, **how)
+        done = answered([replace(each, counters=[name for name, _ in newer]) for each in every], project, **how)
         before = {each.wanted.name: each.now.snapshot for each in done if each.now}
-    then = {name: only(entry, set(newer)) for name, entry in before.items()}
+    then = {
+        name: replace(entry, tallies=[tally for tally in entry.tallies if (tally.name, tally.version) in newer])
+        for name, entry in before.items()
+    }
     then = {name: entry for name, entry in then.items() if entry.tallies}
     asked = [
-        replace(each, counters=list(dict.fromkeys(newer[tally.name] for tally in then[each.name].tallies)))
+        replace(each, counters=list(dict.fromkeys(newer[t.name, t.version] for t in then[each.name].tallies)))
         for each in every
         if each.name in then
     ]
-    found = moves(then, answered(asked, project, **how), baseline=place or "what is installed")
+    found = moves(then, answered(asked, project, **how), baseline=place or "what is installed", other=NEWEST)
     show_moves(found, form)
-    raise typer.Exit(2 if found.failed and not project else int(found.wrong))
+    raise typer.Exit(2 if found.failed else int(found.wrong))
 
 
 def _guarded(
@@ -168,7 +172,8 @@ def _guarded(
     if project and project.baseline.is_file():
         entries = read_baseline(project.baseline).models
         every = [each for each in wanted(project.models, []) if each.name in entries]
-        return project, every, {each.name: entries[each.name] for each in every}, shown_path(project.baseline)
+        known = {each.name: only_known(entries[each.name], project) for each in every}
+        return project, every, known, shown_path(project.baseline)
     if baseline is None and BASELINE.is_file():
         baseline = BASELINE
     try:
@@ -183,23 +188,10 @@ def _guarded(
         fail(str(error))
 
 
-def _versions(entries: Iterable[Any]) -> dict[str, tuple[str, str | None]]:
-    """Name → the counter and the oldest release of it that has a number in one of the entries."""
-    found: dict[str, tuple[str, str | None]] = {}
-    for tally in (tally for entry in entries for tally in entry.tallies if tally.status == "counted"):
-        known = found.get(tally.name)
-        if known is None or _older(tally.version, known[1]):
-            found[tally.name] = tally.counter, tally.version
-    return found
-
-
-def _older(version: str | None, other: str | None) -> bool:
-    from packaging.version import InvalidVersion, Version
-
-    try:
-        return version is not None and other is not None and Version(version) < Version(other)
-    except InvalidVersion:
-        return False
+def _versions(entries: Iterable[Any]) -> dict[Any, tuple[str, str | None]]:
+    """The counter and release of every number in these entries, by the tally's name and version."""
+    tallies = [tally for entry in entries for tally in entry.tallies if tally.status == "counted"]
+    return {(tally.name, tally.version): (tally.counter, tally.version) for tally in tallies}
 
 
 def _canonical(counter: str) -> str:
@@ -211,21 +203,22 @@ def _canonical(counter: str) -> str:
         fail(str(error))
 
 
-def _installed() -> dict[str, tuple[str, str | None]]:
+def _installed() -> dict[Any, tuple[str, str | None]]:
     from flopledger.counters import registry
     from flopledger.counters.engine.adapters import about, at_hand
 
-    return {name: (name, registry.version_of(about(name).distribution)) for name in at_hand()}
+    every = {name: registry.version_of(about(name).distribution) for name in at_hand()}
+    return {(name, version): (name, version) for name, version in every.items()}
 
 
-def _newest(versions: dict[str, tuple[str, str | None]], quiet: bool) -> dict[str, str]:
-    """Name → the newest release of its counter, of those that have one that is newer."""
+def _newest(versions: dict[Any, tuple[str, str | None]], quiet: bool) -> dict[Any, str]:
+    """The newest release of each counter, by the key that it has, of those that have one that is newer."""
     from flopledger.counters.engine.adapters import about
     from flopledger.counters.engine.package_index import newest, published
 
-    found: dict[str, str] = {}
+    found: dict[Any, str] = {}
     troubles: dict[str, None] = {}
-    for name, (counter, version) in versions.items():
+    for key, (counter, version) in versions.items():
         try:
             distribution = about(counter).distribution
             if distribution in ("", "torch"):
@@ -236,7 +229,7 @@ def _newest(versions: dict[str, tuple[str, str | None]], quiet: bool) -> dict[st
         if listing.trouble:
             troubles[f"{listing.trouble}; going by the list of {listing.asked[:10]}"] = None
         if release := newest(listing, version):
-            found[name] = f"{counter}=={release.version}"
+            found[key] = f"{counter}=={release.version}"
     for trouble in () if quiet else troubles:
         note(trouble)
     return found

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from flopledger.reference_model.names import nearest
 from flopledger.reports.command.guarded import (
     answered,
     complete_guarded,
@@ -84,6 +85,8 @@ def snapshot(
         fail(f"no model {missing!r} in the configuration; one at a time by its spec" if project else
              "without a configuration one model at a time, by its spec")  # fmt: skip
     model = models[0] if models else DEFAULT
+    if project and models and not of_one and ":" not in model and not model.startswith(DEFAULT):
+        fail(str(project.fault(project.line, f"no model {model!r}{nearest(model, named)}")))
     _of_spec(
         (model, inputs, counters, timeout, jobs, quiet, no_cache, mode, past),
         out or (project.baseline if project else BASELINE),

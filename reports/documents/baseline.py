@@ -18,6 +18,7 @@ import msgspec
 from flopledger.counters.tally import ROUNDING, Aside, Natural, Status, believed
 from flopledger.reference_model.display import Displayed, Grid
 from flopledger.reference_model.ledger import Entry, Member
+from flopledger.reports.coverage import coverage
 from flopledger.reports.documents.reading import (
     FORMAT,
     Moment,
@@ -44,15 +45,18 @@ from flopledger.reports.documents.run import (
     check_model,
     check_status,
     check_unpriced,
+    convention_lines,
 )
 from flopledger.reports.documents.run import check as check_run
 from flopledger.reports.documents.writing import write_made
+from flopledger.reports.reconcile import Rows
 
 
 class Pinned(msgspec.Struct, frozen=True, kw_only=True):
     """What one counter said: its total, and the amounts by operation and formula that make it up.
 
-    `unexplained` is what no formula gives, so `total == sum(line.count) + unexplained`.
+    `unexplained` is what no formula gives, so `total == sum(line.count) + unexplained`. `seen` are the MACs of the
+    ledger that it saw (see `flopledger.reports.coverage`).
     """
 
     counter: str
@@ -66,6 +70,7 @@ class Pinned(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     lines: list[ConventionLine]
     unexplained: int
+    seen: Natural
     verified: Verified
     adapter: str
     warnings: list[str] = []
@@ -123,7 +128,7 @@ def snapshot(run: Run) -> Snapshot:
         source=run.ledger.source,
         work=work(run.ledger.entries),
         modules=modules(run.ledger.members),
-        tallies=sorted((pinned(t, run.convention(t)) for t in run.tallies), key=lambda tally: tally.name),
+        tallies=sorted((pinned(tally, run.rows) for tally in run.tallies), key=lambda tally: tally.name),
     )
 
 
@@ -143,8 +148,8 @@ def modules(members: Mapping[str, Member]) -> str:
     return hashlib.sha256(b"\n".join(every)).hexdigest()[:20]
 
 
-def pinned(tally: TallyRecord, lines: Iterable[ConventionLine]) -> Pinned:
-    """What a tally said, with the lines of its convention that charge something."""
+def pinned(tally: TallyRecord, rows: Rows) -> Pinned:
+    """What a tally said of a ledger's calls, with the lines of its convention that charge something."""
     return Pinned(
         counter=tally.counter,
         distribution=tally.distribution,
@@ -155,8 +160,9 @@ def pinned(tally: TallyRecord, lines: Iterable[ConventionLine]) -> Pinned:
         total=tally.total,
         params=tally.params,
         reason=tally.reason,
-        lines=[line for line in lines if line.count],
+        lines=[line for line in convention_lines(tally, rows) if line.count],
         unexplained=tally.unexplained,
+        seen=0 if tally.total is None else coverage(tally, rows).total.macs,
         verified=tally.verified,
         adapter=tally.adapter,
         warnings=tally.warnings,
@@ -176,7 +182,8 @@ def decode(data: bytes) -> Baseline:
     if set(head) != {"format", "kind", "models"} or not isinstance(head["models"], dict):
         raise RunError(f"it has other fields than a baseline of format {FORMAT}")
     if twice := _twice(data):
-        raise RunError(f"it has two entries for {quoted(twice)}; keep one of them", line_of(data, twice, 1))
+        line = line_of(data, twice, 1, b"{") if twice in head["models"] else None
+        raise RunError(f"it has two entries for {quoted(twice)}; keep one of them", line)
     models = {}
     for name, entry in head["models"].items():
         what = f"an entry of a baseline of format {FORMAT}"
@@ -185,7 +192,7 @@ def decode(data: bytes) -> Baseline:
                 raise RunError(f"it is not {what}")
             models[name] = unsealed(entry, Snapshot, check, what)
         except RunError as error:
-            raise RunError(f"{quoted(name)}: {error}", line_of(data, name)) from None
+            raise RunError(f"{quoted(name)}: {error}", line_of(data, name, 0, b"{")) from None
     return Baseline(models=dict(sorted(models.items())))
 
 
@@ -274,6 +281,8 @@ def check(found: Snapshot) -> Snapshot:
     for tally in found.tallies:
         check_status(quoted(tally.name), tally.status, tally.total)
         _check_pinned(tally, found.ledger.get("calls", 0))
+        if tally.seen > found.ledger.get("macs", 0) or (tally.total is None and tally.seen):
+            raise RunError(f"{quoted(tally.name)} saw more MACs than there are to see")
     return found
 
 
@@ -305,7 +314,7 @@ def read(path: Path) -> Baseline:
 
 
 def only(found: Snapshot, names: set[str]) -> Snapshot:
-    """The same baseline with just these counters."""
+    """The same entry with just these counters."""
     return msgspec.structs.replace(found, tallies=[tally for tally in found.tallies if tally.name in names])
 
 

@@ -126,10 +126,10 @@ def unsealed(head: dict[str, Any], shape: type[T], check: Callable[[T], Any], wh
     return found
 
 
-def line_of(data: bytes, key: str, nth: int = 0) -> int | None:
-    """The line of a key in a document as it is written here; None where that cannot be told."""
-    name = re.escape(msgspec.json.encode(key))
-    found = sorted(re.finditer(rb"^( *)" + name + rb": ", data, re.MULTILINE), key=lambda each: len(each[1]))
+def line_of(data: bytes, key: str, nth: int = 0, value: bytes = b"") -> int | None:
+    """The line of a key, and what its value begins with, in a document as it is written here; None where it is not."""
+    name = re.escape(msgspec.json.encode(key)) + rb": " + re.escape(value)
+    found = sorted(re.finditer(rb"^( *)" + name, data, re.MULTILINE), key=lambda each: len(each[1]))
     return data.count(b"\n", 0, found[nth].start()) + 1 if len(found) > nth else None
 
 

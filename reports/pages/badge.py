@@ -11,7 +11,7 @@ import msgspec
 
 from flopledger.reference_model.ledger import MODES
 from flopledger.reports.documents.baseline import Snapshot
-from flopledger.reports.pages.numbers import number, plural, visible
+from flopledger.reports.pages.numbers import number, percent, plural, visible
 
 Unit = Literal["MAC", "FLOP"]
 VERIFIED, PLAIN, AT_LEAST = "#2c7a3f", "#32658f", "#9a5b00"  # white text on each has a contrast above 4.5
@@ -30,7 +30,6 @@ _WIDTHS = [
     *(1300, 930, 1300, 1676),
 ]  # fmt: skip
 _OTHER, _WIDE, _DOT = 1400, 2048, 745
-_MACS, _TIMES = {"MAC": "macs", "FLOP": "2·macs"}, {"MAC": 1, "FLOP": 2}
 
 
 class Badge(NamedTuple):
@@ -46,8 +45,8 @@ def badge(name: str, model: Snapshot, unit: Unit = "FLOP", label: str | None = N
     """The badge of a model: its ledger's FLOPs, two of each MAC, or its MACs.
 
     It says `verified` where three things hold: wherever a counter speaks of the ledger's calls, it reported what its
-    formulas give of them; each MAC of the ledger was charged by one of the counters, as a MAC; nothing is unpriced.
-    It says `at least` where something is.
+    formulas give of them; one of the counters saw all of the MACs; nothing is unpriced. It says `at least` where
+    something is.
     """
     macs, least = model.ledger.get("macs", 0), bool(model.unpriced)
     amount = 2 * macs if unit == "FLOP" else macs
@@ -63,7 +62,7 @@ def badge(name: str, model: Snapshot, unit: Unit = "FLOP", label: str | None = N
 def verified(model: Snapshot) -> bool:
     """Whether the number is sure: see `badge`."""
     places = sum(tally.verified.sites for tally in model.tallies)
-    return bool(places) and not (failing(model) or model.unpriced or uncounted(model))
+    return bool(places) and not failing(model) and not model.unpriced and seen(model) in (None, 1)
 
 
 def failing(model: Snapshot) -> list[str]:
@@ -71,16 +70,10 @@ def failing(model: Snapshot) -> list[str]:
     return [tally.name for tally in model.tallies if tally.verified.agree < tally.verified.sites]
 
 
-def uncounted(model: Snapshot) -> int:
-    """The MACs of the ledger that no counter has as such: those of a rule that is more, or less, than MACs are none."""
-    seen: dict[tuple[str, str], int] = {}
-    for tally in model.tallies:
-        mine: dict[tuple[str, str], int] = {}
-        for line in tally.lines:
-            if line.formula == _MACS.get(tally.unit):
-                mine[line.phase, line.op] = mine.get((line.phase, line.op), 0) + line.count // _TIMES[tally.unit]
-        seen |= {key: max(n, seen.get(key, 0)) for key, n in mine.items()}
-    return model.ledger.get("macs", 0) - sum(seen.values())
+def seen(model: Snapshot) -> Fraction | None:
+    """The share of the MACs that one counter saw, of that which saw most; None where there are none to see."""
+    macs = model.ledger.get("macs", 0)
+    return Fraction(max((tally.seen for tally in model.tallies), default=0), macs) if macs else None
 
 
 def _title(model: Snapshot, amount: int, unit: Unit) -> str:
@@ -96,9 +89,10 @@ def _title(model: Snapshot, amount: int, unit: Unit) -> str:
         sure = f"verified with {', '.join(names)}"
     elif odd := failing(model):
         sure = f"not verified: formulas fail for {', '.join(map(visible, odd))}"
+    elif names:
+        sure = f"not verified: no counter saw more than {percent(seen(model))} of the MACs"
     else:
-        missing = f"no counter has {number(uncounted(model))} of its MACs"
-        sure = f"not verified: {missing}" if names else "no counter was asked"
+        sure = "no counter was asked"
     return f"{said}{of} at {inputs}; {sure}"
 
 

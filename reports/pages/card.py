@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 
 from flopledger.reports.documents.baseline import Pinned, Snapshot
 from flopledger.reports.marks import line_of, live
 from flopledger.reports.pages.badge import verified
 from flopledger.reports.pages.blocks import Block, Column, Table
 from flopledger.reports.pages.markdown import render
-from flopledger.reports.pages.numbers import brief, giga, integer, number, plural, visible
+from flopledger.reports.pages.numbers import brief, giga, integer, number, percent, plural, visible
 
 KEY = "flopledger"
 BEGIN, END = "<!-- flopledger-card -->", "<!-- /flopledger-card -->"
@@ -117,7 +118,7 @@ def _yaml(value: object) -> str:
 def _counter(tally: Pinned) -> dict[str, object]:
     holds = tally.verified.agree == tally.verified.sites
     return {"name": visible(tally.name), "version": tally.version, "unit": tally.unit,
-            "total": integer(tally.total or 0), "formulas_hold": holds}  # fmt: skip
+            "total": integer(tally.total or 0), "macs_seen": integer(tally.seen), "formulas_hold": holds}  # fmt: skip
 
 
 def _json(value: object) -> str:
@@ -127,8 +128,9 @@ def _json(value: object) -> str:
 def table(name: str, model: Snapshot) -> list[Block]:
     """The same for a reader: what was counted and how, and what each counter says."""
     rows = [[key, text] for key, text in _rows(name, model)]
-    counters = [[tally.name, tally.version or "–", *_said(tally)] for tally in model.tallies]
-    columns = [Column("Counter"), Column("Release"), Column("Reports", numeric=True), Column("Its formulas")]
+    counters = [[tally.name, tally.version or "–", *_said(tally, model)] for tally in model.tallies]
+    columns = [Column("Counter"), Column("Release"), Column("Reports", numeric=True),
+               Column("MACs that it saw", numeric=True), Column("Its formulas")]  # fmt: skip
     found: list[Block] = [Table([Column("Compute"), Column(visible(name))], rows)]
     return [*found, Table(columns, counters)] if counters else found
 
@@ -155,9 +157,11 @@ def _rows(name: str, model: Snapshot) -> Iterator[tuple[str, str]]:
     yield "Counted", f"{model.created[:10]}, flopledger {model.flopledger}{torch}"
 
 
-def _said(tally: Pinned) -> tuple[str, str]:
-    """What a counter reports, and at how many places its formulas hold."""
+def _said(tally: Pinned, model: Snapshot) -> tuple[str, str, str]:
+    """What a counter reports, what share of the MACs it saw, and at how many places its formulas hold."""
     if tally.total is None:
-        return "–", brief(tally.reason or tally.status)
+        return "–", "–", brief(tally.reason or tally.status)
     agree, sites = tally.verified.agree, tally.verified.sites
-    return f"{number(tally.total)} {tally.unit}s", f"hold at {number(agree)} of {plural(sites, 'place')}"
+    macs = model.ledger.get("macs", 0)
+    share = percent(Fraction(tally.seen, macs) if macs else None)
+    return f"{number(tally.total)} {tally.unit}s", share, f"hold at {number(agree)} of {plural(sites, 'place')}"
