@@ -292,3 +292,14 @@ def test_every_step_of_the_action_and_of_both_workflows_works_in_a_fresh_clone(h
     assert ["closed"] == [each["state"] for each in hub.said()["issues"]]
 
     assert hub.ran == {name for file in FILES for name in names(file)}
+
+
+def test_the_documentation_of_the_action_is_what_it_says_itself() -> None:
+    """A table of inputs that nobody holds against the action is wrong within a month."""
+    said = " ".join((TOP / "docs" / "project.md").read_text().partition("\n## In CI\n")[2].split())
+    action = load(TOP / "action.yml")
+    for name, about in action["inputs"].items():
+        default = f"`{about['default']}`" if about["default"] else ""
+        assert " ".join(f"| `{name}` | {default} | {about['description']} |".split()) in said, name
+    assert all(f"`{name}`" in said for name in action["outputs"])
+    assert f"uses: {OURS.replace('someone', 'OWNER')}" in (TOP / "README.md").read_text()
