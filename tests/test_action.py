@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 from workflows import Job, Open, Unknown, evaluate, load
 
+from flopledger.reports.moves import Moves
+from flopledger.reports.pages import annotations, sarif
+
 TOP = Path(__file__).parent.parent
 FLOPS, WEEKLY = (TOP / ".github" / "workflows" / name for name in ("flops.yml", "flops-weekly.yml"))
 FILES = (TOP / "action.yml", FLOPS, WEEKLY)
@@ -251,55 +254,91 @@ MORE = NET.replace("torch.nn.ReLU()", "torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 1)
 PINNED = PYPROJECT.replace('"thop"', '"thop==0.0.5.post2110061705"')
 
 
+def test_a_finding_of_a_folder_is_at_its_file_of_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitHub takes a path as from the top, and drops an annotation of a file that is not there."""
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path / "models")
+    found = Moves(baseline="flops.json", project="pyproject.toml", gone=["net"])
+    for workspace, file in ((None, "pyproject.toml"), (tmp_path, "models/pyproject.toml"), ("/else", "pyproject.toml")):
+        if workspace:
+            monkeypatch.setenv("GITHUB_WORKSPACE", str(workspace))
+        assert f"::error file={file},line=" in annotations.render(found)
+        assert f'"uri": "{file}"' in sarif.render(found)
+
+
+def test_a_token_that_may_not_write_is_one_line(hub: Hub) -> None:
+    """Dependabot's is such a one, in the repository itself; the job is then about the drift, and not about that."""
+    (step,) = [step for step in steps(FILES[0]) if "gh api" in step.get("run", "")]
+    (hub.top / "temp").mkdir()
+    (hub.top / "temp" / "flops.md").write_text("moved\n")
+    given = {"MOVED": "true", "FILES": str(hub.top / "temp"), "MARK": "<!-- a mark -->", "GH_TOKEN": "read"}
+    for check, more, outcome in (
+        ("drift", {"FROM": "someone/zoo", "NUMBER": "7"}, "success"),
+        ("releases", {}, "failure"),
+    ):
+        job = Job(hub.project, hub.top / "temp", {}, hub.environment, {}, {})
+        assert outcome == job.shell(step, given | more | {"CHECK": check})[0]
+        assert "Resource not accessible by integration (HTTP 403)" in job.log
+        assert (outcome == "success") == ("No comment: the token may not write one" in job.log)
+
+
+def test_what_cannot_be_compared_ends_the_job_with_its_line(hub: Hub) -> None:
+    """A job that was green because its configuration has a typing error would guard nothing."""
+    (step,) = [step for step in steps(FILES[0]) if "compare" == step.get("id")]
+    (hub.top / "temp").mkdir()
+    (hub.project / "pyproject.toml").write_text(PYPROJECT.replace("counters", "conters"))
+    given = {"FOLDER": ".", "FLOPLEDGER_CACHE": str(hub.top / "temp" / "cache")}
+    for check, said in (("drift", "pyproject.toml:13: "), ("weekly", "check is drift or releases, not weekly")):
+        job = Job(hub.project, hub.top / "temp", {}, hub.environment, {}, {}, [sysconfig.get_path("scripts")])
+        assert ("failure", {}) == job.shell(step, given | {"CHECK": check})
+        assert said in job.log
+        assert "" == job.summary
+
+
 def test_every_step_of_the_action_and_of_both_workflows_works_in_a_fresh_clone(hub: Hub) -> None:
     """Nobody tries a workflow before it has failed in somebody's repository."""
     hub.snapshot()
     calm = hub.pull_request(6)
     assert "success" == calm.status, calm.log
     assert "Nothing has drifted" in calm.summary
-    assert {"GET"} == {method for method, *_ in hub.said()["asked"]}
+    assert "::error" not in calm.log
+    assert {"GET"} == {method for method, *_ in hub.said()["asked"]}  # nobody is told that there is nothing to tell
 
     hub.commit({"net.py": MORE})
     stranger = hub.pull_request(7, fork=True)
     assert "failure" == stranger.status
     assert 1 == stranger.log.count("a pull request from a fork has no token")
-    assert "12,544" in stranger.summary  # a convolution of 8 × 8 × 14 × 14
+    assert not hub.said()["comments"]
     moved = hub.pull_request(8)
     assert "failure" == moved.status
-    ((of, body),) = [(each["of"], each["body"]) for each in hub.said()["comments"]]
-    assert 8 == of
-    assert moved.summary.strip() in body
     assert moved.summary == stranger.summary
-    assert hub.files
+    assert "12,544" in moved.summary  # a convolution of 8 × 8 channels at 14 × 14
+    assert re.search(r"^::error file=pyproject\.toml,line=\d+,title=", moved.log, re.MULTILINE)
+    assert {"flops.md", "flops.json", "flops.xml", "flops.sarif"} == hub.files
+    (comment,) = hub.said()["comments"]
+    assert 8 == comment["of"]
+    assert moved.summary.strip() in comment["body"]
     hub.commit({"net.py": NET})
     back = hub.pull_request(8)
     assert "success" == back.status
-    ((of, body),) = [(each["of"], each["body"]) for each in hub.said()["comments"]]
-    assert "Nothing has drifted" in body
+    (updated,) = hub.said()["comments"]
+    assert comment["id"] == updated["id"]
+    assert "Nothing has drifted" in updated["body"]
 
     hub.commit({"pyproject.toml": PINNED})
     hub.snapshot()
     news = hub.weekly()
-    print(news.log, news.summary)
     assert "success" == news.status, news.log
-    ((state, body),) = [(each["state"], each["body"]) for each in hub.said()["issues"]]
-    assert "open" == state
-    assert "4·outputs" in body
+    (issue,) = hub.said()["issues"]
+    assert "open" == issue["state"]
+    assert {"2·outputs", "4·outputs"} <= set(issue["body"].split())  # batch norm, before and since June 2022
     hub.commit({"pyproject.toml": PYPROJECT})
     hub.snapshot()
     quiet = hub.weekly()
     assert "success" == quiet.status, quiet.log
-    assert ["closed"] == [each["state"] for each in hub.said()["issues"]]
+    (closed,) = hub.said()["issues"]
+    assert (issue["id"], "closed") == (closed["id"], closed["state"])
 
     assert hub.ran == {name for file in FILES for name in names(file)}
-
-
-def test_the_documentation_of_the_action_is_what_it_says_itself() -> None:
-    """A table of inputs that nobody holds against the action is wrong within a month."""
-    said = " ".join((TOP / "docs" / "project.md").read_text().partition("\n## In CI\n")[2].split())
-    action = load(TOP / "action.yml")
-    for name, about in action["inputs"].items():
-        default = f"`{about['default']}`" if about["default"] else ""
-        assert " ".join(f"| `{name}` | {default} | {about['description']} |".split()) in said, name
-    assert all(f"`{name}`" in said for name in action["outputs"])
-    assert f"uses: {OURS.replace('someone', 'OWNER')}" in (TOP / "README.md").read_text()
