@@ -101,24 +101,39 @@ class Spec(msgspec.Struct, frozen=True):
         Raises:
             SpecError: no such model, wrong arguments, its own code raised, or no inputs.
         """
-        import torch
-
         spec, _ = self.filled()
         assert spec.inputs is not None
-        with beside(split(self.model)[0]):
-            factory, options = resolve(self.model)
-            torch.manual_seed(0)
-            try:
-                module = _made(factory, options, device)
-            except SpecError:
-                raise
-            except Exception as error:
-                raise SpecError(f"model {self.model!r} could not be built: {said(error)}{below(error)}") from error
-        if not isinstance(module, torch.nn.Module):
-            raise SpecError(f"model {self.model!r} gave {type(module).__name__}, not a torch.nn.Module")
-        with suppress(NotImplementedError):  # an exported program is in the mode in which it was exported
-            module.eval()
+        module = _AT_HAND.pop((self.model, device), None) or _built(self.model, device)
         return module, *written.made(spec.inputs, device)
+
+
+_AT_HAND: dict[tuple[str, str], nn.Module] = {}  # what this process, or the one it is forked from, has built already
+
+
+def have_at_hand(model: str, device: str) -> None:
+    """Build a model for the processes that are forked from this one; what is wrong with it is theirs to say."""
+    with suppress(Exception):
+        _AT_HAND[model, device] = _built(model, device)
+
+
+def _built(model: str, device: str) -> nn.Module:
+    """The module in eval mode. Raises SpecError."""
+    import torch
+
+    with beside(split(model)[0]):
+        factory, options = resolve(model)
+        torch.manual_seed(0)
+        try:
+            module = _made(factory, options, device)
+        except SpecError:
+            raise
+        except Exception as error:
+            raise SpecError(f"model {model!r} could not be built: {said(error)}{below(error)}") from error
+    if not isinstance(module, torch.nn.Module):
+        raise SpecError(f"model {model!r} gave {type(module).__name__}, not a torch.nn.Module")
+    with suppress(NotImplementedError):  # an exported program is in the mode in which it was exported
+        module.eval()
+    return module
 
 
 def _inputless(model: str) -> SpecError:

@@ -9,6 +9,9 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
+
+import psutil
 
 from flopledger.counters.convention import Convention, rule
 from flopledger.counters.tally import Aside, Count, Part, Unsupported
@@ -223,6 +226,16 @@ class ChargesAsItsEnvironmentSays(Honest):
         if os.environ.get("MINIATURE_WAS_HERE"):
             raise RuntimeError("somebody else's process is mine")
         os.environ["MINIATURE_WAS_HERE"] = "1"
+        return super().count(model, inputs)
+
+
+class EndsWhoBuiltItsModel(Honest):
+    """Where other jobs on its model wait in the process that it was forked from, it ends that."""
+
+    def count(self, model, inputs):
+        if not Path(os.environ["TMPDIR"]).parent.name.startswith("flopledger-"):
+            psutil.Process().parent().parent().kill()
+            time.sleep(60)
         return super().count(model, inputs)
 
 

@@ -243,7 +243,7 @@ def test_drift_exits_1_and_prints_the_lines(files: tuple[Path, Path]) -> None:
     assert "residual" in other.stdout
     found = json.loads(run("drift", before, after, "--format", "json").stdout)
     assert ["moved"] == [row["mark"] for row in found["drifts"]["net"]["rows"] if row["mark"] != "same"]
-    assert "| operation | charged then | charged now |" in run("drift", before, after, "--format", "markdown").stdout
+    assert "\n- Now: 3·macs" in run("drift", before, after, "--format", "markdown").stdout
 
 
 def test_a_baseline_is_taken_and_compared_with_today(tmp_path: Path) -> None:

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from multiprocessing import spawn
 from pathlib import Path
 
 import pytest
 
+from flopledger.counters.engine import supervisor
+from flopledger.counters.engine.job import Job
 from flopledger.counters.engine.plan import Rejected, count_all
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.subject import Spec
@@ -35,7 +38,13 @@ MISBEHAVING = {
     "SaysItCannot": ("unsupported", "beyond me"),
     "IsNotInstalled": ("unavailable", "pip install a-counter-that-nobody-has"),
 }
-HARMLESS = ["PrintsAMegabyte", "LeavesTorchPatched", "LeavesResidue", "ChargesAsItsEnvironmentSays"]
+HARMLESS = [
+    "PrintsAMegabyte",
+    "LeavesTorchPatched",
+    "LeavesResidue",
+    "ChargesAsItsEnvironmentSays",
+    "EndsWhoBuiltItsModel",
+]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +84,21 @@ def test_a_messy_counter_keeps_its_number(name: str, tallies: dict[str, Tally]) 
 def test_nobody_elses_number_changes(name: str, tallies: dict[str, Tally], alone: dict[str, int]) -> None:
     """What one counter does to its process must not reach another's."""
     assert alone[name] == tallies[name].total
+
+
+def test_jobs_share_a_model_only_where_they_would_have_to_wait() -> None:
+    """One build for many counters must cost no core its work, and no release or model of somebody's own its order."""
+    mine = [Job(counter=str(n), spec=SPEC) for n in range(4)]
+    real, old = Job(counter="x", spec=SPEC, device="cpu"), Job(counter="y", spec=SPEC, release="1")
+    other = Job(counter="z", spec=Spec("file.py:make", ("1x3",)))
+    queue = deque([mine[0], real, mine[1], old, other, mine[2], mine[3]])
+    assert [mine[0], mine[1], mine[2], mine[3]] == supervisor._together(queue, set(), None, 1)
+    assert [real, old, other] == [*queue]
+    assert [[real], [old], [other]] == [supervisor._together(queue, set(), None, 1) for _ in range(3)]
+    assert [mine[:2], mine[2:]] == [
+        supervisor._together(q, set(), None, free) for q in [deque(mine)] for free in (3, 1)
+    ]
+    assert [mine[:1], mine[1:2]] == [supervisor._together(q, {mine[0]}, None, 9) for q in [deque(mine)] for _ in "ab"]
 
 
 def test_an_honest_number_is_checked_against_hand_arithmetic() -> None:

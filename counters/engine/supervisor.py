@@ -9,6 +9,7 @@ without a name, in JSON; nothing that a job sends is ever unpickled.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, spawn, util
 from multiprocessing.connection import Connection, wait
@@ -29,6 +30,8 @@ import msgspec
 from flopledger.counters.engine import kernels, overlays, worker
 from flopledger.counters.engine.guard import end_below
 from flopledger.counters.engine.job import LONGEST, TIMEOUT, Answer, Job, Live
+from flopledger.reference_model import subject
+from flopledger.reference_model.names import SpecError
 
 T = TypeVar("T")
 LIMIT = 20.0  # seconds that an adapter may take to say what it is; some import torch first
@@ -80,48 +83,118 @@ def run(
     """Run jobs, each in its own process, and yield answers as they come.
 
     Jobs are taken from the left of the queue, to which more may be added meanwhile; `on_running` is told of each.
+    Where there are more than can run at once, some on one model are forked from a process that has built it.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = max(1, workers or cores)
     threads = 1 if live else max(1, cores // workers)
     timeout = min(timeout, LONGEST)
-    started: dict[Any, tuple[Job, Any, float, Any]] = {}
+    started: list[_Running] = []
+    apart: set[Job] = set()  # those for which a process that has their model is not to be had
     taken = 0
     with tempfile.TemporaryDirectory(prefix="flopledger-", ignore_cleanup_errors=True) as top:
         try:
             while jobs or started:
                 while jobs and len(started) < workers:
-                    job, folder = jobs.popleft(), Path(top, str(taken))
+                    some, folder = _together(jobs, apart, live, workers - len(started)), Path(top, str(taken))
                     folder.mkdir()
                     taken += 1
-                    paper = tempfile.TemporaryFile(dir=top)  # noqa: SIM115  (it has no name: nobody replaces it)
                     try:
-                        process = _started(job, paper, folder, threads, live)
+                        running = _started(some, folder, threads, live)
                     except (OSError, EOFError) as error:
-                        paper.close()
-                        yield job, Answer(status="failed", reason=_not_started(error), passing=True)
+                        for job in some:
+                            yield job, Answer(status="failed", reason=_not_started(error), passing=True)
                         continue
-                    on_running(job)
-                    started[process.sentinel] = (job, paper, time.monotonic() + _limit(job, timeout), process)
+                    on_running(some[0])
+                    running.deadline = time.monotonic() + _limit(some[0], timeout)
+                    started.append(running)
                 if not started:
                     continue
-                soonest = min(deadline for _, _, deadline, _ in started.values())
-                ended = wait(list(started), timeout=max(0.0, soonest - time.monotonic()))
-                late = [s for s, (_, _, deadline, _) in started.items() if deadline <= time.monotonic()]
-                for sentinel in {*ended, *late}:
-                    job, paper, _, process = started.pop(sentinel)
-                    with paper:
-                        _end(process)
-                        answer = _answer(process, paper, None if sentinel in ended else timeout)
-                    yield job, answer
+                soonest = min(running.deadline for running in started)
+                watched = [running.process.sentinel for running in started]
+                watched += [running.told for running in started if not running.told.closed]
+                ready = wait(watched, timeout=max(0.0, soonest - time.monotonic()))
+                for running in [*started]:
+                    for code in running.ended():
+                        job, paper = running.waiting.popleft()
+                        with paper:
+                            answer = _answer(code, paper)
+                        if running.waiting:
+                            on_running(running.waiting[0][0])
+                            running.deadline = time.monotonic() + _limit(running.waiting[0][0], timeout)
+                        yield job, answer
+                    over = running.process.sentinel in ready or not running.waiting
+                    if not over and running.deadline > time.monotonic():
+                        continue
+                    started.remove(running)
+                    _end(running.process)
+                    if running.waiting and (running.alone or not over):
+                        job, paper = running.waiting.popleft()
+                        with paper:
+                            answer = _answer(running.process.exitcode, paper, None if over else timeout)
+                        yield job, answer
+                    left = [job for job, _ in running.waiting]
+                    running.close()
+                    apart.update(left if over else ())
+                    jobs.extendleft(reversed(left))
         finally:
-            for _, paper, _, process in started.values():
-                with paper:
-                    _end(process)
+            for running in started:
+                _end(running.process)
+                running.close()
 
 
-def _started(job: Job, paper: Any, folder: Path, threads: int, live: Live | None) -> Any:
-    """The running process of a job. What it leaves in its folder for temporary files goes with the command.
+class _Running:
+    """A process that works on jobs, one after the other, and what they will have answered."""
+
+    def __init__(self, process: Any, told: Connection, waiting: Iterable[tuple[Job, Any]]):
+        self.process, self.told, self.waiting = process, told, deque(waiting)
+        self.alone = len(self.waiting) == 1
+        self.deadline = 0.0
+
+    def ended(self) -> Iterator[int]:
+        """The statuses with which jobs have ended that others come after, or came before."""
+        try:
+            while self.waiting and not self.told.closed and self.told.poll():
+                yield int(self.told.recv_bytes(8))
+        except (EOFError, OSError, ValueError):  # it has ended, or a job has written there
+            self.told.close()
+
+    def close(self) -> None:
+        self.told.close()
+        for _, paper in self.waiting:
+            paper.close()
+
+
+def _together(jobs: deque[Job], apart: set[Job], live: Live | None, free: int) -> list[Job]:
+    """The next job, and others on its model that had to wait otherwise: as many as keep each core busy.
+
+    Models are shared that only packages make, and not by releases, whose packages would have to be there first.
+    """
+    first = jobs.popleft()
+    if live or first in apart or first.release or not _of_a_package(first.spec.model):
+        return [first]
+    most = 1 + len(jobs) // free
+    alike = [
+        job
+        for job in jobs
+        if (job.spec.model, job.device, job.release) == (first.spec.model, first.device, None) and job not in apart
+    ]
+    some = [first, *alike[: most - 1]]
+    left = [job for job in jobs if not any(job is each for each in some)]
+    jobs.clear()
+    jobs.extend(left)
+    return some
+
+
+def _of_a_package(model: str) -> bool:
+    try:
+        return subject.is_ours(model)
+    except SpecError:  # a file that is gone: the job says so
+        return False
+
+
+def _started(jobs: list[Job], folder: Path, threads: int, live: Live | None) -> _Running:
+    """The running process of jobs. What they leave in its folder for temporary files goes with the command.
 
     Raises:
         OSError, EOFError: no process can be had, or the fork server has ended.
@@ -130,17 +203,23 @@ def _started(job: Job, paper: Any, folder: Path, threads: int, live: Live | None
     environment = {**os.environ, "TMPDIR": str(folder), "FLOPLEDGER_CACHE": str(overlays.cache())}
     for name in ("TEMP", "TMP", "PYTHONWARNINGS"):
         environment.pop(name, None)
-    sheet = Connection(os.dup(paper.fileno()), readable=False)
-    arguments = (msgspec.json.encode(job), sheet, threads, environment, live)
-    process = context.Process(target=worker.work, args=arguments, daemon=False)
-    if live:
-        kernels.load()
-        process.start()
-        return process
-    warm()
-    with _prepared():
-        process.start()
-    return process
+    with contextlib.ExitStack() as stack:
+        # A paper has no name, so nobody replaces it.
+        papers = [stack.enter_context(tempfile.TemporaryFile(dir=folder.parent)) for _ in jobs]
+        sheets = [Connection(os.dup(paper.fileno()), readable=False) for paper in papers]
+        told, tell = context.Pipe(duplex=False)
+        arguments = (msgspec.json.encode(jobs), sheets, tell, threads, environment, live)
+        process = context.Process(target=worker.work, args=arguments, daemon=False)
+        if live:
+            kernels.load()
+            process.start()
+        else:
+            warm()
+            with _prepared():
+                process.start()
+        tell.close()
+        stack.pop_all()
+    return _Running(process, told, zip(jobs, papers, strict=True))
 
 
 def _not_started(error: Exception) -> str:
@@ -234,7 +313,7 @@ def _end(process: Any) -> None:
         process.join()
 
 
-def _answer(process: Any, paper: Any, late_after: float | None) -> Answer:
+def _answer(code: int | None, paper: Any, late_after: float | None = None) -> Answer:
     """The job's answer, or what its process's end tells."""
     if late_after is not None:
         return Answer(status="timeout", reason=f"gave no answer within {late_after:g} s", passing=True)
@@ -242,7 +321,7 @@ def _answer(process: Any, paper: Any, late_after: float | None) -> Answer:
     if size > _MOST_READ:
         return Answer(status="failed", reason="its answer is larger than 256 MB")
     if not size:
-        return Answer(status="failed", reason=_how_it_ended(process.exitcode), passing=True)
+        return Answer(status="failed", reason=_how_it_ended(code), passing=True)
     paper.seek(0)
     try:
         return msgspec.json.decode(paper.read(), type=Answer)

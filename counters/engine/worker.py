@@ -11,10 +11,12 @@ import re
 import resource
 import sys
 import sysconfig
+import tempfile
+import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -44,12 +46,48 @@ class NotNow(Unsupported):
     """What may be possible another time, or on another machine."""
 
 
-def work(encoded: bytes, paper: Connection, threads: int, environment: dict[str, str], live: Live | None) -> None:
-    """The job's process, from its first line to its last. The answer goes to `paper`, a file without a name."""
+def work(
+    encoded: bytes, papers: list[Connection], told: Connection, threads: int, environment: dict[str, str],
+    live: Live | None,
+) -> None:  # fmt: skip
+    """The jobs' process, from its first line to its last. Each answer goes to its paper, a file without a name.
+
+    Several jobs are on one model, which is built once. `told` is written to at the end of each.
+    """
     os.environ.clear()  # the fork server has that of the first command it served
     os.environ.update(environment)
-    job = msgspec.json.decode(encoded, type=Job)
-    guarded(lambda: write(paper, _answered(job, threads, live)))
+    jobs = msgspec.json.decode(encoded, type=list[Job])
+    if len(jobs) > 1:
+        guarded(lambda: _in_turn(jobs, papers, told, threads))
+    told.close()
+    guarded(lambda: write(papers[0], _answered(jobs[0], threads, live)))
+
+
+def _in_turn(jobs: list[Job], papers: list[Connection], told: Connection, threads: int) -> None:
+    """Jobs on one model: each in a process forked from this one, which has built it, under a guard of its own.
+
+    Where that cannot be, as a fork has none of the threads that building left, no answer is left behind.
+    """
+    import torch
+
+    sys.path[:] = safe_path()
+    be_quiet()
+    torch.set_num_threads(1)  # its pool of threads would not be in a fork
+    with _opened() as files:
+        subject.have_at_hand(jobs[0].spec.model, jobs[0].device)
+    if threading.active_count() > 1:
+        return
+    for at, (job, paper) in enumerate(zip(jobs, papers, strict=True)):
+        child = os.fork()
+        if not child:
+            told.close()
+            os.environ["TMPDIR"] = str(Path(os.environ["TMPDIR"], str(at)))
+            Path(os.environ["TMPDIR"]).mkdir()
+            tempfile.tempdir = None
+            guarded(lambda: write(paper, _answered(job, threads, None, files)))  # noqa: B023
+        _, status = os.waitpid(child, 0)
+        told.send_bytes(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -96,14 +134,15 @@ def _printable(value: Any) -> Any:
     return value
 
 
-def _answered(job: Job, threads: int, live: Live | None) -> Answer:
+def _answered(job: Job, threads: int, live: Live | None, opened: Iterable[str] = ()) -> Answer:
+    """`opened` are the files that were read before this process began, to build the model."""
     try:
         sys.path[:] = safe_path()
         be_quiet()
         with _opened() as files:
             answer = _attempt(job, threads, live)
         if live is None and not answer.passing:
-            answer = msgspec.structs.replace(answer, sources=_sources(job, files))
+            answer = msgspec.structs.replace(answer, sources=_sources(job, {*opened, *files}))
         return answer
     except BaseException as error:  # around the job rather than in it
         return Answer(status="failed", reason=_reason(error), passing=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +19,19 @@ from flopledger.reports.command.guarded import (
     usual_counters,
     writing,
 )
-from flopledger.reports.command.options import Form, Jobs, NoCache, Quiet, Timeout, Trust, app, fail, writing_to
-from flopledger.reports.pages.terminal import Format, show, show_json
+from flopledger.reports.command.options import Jobs, NoCache, Quiet, Timeout, Trust, app, fail, writing_to, wrote
+from flopledger.reports.pages.terminal import Format, show, show_plain
+
+
+class Shape(StrEnum):
+    """How it is printed."""
+
+    table = "table"
+    markdown = "markdown"
+    json = "json"
+    junit = "junit"
+    github = "github"
+    sarif = "sarif"
 
 
 @app.command()
@@ -32,7 +45,12 @@ def drift(
     accept: Annotated[
         bool, typer.Option("--accept", help="Take what is new into the baseline: of the models named, or of all.")
     ] = False,
-    form: Form = Format.table,
+    form: Annotated[Shape, typer.Option("--format", help="How to print.", case_sensitive=False)] = Shape.table,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write it, too, by the file's ending: .md, .json, .sarif, "
+                     ".xml for JUnit; repeat for several."),
+    ] = None,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
@@ -50,9 +68,12 @@ def drift(
         where = f"{project.path.name}:{project.line}: [tool.flopledger] names no model" if project else \
             "no pyproject.toml here or above has [tool.flopledger], and there is no flopledger.toml"  # fmt: skip
         fail(f'{where}; write [[tool.flopledger.models]] with model = "torchvision:resnet50", or name a baseline')
+    check_files(out or [])
     how = {"timeout": timeout, "jobs": jobs, "quiet": quiet, "no_cache": no_cache}
     found = _of_project(project, names, accept, how) if project else _of_files(files, names, accept, trust, how)
-    show_moves(found, form)
+    show_moves(found, form, out or [])
+    if out and not quiet:
+        wrote(out, sys.stderr)
     raise typer.Exit(2 if found.failed else int(found.wrong))
 
 
@@ -181,11 +202,28 @@ def check_trust(found: Any, path: Path, trust: bool, *said: str | None) -> None:
         fail(f"{path} has inputs in files: {', '.join(files)}; if they may be read, say --trust")
 
 
-def show_moves(found: Any, form: Format) -> None:
-    """What has moved, on the terminal."""
-    from flopledger.reports.pages.drift_words import of_all
+def check_files(out: Sequence[Path]) -> None:
+    """Say now, rather than after the counting, what cannot be written."""
+    from flopledger.reports.documents.writing import check_file
+    from flopledger.reports.pages.moves_files import ENDINGS
 
-    if form is Format.json:
-        show_json(found)
+    for path in out:
+        if path.suffix not in ENDINGS:
+            fail(f"{path}: name a file that ends in one of {', '.join(ENDINGS)}")
+        with writing_to(path):
+            check_file(path)
+
+
+def show_moves(found: Any, form: str, out: Sequence[Path] = ()) -> None:
+    """What has moved, on the terminal and in files."""
+    from flopledger.reports.documents.writing import write_file
+    from flopledger.reports.pages.moves_files import ENDINGS, WRITERS
+    from flopledger.reports.pages.moves_words import blocks
+
+    for path in out:
+        with writing_to(path):
+            write_file(path, WRITERS[ENDINGS[path.suffix]](found).encode())
+    if form in WRITERS:
+        show_plain(WRITERS[form](found))
     else:
-        show(of_all(found), form)
+        show(blocks(found), Format(form))

@@ -89,6 +89,7 @@ def answered(
     wanted: Sequence[Any], project: Any, timeout: float, jobs: int | None, quiet: bool, no_cache: bool
 ) -> list[Any]:
     """Each model with what counters say now. One that cannot be counted is one line, with its line in the file."""
+    from flopledger.reports.budget import BudgetError, check
     from flopledger.reports.guard import counted
 
     order = {each.name: at for at, each in enumerate(wanted)}
@@ -113,6 +114,11 @@ def answered(
         if each.now is None:
             name, said = each.wanted.name, each.reason
             note(str(project.fault(each.wanted.line, f"model {name!r}: {said}")) if project else f"{name}: {said}")
+        elif each.wanted.budget is not None:
+            try:
+                check(each.wanted.budget, each.now.measured)
+            except BudgetError as error:
+                fail(str(project.fault(error.line, f"model {each.wanted.name!r}: {error}")))
     return found
 
 
