@@ -18,6 +18,8 @@ from flopledger.reports.project import Budget
 if TYPE_CHECKING:
     from torch import nn
 
+    from flopledger.reports.documents.run import Run
+
 NAMED = 5  # places that a broken budget names
 UNPRICED = "unpriced"
 
@@ -152,6 +154,18 @@ def assert_macs(
     __tracebackhide__ = True  # pytest shows the test and the message, not this
     from flopledger.reports.compare import compare
 
+    budget = budget_of(at_most, params, ops, sites)
+    run = compare(model, inputs, counters=[]).run
+    return held(run, budget, run.model.spec)
+
+
+def budget_of(
+    at_most: float | None = None,
+    params: float | None = None,
+    ops: Mapping[str, float] | None = None,
+    sites: Mapping[str, float] | None = None,
+) -> Budget:
+    """A budget as `assert_macs` is given it. Raises ValueError where there is none, or a limit is no whole number."""
     budget = Budget(
         macs=None if at_most is None else _whole(at_most, "MACs"),
         params=None if params is None else _whole(params, "parameters"),
@@ -160,10 +174,15 @@ def assert_macs(
     )
     if budget == Budget():
         raise ValueError("no budget is given: at_most, params, ops or sites")
-    run = compare(model, inputs, counters=[]).run
+    return budget
+
+
+def held(run: Run, budget: Budget, name: str) -> int:
+    """How many MACs a run takes. Raises AssertionError where it is over a budget, BudgetError of one for nothing."""
+    __tracebackhide__ = True
     found = measured(run.model.params, run.ledger.entries, run.ledger.members)
     check(budget, found)
-    over = broken(run.model.spec, budget, found)
+    over = broken(name, budget, found)
     if over:
         raise AssertionError("\n".join(map(sentence, over)))
     return int(run.ledger.totals.get("macs", 0))

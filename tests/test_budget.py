@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_run import KERNEL, calls, mobilenet_entries
+from sample_run import KERNEL, calls, mobilenet_entries, sample_run
 from torch import nn
 
 from flopledger import assert_macs
 from flopledger.reference_model.ledger import Entry
+from flopledger.reference_model.subject import Spec
+from flopledger.reports import guard
 from flopledger.reports.budget import broken, check, inside, measured
+from flopledger.reports.command import guarded
+from flopledger.reports.documents.baseline import snapshot
 from flopledger.reports.moves import Broken, Measured
 from flopledger.reports.pages.budget_words import sentence
-from flopledger.reports.project import Budget
+from flopledger.reports.project import Budget, Project
 
 
 def conv(site: str, macs: int, op: str = "conv", phase: str = "forward") -> Entry:
@@ -25,6 +32,7 @@ ENTRIES = [conv("layer4.0.conv1", 700), conv("layer4.0.conv2", 500), conv("layer
            conv("fc", 30, "linear"), conv("fc", 60, "linear", "backward")]  # fmt: skip
 MODULES = ["", "layer4", "layer4.0", "layer4.0.conv1", "layer4.0.conv2", "layer4.0.relu", "layer40", "layer40.conv",
            "fc"]  # fmt: skip
+BASE = snapshot(sample_run())
 COSTS = measured(70, ENTRIES, MODULES)
 UNKNOWN = measured(70, [*ENTRIES, KERNEL], MODULES)
 
@@ -144,3 +152,43 @@ def test_assert_macs_says_all_that_is_over() -> None:
     ):  # fmt: skip
         with pytest.raises(ValueError, match=said):
             assert_macs(*asked, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("budget", "line", "said"),
+    [
+        (Budget(sites={"layer5": 1}, line=6, lines={"site layer5": 8}), 8, "a budget is for 'layer5', and no module"),
+        (Budget(ops={"gelu": 1}, line=6), 6, "a budget is for 'gelu', which is no kind of operation"),
+    ],
+)
+def test_a_budget_for_nothing_is_one_line_with_its_place(
+    budget: Budget,
+    line: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """It is known when the model has been looked at, and a mistake in the configuration all the same."""
+    project = Project(path=tmp_path / "flopledger.toml", baseline=tmp_path / "flopledger.json")
+    monkeypatch.chdir(tmp_path)
+    asked = guard.Wanted(name="net", spec=Spec(model="net"), counters=[], budget=budget, line=3)
+    done = guard.Counted(wanted=asked, now=guard.Now(snapshot=BASE, measured=COSTS))
+    monkeypatch.setattr(guard, "counted", lambda *_, **__: [done])
+    with pytest.raises(typer.Exit) as caught:
+        guarded.answered([asked], project, 1.0, 1, True, False)
+    error = capsys.readouterr().err
+    assert 2 == caught.value.exit_code and 1 == len(error.splitlines())
+    assert error.startswith(f"flopledger: flopledger.toml:{line}: model 'net': {said}"), error
+
+
+def test_what_is_counted_is_held_against_its_budget() -> None:
+    """From the configuration to what `drift` says, with the line of each limit."""
+    budget = Budget(macs=10**9, sites={"layer4": 1000}, line=6, lines={"site layer4": 9})
+    asked = guard.Wanted(name="net", spec=Spec(model="net"), counters=[], budget=budget, line=3)
+    done = guard.Counted(wanted=asked, now=guard.Now(snapshot=BASE, measured=COSTS))
+    found = guard.moves({"net": BASE}, [done], baseline="b.json")
+    assert [("net", "site layer4", 1200, 9)] == [
+        (each.model, each.what, each.value, each.line) for each in found.broken
+    ]
+    assert {"net": ["macs", "site layer4"]} == found.budgets and found.wrong

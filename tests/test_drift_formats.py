@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import cmarkgfm
 import msgspec
 import pytest
+import typer
 from cmarkgfm.cmark import Options
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from sample_moves import BROKEN, NORMS, change, eventful_moves, sample_moves, to
 from sample_run import HOSTILE
 
 from flopledger.counters import registry
+from flopledger.reports.command.drift import check_files, show_moves
 from flopledger.reports.moves import Moves, Row
 from flopledger.reports.pages import findings, junit, moves_words, sarif
 from flopledger.reports.pages.annotations import render as to_annotations
@@ -137,8 +139,27 @@ def test_nothing_wrong_is_nothing_to_say() -> None:
 def test_the_next_step_is_the_last_thing_said() -> None:
     """`Something has drifted.` leaves one alone with it."""
     end = to_markdown(sample_moves()).rpartition("## ")[2]
-    assert "```sh\nflopledger drift --accept mobilenet resnet50 vgg\n```" in end
-    assert end.rstrip().endswith("it is kept, or changed where it stands: pyproject.toml:14.")
+    assert "it is kept, or changed where it stands: pyproject.toml:14.\n\n" in end
+    assert end.rstrip().endswith("```sh\nflopledger drift --accept mobilenet resnet50 vgg\n```")
+
+
+def test_a_file_that_no_format_has_is_refused_before_the_counting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Minutes of counting for an ending that is spelt wrong."""
+    monkeypatch.chdir(tmp_path)
+    for path, said in ((Path("a.txt"), "ends in one of .md, .json, .xml, .sarif"), (tmp_path / "no" / "a.md", "")):
+        if said:
+            with pytest.raises(typer.Exit) as caught:
+                check_files([path])
+            assert 2 == caught.value.exit_code and said in capsys.readouterr().err
+        else:
+            check_files([path])
+    out = [tmp_path / "no" / name for name in ("a.md", "a.json", "a.xml", "a.sarif")]
+    show_moves(sample_moves(), "github", out)
+    assert capsys.readouterr().out == to_annotations(sample_moves())
+    written = [path.read_text() for path in out]
+    assert [WRITERS[name](sample_moves()) for name in ("markdown", "json", "junit", "sarif")] == written
 
 
 TEXTS = st.text(max_size=12) | st.sampled_from(

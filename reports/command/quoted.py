@@ -59,7 +59,7 @@ def numbers(
             fail(f"{name!r} is not in {found.path} yet: flopledger snapshot writes it")
     known = [*found.models, *found.configured]
     if known and ":" not in name and name.partition("?")[0] != DEFAULT and not name.endswith(SAVED):
-        fail(f"no model {name!r} in {found.path}{nearest(name, known)}; a spec is like torchvision:resnet50")
+        fail(f"no model {name!r} in {found.path}{nearest(name, known) or '; a spec is like torchvision:resnet50'}")
     run = compared(name, inputs, counters, timeout, jobs, quiet, no_cache, mode).run
     return snapshot(run), wrong(run)
 

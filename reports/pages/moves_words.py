@@ -234,18 +234,25 @@ def _moved(found: Moves) -> list[Block]:
     return [Heading("Numbers that moved"), *([f"{said}.", table] if len(rows) <= OPEN else [_folded(said, table)])]
 
 
+def _detailed(found: Moves) -> dict[str, list[Row]]:
+    """The numbers of each model that moved with it, for several causes, or for none that is known."""
+    every = {
+        model: [row for row in drift.rows if row.mark == "moved" and (row.lines or row.residual)
+                and (row.cause == "model" or not explained(found, model, row))]
+        for model, drift in found.drifts.items()
+    }  # fmt: skip
+    return {model: rows for model, rows in every.items() if rows}
+
+
 def _details(found: Moves) -> Iterator[tuple[str, list[Block]]]:
-    """Of each number that moved with its model, or for several causes, the operations that moved it."""
-    for model, drift in found.drifts.items():
-        rows = [row for row in drift.rows if row.mark == "moved" and (row.lines or row.residual)
-                and (row.cause == "model" or not explained(found, model, row))]  # fmt: skip
-        inner: list[Block] = [Point(visible(note)) for note in drift.notes]
+    """The operations that moved those numbers."""
+    for model, rows in _detailed(found).items():
+        inner: list[Block] = [Point(visible(note)) for note in found.drifts[model].notes]
         for row in rows:
             parts = [f"{CAUSES[cause]} {signed(n)}" for cause, n in row.parts.items()] if len(row.parts) > 1 else []
             by = f", by {listed(parts)}" if parts else ""
             inner += [f"{visible(row.counter)}: {signed(row.difference or 0)}{by}", *lines_of(row)]
-        if rows:
-            yield visible(model), [_folded(f"{visible(model)}: what moved, by operation", *inner)]
+        yield visible(model), [_folded(f"{visible(model)}: what moved, by operation", *inner)]
 
 
 def _notes(found: Moves) -> list[Block]:
@@ -257,8 +264,9 @@ def _notes(found: Moves) -> list[Block]:
     ]
     said: list[Block] = [Point(visible(note)) for note in found.notes]
     shared: dict[str, list[str]] = {}
-    for model, drift in found.drifts.items():
-        for note in drift.notes:
+    told = _detailed(found)
+    for model in (model for model in found.drifts if model not in told):
+        for note in found.drifts[model].notes:
             shared.setdefault(note, []).append(model)
     said += [Point(f"{visible(note)} ({over(dict.fromkeys(models))})") for note, models in shared.items()]
     if new:
@@ -272,16 +280,16 @@ def _notes(found: Moves) -> list[Block]:
 
 
 def _next(found: Moves) -> list[Block]:
-    """What to do now: the command that takes what moved as it is, and where a budget stands."""
+    """What to do now: where a budget stands, and the command that takes what moved as it is."""
     said: list[Block] = []
-    if found.next_step:
-        said += ["If that is meant, this takes it as the baseline:", Code(visible(found.next_step), "sh")]
     if found.broken:
         places = list(
             dict.fromkeys(f"{visible(found.project or '')}:{each.line}" for each in found.broken if each.line)
         )
         where = f": {few(places, FEW)}" if places and found.project else ""
         said.append(f"A budget is no part of the baseline; it is kept, or changed where it stands{where}.")
+    if found.next_step:
+        said += ["If what moved is meant, this takes it as the baseline:", Code(visible(found.next_step), "sh")]
     return said
 
 
