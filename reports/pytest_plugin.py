@@ -84,7 +84,6 @@ class FlopSnapshot:
         __tracebackhide__ = True
         from flopledger.reports.pages.terminal import printable
 
-        self._checks += 1
         try:
             said = self._checked(model, inputs, counters, name)
         except (ValueError, OSError) as error:
@@ -101,6 +100,7 @@ class FlopSnapshot:
         found = _project(self._test)
         guarded = _configured(found, model, inputs)
         if guarded is None:
+            self._checks += 1
             entry = self._entry(found, name or ("" if self._checks == 1 else str(self._checks)))
             if other := self._take(entry, f"check(name={name!r})" if name else f"check() number {self._checks}"):
                 return other

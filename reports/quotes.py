@@ -21,6 +21,7 @@ from flopledger.reports.identify import number
 from flopledger.reports.marks import line_of, live
 from flopledger.reports.pages.numbers import exactly, giga, visible
 
+LONGEST = 200  # characters between two marks
 EXAMPLE = "<!-- flopledger: resnet50 macs -->4.089 G<!-- -->"
 _OPEN = re.compile(r"<!--\s*flopledger(?![\w-])(?P<asks>.*?)-->", re.IGNORECASE | re.DOTALL)
 _COMMENT, _CLOSE = re.compile(r"<!--"), re.compile(r"<!--\s*-->")
@@ -94,7 +95,7 @@ def _finding(
     line = line_of(text, mark.start())
     after = _COMMENT.search(text, mark.end())
     close = after and _CLOSE.match(text, after.start())
-    if not close or _PARAGRAPH.search(text, mark.end(), close.start()):
+    if not close or close.start() - mark.end() > LONGEST or _PARAGRAPH.search(text, mark.end(), close.start()):
         return Finding(line, f"the mark {_short(mark[0])} has no end; write {EXAMPLE}", bad=True)
     quoted = text[mark.end() : close.start()]
     try:

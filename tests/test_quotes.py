@@ -113,6 +113,7 @@ def test_a_wrong_number_is_named_and_mended_in_its_own_format(asks: str, says: s
         ("x <!-- flopledger net macs -->1 G<!-- -->", "a mark names a model and what is quoted of it"),
         ("x <!-- flopledger: net macs -->1.034 G", "the mark <!-- flopledger: net macs --> has no end"),
         ("x <!-- flopledger: net macs -->1.034 G\n\n<!-- -->", "has no end"),
+        (f"x <!-- flopledger: net macs -->{'1 ' * 999}<!-- -->", "has no end"),
         ("<!-- flopledger: net macs -->1 <!-- flopledger: net macs -->1.0 G<!-- -->", "has no end"),
     ],
 )

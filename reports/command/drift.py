@@ -80,7 +80,11 @@ def drift(
 def _sorted_out(targets: Sequence[str], accept: bool) -> tuple[list[Path], list[str]]:
     """Which are files, and which names of models: a file comes first."""
     first = targets[0] if targets else ""
-    if not first or not (first.endswith(".json") or Path(first).exists()):
+    try:
+        is_file = first.endswith(".json") or bool(first and Path(first).exists())
+    except (OSError, ValueError):  # a name that no file can have
+        is_file = False
+    if not is_file:
         return [], list(targets)
     if accept:
         return [Path(first)], list(targets[1:])

@@ -21,6 +21,14 @@ def configured() -> Any:
         fail(str(error))
 
 
+def check_name(name: str) -> None:
+    """A usage error where no model of a baseline can be called so."""
+    from flopledger.reports.project import is_name
+
+    if not is_name(name):
+        fail(f"{name!r} cannot be a name; it is one line of text that has no '::' and no dash in front")
+
+
 def complete_guarded(incomplete: str) -> list[str]:
     """Names of models for a shell: the project's."""
     from flopledger.reports.project import ProjectError, project

@@ -32,6 +32,19 @@ def kept(baseline: Path | None) -> Kept:
     return Kept(Path(shown_path(project.baseline)), models, folder, [each.name for each in project.models])
 
 
+def of_project(found: Kept) -> list[str]:
+    """The models whose numbers are shown where none is named: all of a baseline but those of tests.
+
+    Without a project the reference model; a usage error where a project's baseline has none yet.
+    """
+    from flopledger.reports.documents.baseline import is_test
+
+    names = [name for name in found.models if not is_test(name)]
+    if not names and found.path is not None:
+        fail(f"{found.path} has no model yet: flopledger snapshot writes it")
+    return names or [DEFAULT]
+
+
 def numbers(
     name: str,
     found: Kept,

@@ -5,7 +5,10 @@ Every text is one printable line, whoever wrote what is in it; a renderer escape
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -76,6 +79,14 @@ def findings(found: Moves) -> list[Finding]:
     accepted = {*found.accepted}
     still = [each for each in said if each.kind == "budget" or not accepted.issuperset(each.models)]
     return [replace(each, line=each.line or _line(found, each)) for each in still]
+
+
+def place(found: Moves) -> str:
+    """The file whose lines the findings are at; in a job of GitHub's as from the top of the repository."""
+    file = found.project or found.baseline
+    with contextlib.suppress(KeyError, ValueError, OSError):  # no such job; a file that is not of its repository
+        file = str(Path(file).absolute().relative_to(Path(os.environ["GITHUB_WORKSPACE"]).absolute()))
+    return visible(file)
 
 
 def rules(found: Moves) -> list[Change]:
