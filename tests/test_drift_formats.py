@@ -106,13 +106,19 @@ def test_the_first_paragraph_says_what_changed_and_who_caused_it() -> None:
     ) == first
     assert "Nothing has drifted: 1 model, 3 counters, the numbers of flops.json." == moves_words.opening(QUIET).text
     said = moves_words.opening(eventful_moves()).text
-    for part in ("grown itself does other work than in the baseline (macs 107 then, 157 now), which moves 2 numbers.",
-                 "by the model itself +58 and the counter's release +8", "+9 that no formula explains",
+    for part in (                 "2 models do other work than in the baseline themselves: grown and both.",
+                 "+9 that no formula explains",
                  "torch of odd cannot be compared with the baseline: another model or input.",
                  "NO NUMBER where there was one: thop of odd (KeyError: 'x') and ptflops of odd",
                  "NO NUMBER: broken (no module named 'x').", "UNPRICED in odd: mylib.op (2 calls)",
                  "New: newcomer. Gone: leaver."):  # fmt: skip
         assert part in said, said
+    one = replace(eventful_moves(), drifts={"grown": eventful_moves().drifts["grown"]})
+    said = moves_words.opening(one).text
+    assert "grown itself does other work than in the baseline (macs 107 then, 157 now), which moves 2 numbers." in said
+    assert "thop: +66, by the model itself +58 and the counter's release +8" in shown(
+        moves_words.blocks(eventful_moves())
+    )
     nothing = replace(QUIET.drifts["vit_b_16"], rows=[Row(counter="thop", mark="same")])
     said = moves_words.opening(replace(QUIET, drifts={"a": nothing})).text
     assert "NOTHING TO COMPARE for a: no counter has a number both then and now." == said
@@ -207,6 +213,13 @@ def check(found: Moves, like: Moves | None = None) -> None:
                 properties["line"]
             )
             assert message.startswith("\n".join((one.title, *one.lines))[:1000])
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "::error::x", "##[error]x", "\ud800\x9b31m"])
+def test_a_name_is_only_text_on_a_terminal_and_in_a_log(text: str) -> None:
+    """The table goes to a job's log, where a line that begins with two colons is a command."""
+    for line in shown(moves_words.blocks(hostile(text))).splitlines():
+        assert line.isprintable() and not line.lstrip().startswith("::") and "##[" not in line
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "</details>", "## x\n\n- y", "@someone #1 GH-2 http://x.invalid/"])

@@ -7,8 +7,8 @@ more the tenth says how many there are.
 from __future__ import annotations
 
 from flopledger.reports.moves import Moves
-from flopledger.reports.pages.findings import KINDS, Finding, findings
-from flopledger.reports.pages.numbers import plural, visible
+from flopledger.reports.pages.findings import KINDS, Finding, findings, place
+from flopledger.reports.pages.numbers import plural
 
 MOST = 10
 LONGEST = 4000  # characters of one message; GitHub keeps 64 kB of one
@@ -18,7 +18,7 @@ def render(found: Moves) -> str:
     """A line for each finding, errors in the configuration's file; nothing where nothing is wrong."""
     said = findings(found)
     shown = said if len(said) <= MOST else said[: MOST - 1]
-    lines = [_command(found.project or found.baseline, each) for each in shown]
+    lines = [_command(place(found), each) for each in shown]
     if more := said[len(shown) :]:
         kinds = {kind: sum(each.kind == kind for each in more) for kind in KINDS}
         of = ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n)
@@ -33,7 +33,7 @@ def _command(path: str, found: Finding) -> str:
     if len(text) > LONGEST:
         text = f"{text[:LONGEST].rpartition(chr(10))[0] or text[:LONGEST]}\n… flopledger drift prints the rest"
     title = f"flopledger: {KINDS[found.kind].rstrip('.')}"
-    return f"::error file={_property(visible(path))},line={found.line},title={_property(title)}::{_data(text)}"
+    return f"::error file={_property(path)},line={found.line},title={_property(title)}::{_data(text)}"
 
 
 def _data(text: str) -> str:

@@ -5,7 +5,10 @@ Every text is one printable line, whoever wrote what is in it; a renderer escape
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -78,23 +81,35 @@ def findings(found: Moves) -> list[Finding]:
     return [replace(each, line=each.line or _line(found, each)) for each in still]
 
 
+def place(found: Moves) -> str:
+    """The file whose lines the findings are at; in a job of GitHub's as from the top of the repository."""
+    file = found.project or found.baseline
+    with contextlib.suppress(KeyError, ValueError, OSError):  # no such job; a file that is not of its repository
+        file = str(Path(file).absolute().relative_to(Path(os.environ["GITHUB_WORKSPACE"]).absolute()))
+    return visible(file)
+
+
 def rules(found: Moves) -> list[Change]:
     """The rules that moved a number; one that is only worded anew is no drift."""
     return [change for change in found.changes if any(each.difference for each in change.models.values())]
 
 
 def of_itself(drift: Drift) -> list[Row]:
-    """The counters whose numbers moved because the model did, and for nothing else."""
-    return [row for row in drift.rows if row.mark == "moved" and row.cause == "model" and not row.residual]
+    """The counters whose numbers moved because the model did, all or in part."""
+    return [
+        row for row in drift.rows if row.mark == "moved" and not row.residual and "model" in (row.cause, *row.parts)
+    ]
 
 
 def explained(found: Moves, model: str, row: Row) -> bool:
-    """Whether a counter's number moved for rules that are said already, or with its model."""
+    """Whether a counter's number moved for rules that are said already, with its model, or for just these two."""
     if row.mark != "moved" or row.residual:
         return False
+    if row.cause == "model":
+        return True
     moved = sum(change.models[model].difference for change in rules(found)
                 if change.counter == row.counter and model in change.models)  # fmt: skip
-    return row.cause == "model" or (bool(row.lines) and moved == row.difference)
+    return bool(row.lines) and moved + row.parts.get("model", 0) == row.difference
 
 
 def of_change(change: Change) -> Finding:
@@ -102,12 +117,13 @@ def of_change(change: Change) -> Finding:
     sums = {model: then_now(each.before, each.after) for model, each in change.models.items()}
     return Finding(
         kind="rule",
-        name=(change.counter, change.phase, change.op, change.before_formula, change.after_formula, change.cause),
+        name=(change.counter, change.cause, change.phase, change.op, change.before_formula, change.after_formula,
+              change.before_because, change.after_because),
         title=f"{who(change)}: {operation(change)} is {charged(change.after_formula)} now, "
         f"{charged(change.before_formula)} then ({signed(change.difference)} {over(change.models)})",
         lines=[*reasons(change), *(f"{visible(model)}: {text}" for model, text in sums.items())],
         models=sums,
-    )
+    )  # fmt: skip
 
 
 def who(change: Change) -> str:

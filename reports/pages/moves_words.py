@@ -238,7 +238,7 @@ def _detailed(found: Moves) -> dict[str, list[Row]]:
     """The numbers of each model that moved with it, for several causes, or for none that is known."""
     every = {
         model: [row for row in drift.rows if row.mark == "moved" and (row.lines or row.residual)
-                and (row.cause == "model" or not explained(found, model, row))]
+                and (row in of_itself(drift) or not explained(found, model, row))]
         for model, drift in found.drifts.items()
     }  # fmt: skip
     return {model: rows for model, rows in every.items() if rows}

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from flopledger.counters import registry
 from flopledger.reports.moves import Moves
-from flopledger.reports.pages.findings import KINDS, Finding, findings
+from flopledger.reports.pages.findings import KINDS, Finding, findings, place
 from flopledger.reports.pages.numbers import visible
 
 HELP = "flopledger drift says what moved; flopledger drift --accept takes what is meant into the baseline."
@@ -58,7 +58,7 @@ def _result(found: Moves, each: Finding) -> dict[str, Any]:
 
 def _location(found: Moves, line: int) -> dict[str, Any]:
     """A line of the configuration, or the baseline where there is none."""
-    where = {"uri": quote(PurePath(visible(found.project or found.baseline)).as_posix())}
+    where = {"uri": quote(PurePath(place(found)).as_posix())}
     return {"physicalLocation": {"artifactLocation": where, "region": {"startLine": max(1, line)}}}
 
 
