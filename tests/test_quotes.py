@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def quote(asks: str, says: str) -> str:
         ("net macs", "~1.0 × 10^9"),
         ("net macs", "**1.034&nbsp;G**"),
         ("net macs", "`1.034 G`"),
+        ("net macs", '<b class="x">1.034 G</b><br/>'),
         ("net MACs", "1034.2 M"),
         ("net macs flops", "2.068 GFLOPs"),
         ("net flops", "2.07 G"),
@@ -72,6 +74,7 @@ def test_a_number_is_right_to_its_digits(asks: str, says: str) -> None:
         ("net macs", "1,034,229,633", "1,034,229,632"),
         ("net macs", "1034 229 633", None),
         ("net macs", "_9 GMACs_ ", "_1 GMACs_ "),
+        ("part macs", "<i>9 M</i>", "<i>at least 0.8 M</i>"),
         ("net macs", "", "1.034 G"),
         ("net flops", "1.03 GFLOPs", "2.07 GFLOPs"),
         ("net params", "4.5 M params", "3.5 M params"),
@@ -166,6 +169,18 @@ def test_a_model_that_was_not_counted_yet_is_told_from_a_typo() -> None:
         assert found.bad and "new net is not in the baseline yet: flopledger snapshot writes it" == found.message
     (found,) = check(quote("new nte macs", "1 G"), MODELS, ["new net"]).findings
     assert "no model 'new nte' in the baseline; did you mean new net, net?" in found.message
+
+
+def test_a_hostile_text_takes_no_time() -> None:
+    """A pull request from anywhere may change a README, and the hook reads it."""
+    start = time.process_time()
+    for text in (
+        "<!-- flopledger " * 20_000,
+        "x <!-- flopledger: net macs -->1.034 G<!-- --> | " * 2_000,
+        "<!--" * 99_999,
+    ):
+        assert not check(text, MODELS).findings
+    assert time.process_time() - start < 10
 
 
 def test_hostile_names_are_one_line() -> None:
