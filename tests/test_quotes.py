@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from sample_run import HOSTILE, sample_run, small_run
+from typer.testing import CliRunner
 
+from flopledger.reports.command.main import app
 from flopledger.reports.documents.baseline import Baseline, encode, snapshot
 from flopledger.reports.identify import number
 from flopledger.reports.quotes import check, fixed
@@ -217,25 +219,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(*arguments: str, **options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [COMMAND, "quotes", *arguments], capture_output=True, text=True, env={**os.environ, **options}
-    )
+def run(*arguments: str) -> tuple[int, list[str]]:
+    """The exit status, and what is printed."""
+    done = CliRunner().invoke(app, ["quotes", *arguments])
+    return done.exit_code, done.stdout.splitlines()
 
 
 def test_the_command_checks_and_mends(folder: Path) -> None:
     """Exit 1 for a number, 2 for a mark; --fix writes the file whole, and then all is right."""
-    done = run()
-    assert 1 == done.returncode
-    wanted = "README.md:4: net thop is 1,126,577,920, and this says 9.9 G; write 1.1 G"
-    assert [wanted] == done.stdout.splitlines()
-    assert 1 == run("--fix", "README.md").returncode
+    wrong = "README.md:4: net thop is 1,126,577,920, and this says 9.9 G; write 1.1 G"
+    assert (1, [wrong]) == run()
+    assert (1, [f"{wrong} (fixed)"]) == run("--fix", "README.md")
     assert quote("net thop", "1.1 G") in (folder / "README.md").read_text()
-    assert (0, "2 numbers are as in flops.json\n") == ((done := run()).returncode, done.stdout)
+    assert (0, ["2 numbers are as in flops.json"]) == run()
     (folder / "docs").mkdir()
     (folder / "docs" / "more.md").write_text(quote("nets macs", "1 G"))
-    assert 2 == (done := run()).returncode
-    assert ["docs/more.md:1: no model 'nets' in the baseline; did you mean net?"] == done.stdout.splitlines()
+    assert (2, ["docs/more.md:1: no model 'nets' in the baseline; did you mean net?"]) == run()
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
