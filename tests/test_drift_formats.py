@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,12 @@ HERE = Path(__file__).parent
 XSD = etree.XMLSchema(etree.parse(HERE / "vendor" / "junit-10.xsd"))
 SARIF = Draft4Validator(json.loads((HERE / "vendor" / "sarif-2.1.0-rtm.5.json").read_text()))
 QUIET = replace(sample_moves(), drifts={"vit_b_16": sample_moves().drifts["vit_b_16"]}, changes=[], broken=[])
+
+
+@pytest.fixture(autouse=True)
+def at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a job of GitHub's, files are named from the top of its repository."""
+    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
 
 
 def hostile(text: str, found: Moves | None = None) -> Moves:
@@ -320,3 +328,63 @@ def test_each_format_says_what_it_said(name: str, monkeypatch: pytest.MonkeyPatc
     assert kept.read_text() == now, (
         "if this is meant: FLOPLEDGER_GOLDEN=write python -m pytest tests/test_drift_formats.py"
     )
+
+
+PROJECT = """
+counters = [THOP, "fvcore", "torch"]
+[[models]]
+name = "narrow"
+model = "mobilenet_v2?width_mult=0.35"
+inputs = "1x3x64x64"
+budget = { sites = { "features.18" = 500_000 } }
+[[models]]
+name = "wide"
+model = "mobilenet_v2"
+inputs = "1x3x64x64"
+[[models]]
+name = "net"
+model = "net.py:make"
+inputs = "1x3x16x16"
+[[models]]
+name = "plain"
+model = "torch.nn:Linear?in_features=4&out_features=8"
+inputs = "1x4"
+"""
+NET = "import torch\ndef make():\n    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8))\n"
+
+
+@pytest.mark.slow
+def test_an_update_of_thop_is_named_once_for_every_model(tmp_path: Path) -> None:
+    """The whole of it: four models, three counters, a budget; thop doubled batch norms on 2022-06-10 (formulas.md)."""
+    (tmp_path / "net.py").write_text(NET)
+    config = tmp_path / "flopledger.toml"
+
+    def flopledger(*arguments: str, thop: str) -> subprocess.CompletedProcess[str]:
+        config.write_text(PROJECT.replace("THOP", json.dumps(thop)))
+        command = str(Path(sys.executable).with_name("flopledger"))
+        return subprocess.run([command, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=500)
+
+    done = flopledger("snapshot", thop="thop==0.0.5.post2110061705")
+    assert 0 == done.returncode, done.stderr
+    names = ("a.md", "a.json", "a.xml", "a.sarif")
+    new = "thop==0.1.1.post2209072238"
+    done = flopledger("drift", "--format", "github", *(word for name in names for word in ("-o", name)), thop=new)
+    assert 1 == done.returncode, done.stderr
+    page, document, report, log = ((tmp_path / name).read_text() for name in names)
+    found = msgspec.json.decode(document, type=Moves)
+    (norms,) = [each for each in found.changes if each.op == "batch_norm"]
+    assert ("release", "2·outputs", "4·outputs") == (norms.cause, norms.before_formula, norms.after_formula)
+    assert {"narrow", "wide", "net"} == set(norms.models) and 2 * 8 * 14 * 14 == norms.models["net"].before
+    sums = [f"{number(each.after)}" for each in norms.models.values()]
+    assert 1 == page.count("Now: 4·outputs") and all(amount in page for amount in sums)
+    (alert,) = [message for _, message in commands(done.stdout) if "batch norm is 4·outputs now" in message]
+    assert all(amount in alert for amount in sums)
+    XSD.assertValid(etree.fromstring(report.encode()))
+    (case,) = [case for case in cases(report) if case.get("name") == "batch norm: 2·outputs → 4·outputs"]
+    assert all(amount in case[0].text for amount in sums)  # type: ignore[operator]
+    SARIF.validate(json.loads(log))
+    results = json.loads(log)["runs"][0]["results"]
+    assert 1 == sum("batch norm is 4·outputs now" in each["message"]["text"] for each in results)
+    (broken,) = found.broken
+    assert ("narrow", "site features.18", 500_000, 7) == (broken.model, broken.what, broken.limit, broken.line)
+    assert broken.value > 500_000 and "features.18.0" == broken.heaviest[0][0]
