@@ -150,8 +150,12 @@ def _newer(
         for name, entry in before.items()
     }
     then = {name: entry for name, entry in then.items() if entry.tallies}
-    asked = [
-        replace(each, counters=list(dict.fromkeys(newer[t.name, t.version] for t in then[each.name].tallies)))
+    asked = [  # without budgets, which no release of a counter can break
+        replace(
+            each,
+            counters=list(dict.fromkeys(newer[t.name, t.version] for t in then[each.name].tallies)),
+            budget=None,
+        )
         for each in every
         if each.name in then
     ]
