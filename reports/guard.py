@@ -30,7 +30,8 @@ from flopledger.reports.documents.run import (
     environment,
     record,
 )
-from flopledger.reports.drift import Measured, Moves, changes, drift
+from flopledger.reports.drift import changes, drift
+from flopledger.reports.moves import Measured, Moves
 from flopledger.reports.project import Budget, Guarded
 
 

@@ -19,7 +19,8 @@ from flopledger.counters.engine.package_index import Listing, Release, newest
 from flopledger.reports.documents.baseline import Pinned, Snapshot, decode, snapshot
 from flopledger.reports.documents.reading import RunError, encode
 from flopledger.reports.documents.run import ConventionLine
-from flopledger.reports.drift import Row, drift, moved
+from flopledger.reports.drift import drift, moved
+from flopledger.reports.moves import Row
 from flopledger.reports.pages.drift_words import blocks
 from flopledger.reports.pages.terminal import shown
 

@@ -136,7 +136,7 @@ def read_baseline(path: Path) -> Any:
 
 
 def _unread(path: Path, error: Any) -> str:
-    return f"{shown_path(path)}:{error.line}: {error}" if error.line else f"cannot read {shown_path(path)}: {error}"
+    return f"{shown_path(path)}:{error.line or 1}: {error}"  # where nothing more is known, it is the whole file
 
 
 def shown_path(path: Path) -> str:

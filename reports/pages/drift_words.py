@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flopledger.reports.drift import Drift, Row
+from flopledger.reports.moves import Drift, Row
 from flopledger.reports.pages import numbers, vocabulary
 from flopledger.reports.pages.blocks import Block, Column, Point, Table
 from flopledger.reports.pages.lines import of_drift

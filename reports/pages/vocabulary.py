@@ -5,7 +5,7 @@ from __future__ import annotations
 from flopledger.reference_model.ledger import Entry, Mode
 from flopledger.reports.align import Failure
 from flopledger.reports.documents.run import ConventionLine
-from flopledger.reports.drift import Change, Moved
+from flopledger.reports.moves import Change, Moved
 from flopledger.reports.pages.numbers import visible
 from flopledger.reports.reconcile import UNIT, Line, Residue
 
