@@ -139,6 +139,16 @@ def test_the_first_paragraph_says_what_changed_and_who_caused_it() -> None:
     assert "torch charges batch norm differently, by another torch: +6 MACs in vgg." in said
 
 
+def test_both_lines_of_source_are_links_where_a_library_has_a_tag_for_its_release() -> None:
+    """Whoever doubts a formula wants to see the line, of the release that was counted with."""
+    sources = {"before_source": "torch/utils/flop_counter.py:5 x", "after_source": "torch/utils/flop_counter.py:9 y"}
+    moved = replace(change({"vgg": 3}, "torch"), before_version="2.13.0", after_version="2.14.1+cpu", **sources)
+    page = to_markdown(replace(sample_moves(), changes=[moved]))
+    base = "https://github.com/pytorch/pytorch/blob"
+    for when, line in (("v2.13.0", 5), ("v2.14.1", 9)):
+        assert f"([source]({base}/{when}/torch/utils/flop_counter.py#L{line}))" in page
+
+
 def test_nothing_wrong_is_nothing_to_say() -> None:
     """A check that passes makes no annotation, no alert and no failure."""
     assert "" == to_annotations(QUIET)
