@@ -316,25 +316,29 @@ def test_every_step_of_the_action_and_of_both_workflows_works_in_a_fresh_clone(h
     assert "::error" not in calm.log
     assert {"GET"} == {method for method, *_ in hub.said()["asked"]}  # nobody is told that there is nothing to tell
 
+    mark = "<!-- flopledger drift . -->"
+    forged = {"id": 1, "of": 8, "user": {"login": "stranger", "type": "User"}, "body": f"{mark} nothing has moved"}
+    hub.gh.write_text(json.dumps(hub.said() | {"comments": [forged]}))
     hub.commit({"net.py": MORE})
     stranger = hub.pull_request(7, fork=True)
     assert "failure" == stranger.status
     assert 1 == stranger.log.count("a pull request from a fork has no token")
-    assert not hub.said()["comments"]
+    assert [forged] == hub.said()["comments"]
     moved = hub.pull_request(8)
     assert "failure" == moved.status
     assert moved.summary == stranger.summary
     assert "12,544" in moved.summary  # a convolution of 8 × 8 channels at 14 × 14
     assert re.search(r"^::error file=pyproject\.toml,line=\d+,title=", moved.log, re.MULTILINE)
     assert {"flops.md", "flops.json", "flops.xml", "flops.sarif"} == hub.files
-    (comment,) = hub.said()["comments"]
-    assert 8 == comment["of"]
+    left, comment = hub.said()["comments"]
+    assert (forged, 8) == (left, comment["of"])
+    assert comment["body"].startswith(mark)
     assert moved.summary.strip() in comment["body"]
     hub.commit({"net.py": NET})
     back = hub.pull_request(8)
     assert "success" == back.status
-    (updated,) = hub.said()["comments"]
-    assert comment["id"] == updated["id"]
+    left, updated = hub.said()["comments"]
+    assert (forged, comment["id"]) == (left, updated["id"])
     assert "Nothing has drifted" in updated["body"]
 
     hub.commit({"pyproject.toml": PINNED})
