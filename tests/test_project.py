@@ -331,9 +331,10 @@ def test_a_baseline_that_cannot_be_written_is_one_line(here: Path) -> None:
     """It is said before the counting, not after it."""
     (here / "kept").write_text("a file, and no folder")
     (here / "pyproject.toml").write_text(TWO.replace("counters", 'baseline = "kept/flops.json"\ncounters'))
-    done = CliRunner().invoke(app, ["snapshot"])
-    assert (2, 1) == (done.exit_code, len(done.stderr.splitlines()))
-    assert done.stderr.startswith("flopledger: pyproject.toml:3: cannot write to kept/flops.json")
+    for arguments in (["snapshot"], ["drift", "--accept"]):
+        done = CliRunner().invoke(app, arguments)
+        assert (2, 1) == (done.exit_code, len(done.stderr.splitlines()))
+        assert done.stderr.startswith("flopledger: pyproject.toml:3: cannot write to kept/flops.json")
 
 
 def test_a_models_name_is_completed(here: Path) -> None:
