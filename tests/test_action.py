@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 from workflows import Job, Open, Unknown, evaluate, load
 
+from flopledger.reports.documents import baseline
 from flopledger.reports.moves import Moves
 from flopledger.reports.pages import annotations, sarif
+from flopledger.reports.project import project
 
 TOP = Path(__file__).parent.parent
 FLOPS, WEEKLY = (TOP / ".github" / "workflows" / name for name in ("flops.yml", "flops-weekly.yml"))
@@ -34,7 +36,7 @@ def make():
 """
 PYPROJECT = """
 [build-system]
-requires = ["flit_core"]
+requires = ["flit_core>=3.11"]
 build-backend = "flit_core.buildapi"
 
 [project]
@@ -63,23 +65,30 @@ class Hub:
     ran: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.project, self.venv, self.gh = (self.top / name for name in ("project", "venv", "gh.json"))
+        self.project, self.venv, self.action, self.gh = (
+            self.top / name for name in ("project", "venv", "action", "gh.json")
+        )
         self.gh.write_text(json.dumps({"asked": [], "comments": [], "issues": []}))
-        venv.create(self.venv, symlinks=True)
-        (folder,) = self.venv.glob("lib/*/site-packages")
-        (folder / "tests.pth").write_text(sysconfig.get_path("purelib"))  # torch, the counters and pip
         gh = self.top / "bin" / "gh"
         gh.parent.mkdir()
         gh.write_text(f'#!/bin/sh\nexec {sys.executable} {TOP / "tests" / "gh.py"} "$@"\n')
         gh.chmod(0o755)
-        self.action = self.top / "action"  # as it is checked out: the files that git has
+        self.project.mkdir()
+        self.git("init", "-q", "-b", "main")
+        self.commit({"net.py": NET, "pyproject.toml": PYPROJECT})
+
+    def equip(self) -> None:
+        """Make the Python that `setup-python` gives, and check out the action: the files that git has."""
+        venv.create(self.venv, symlinks=True)
+        (folder,) = self.venv.glob("lib/*/site-packages")
+        (folder / "tests.pth").write_text(sysconfig.get_path("purelib"))  # torch, the counters and pip
+        # What both builds ask for, once; each in an environment of its own would fetch it anew.
+        command = [self.venv / "bin" / "python", "-m", "pip", "install", "--quiet", "setuptools>=77", "flit_core>=3.11"]
+        subprocess.run(command, check=True, capture_output=True)
         for name in subprocess.check_output(["git", "ls-files", "-z"], cwd=TOP, text=True).split("\0")[:-1]:
             (self.action / name).parent.mkdir(parents=True, exist_ok=True)
             if (TOP / name).exists():
                 shutil.copy(TOP / name, self.action / name, follow_symlinks=False)
-        self.project.mkdir()
-        self.git("init", "-q", "-b", "main")
-        self.commit({"net.py": NET, "pyproject.toml": PYPROJECT})
 
     def git(self, *command: str) -> None:
         who = ["-c", "user.name=someone", "-c", "user.email=someone@example.com"]
@@ -299,6 +308,7 @@ def test_what_cannot_be_compared_ends_the_job_with_its_line(hub: Hub) -> None:
 
 def test_every_step_of_the_action_and_of_both_workflows_works_in_a_fresh_clone(hub: Hub) -> None:
     """Nobody tries a workflow before it has failed in somebody's repository."""
+    hub.equip()
     hub.snapshot()
     calm = hub.pull_request(6)
     assert "success" == calm.status, calm.log
@@ -342,3 +352,21 @@ def test_every_step_of_the_action_and_of_both_workflows_works_in_a_fresh_clone(h
     assert (issue["id"], "closed") == (closed["id"], closed["state"])
 
     assert hub.ran == {name for file in FILES for name in names(file)}
+
+
+def test_what_this_repository_guards_is_in_its_baseline() -> None:
+    """Its own pull requests are told what moved by the workflow that others copy, which needs a baseline here."""
+    configured = project(TOP)
+    assert configured is not None
+    assert {each.name for each in configured.models} == set(baseline.read(configured.baseline).models)
+
+
+def test_the_documentation_of_the_action_is_what_it_says_itself() -> None:
+    """A table of inputs that nobody holds against the action is wrong within a month."""
+    said = " ".join((TOP / "docs" / "project.md").read_text().partition("\n## In CI\n")[2].split())
+    action = load(TOP / "action.yml")
+    for name, about in action["inputs"].items():
+        default = f"`{about['default']}`" if about["default"] else ""
+        assert " ".join(f"| `{name}` | {default} | {about['description']} |".split()) in said, name
+    assert all(f"`{name}`" in said for name in action["outputs"])
+    assert f"uses: {OURS.replace('someone', 'OWNER')}" in (TOP / "README.md").read_text()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from xml.etree import ElementTree
 
 import cmarkgfm
@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 from jsonschema import Draft4Validator
 from lxml import etree
 from msgspec.structs import replace
-from sample_moves import BROKEN, NORMS, change, eventful_moves, sample_moves, touched
+from sample_moves import BROKEN, NORMS, change, drift, eventful_moves, row, sample_moves, touched
 from sample_run import HOSTILE
 
 from flopledger.counters import registry
+from flopledger.reports.causes import Cause
 from flopledger.reports.command.drift import check_files, show_moves
-from flopledger.reports.moves import Moves, Row
+from flopledger.reports.moves import FINE, Amounts, Mark, Moves, Row
 from flopledger.reports.pages import findings, junit, moves_words, sarif
 from flopledger.reports.pages.annotations import render as to_annotations
 from flopledger.reports.pages.moves_files import WRITERS, to_markdown
@@ -138,6 +139,16 @@ def test_the_first_paragraph_says_what_changed_and_who_caused_it() -> None:
     assert "torch charges batch norm differently, by another torch: +6 MACs in vgg." in said
 
 
+def test_both_lines_of_source_are_links_where_a_library_has_a_tag_for_its_release() -> None:
+    """Whoever doubts a formula wants to see the line, of the release that was counted with."""
+    sources = {"before_source": "torch/utils/flop_counter.py:5 x", "after_source": "torch/utils/flop_counter.py:9 y"}
+    moved = replace(change({"vgg": 3}, "torch"), before_version="2.13.0", after_version="2.14.1+cpu", **sources)
+    page = to_markdown(replace(sample_moves(), changes=[moved]))
+    base = "https://github.com/pytorch/pytorch/blob"
+    for when, line in (("v2.13.0", 5), ("v2.14.1", 9)):
+        assert f"([source]({base}/{when}/torch/utils/flop_counter.py#L{line}))" in page
+
+
 def test_nothing_wrong_is_nothing_to_say() -> None:
     """A check that passes makes no annotation, no alert and no failure."""
     assert "" == to_annotations(QUIET)
@@ -221,6 +232,43 @@ def check(found: Moves, like: Moves | None = None) -> None:
                 properties["line"]
             )
             assert message.startswith("\n".join((one.title, *one.lines))[:1000])
+
+
+AMOUNTS = st.integers(-9, 9)
+PARTS = st.dictionaries(st.sampled_from(["model", "release", "ours", "input"]), AMOUNTS, max_size=3)
+ROWS = st.builds(
+    lambda mark, amounts, residual, cause, parts: replace(
+        row("thop", {op: (10, 10 + n) for op, n in amounts.items()}),
+        mark=mark,
+        residual=residual,
+        cause=cause,
+        parts=parts,
+    ),
+    st.sampled_from(get_args(Mark)),
+    st.dictionaries(st.sampled_from(["conv", "batch_norm"]), AMOUNTS),
+    st.sampled_from([0, 0, 5]),
+    st.sampled_from([*get_args(Cause), None]),
+    PARTS,
+)
+
+
+@often
+@given(st.dictionaries(st.sampled_from("abc"), ROWS), st.dictionaries(st.sampled_from("abc"), AMOUNTS))
+def test_whatever_is_wrong_is_a_finding_and_nothing_else_is(rows: dict[str, Row], rule: dict[str, int]) -> None:
+    """Exit 1 beside an empty list of alerts would send everybody looking for what there is."""
+    moved = replace(change(), models={m: Amounts(before=0, after=n) for m, n in rule.items() if m in rows and n})
+    drifts = {model: drift(model, each) for model, each in rows.items()}
+    found = Moves(baseline="b.json", drifts=drifts, changes=[moved] if moved.models else [])
+    said = findings.findings(found)
+    assert (found.wrong or bool(moved.models)) == bool(said)
+    for model, each in rows.items():
+        assert (each.mark in FINE) or any(model in one.models for one in said), each
+        if each.mark == "moved" and each.residual:
+            assert any(one.kind == "number" and model in one.models for one in said)
+    failing = sum(
+        case.find("failure") is not None or case.find("error") is not None for case in cases(junit.render(found))
+    )
+    assert bool(said) == bool(failing)
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "::error::x", "##[error]x", "\ud800\x9b31m"])
