@@ -111,8 +111,9 @@ def _of_project(project: Any, names: list[str], accept: bool, how: Any) -> Any:
     before = {name: entry for name, entry in there.models.items() if not names or name in names}
     with writing(project) if accept else nullcontext():
         done = answered(asked, project, **how)
-        found = moves(before, done, project=shown_path(project.path), baseline=shown_path(project.baseline),
-                      notes=_of_tests(before))  # fmt: skip
+        places = {"project": shown_path(project.path), "baseline": shown_path(project.baseline)}
+        with project.here():  # a ledger may be read
+            found = moves(before, done, notes=_of_tests(before), **places)
         return _accepted(found, done, before, project.baseline) if accept else found
 
 
