@@ -10,10 +10,7 @@ from flopledger.reference_model.ledger import MODES, Phase
 from flopledger.reports.causes import Cause, Middle, Op, amounts, around, of_a_number, of_release, restated, together
 from flopledger.reports.documents.baseline import Pinned, Snapshot
 from flopledger.reports.documents.run import ConventionLine
-from flopledger.reports.moves import Amounts, Broken, Change, Drift, Mark, Measured, Moved, Moves, Row, RuleMoved
-
-__all__ = ["Amounts", "Broken", "Cause", "Change", "Drift", "Mark", "Measured", "Moved", "Moves", "Row", "RuleMoved",
-           "changes", "drift", "moved"]  # fmt: skip
+from flopledger.reports.moves import Amounts, Change, Drift, Moved, Row, RuleMoved
 
 Middles = Callable[[Pinned, Pinned], Middle | None]
 

@@ -18,6 +18,7 @@ from flopledger.reference_model.ledger import Ledger
 from flopledger.reference_model.subject import Spec
 from flopledger.reports import align, coverage
 from flopledger.reports.briefs import Reading, gathered
+from flopledger.reports.budget import broken, limits, measured
 from flopledger.reports.causes import Middle, middle
 from flopledger.reports.compare import with_convention
 from flopledger.reports.documents import baseline as documents
@@ -29,7 +30,8 @@ from flopledger.reports.documents.run import (
     environment,
     record,
 )
-from flopledger.reports.drift import Measured, Moves, changes, drift
+from flopledger.reports.drift import changes, drift
+from flopledger.reports.moves import Measured, Moves
 from flopledger.reports.project import Budget, Guarded
 
 
@@ -71,23 +73,6 @@ def again(entries: Mapping[str, Snapshot]) -> list[Wanted]:
     return every
 
 
-def measured(ledger: Ledger) -> Measured:
-    """What budgets are held against, of a ledger."""
-    macs: dict[tuple[str, str], int] = {}
-    unpriced: dict[tuple[str, str], int] = {}
-    for each in ledger.entries:
-        if amount := each["macs"]:
-            macs[each.site, each.op] = macs.get((each.site, each.op), 0) + amount
-    for one in ledger.unpriced():
-        unpriced[one.site, one.name] = unpriced.get((one.site, one.name), 0) + one.calls
-    return Measured(
-        params=ledger.params,
-        macs=[(site, op, amount) for (site, op), amount in macs.items()],
-        unpriced=[(site, name, calls) for (site, name), calls in unpriced.items()],
-        modules=sorted({*ledger.members, *(each.site for each in ledger.entries)}),
-    )
-
-
 class _Weighed(msgspec.Struct, frozen=True, kw_only=True):
     """What an entry of a baseline says of a ledger."""
 
@@ -110,7 +95,7 @@ def _weighed(spec: Spec, ledger: Ledger) -> _Weighed:
         source=sources.reference(),
         work=work(ledger.entries),
         modules=modules(ledger.members),
-        measured=measured(ledger),
+        measured=measured(ledger.params, ledger.entries, ledger.members),
     )  # fmt: skip
 
 
@@ -127,7 +112,11 @@ _READING = Reading(
     of_tally=_pinned,
     files=[
         Path(str(file))
-        for file in (__file__, align.__file__, coverage.__file__, documents.__file__, record.__code__.co_filename)
+        for file in (
+            *(each.__file__ for each in (align, coverage, documents)),
+            *(each.__code__.co_filename for each in (record, measured)),
+            __file__,
+        )
     ],
 )
 
@@ -195,7 +184,14 @@ def moves(before: Mapping[str, Snapshot], done: Sequence[Counted], **about: Any)
         gone=sorted(name for name in before if name not in after and name not in failed and not is_test(name)),
         failed=failed,
         changes=changes(drifts),
+        broken=[
+            one
+            for each in done
+            if each.now and each.wanted.budget
+            for one in broken(each.wanted.name, each.wanted.budget, each.now.measured)
+        ],
         lines={each.wanted.name: each.wanted.line for each in done if each.wanted.line},
+        budgets={each.wanted.name: limits(each.wanted.budget) for each in done if each.wanted.budget},
         **about,
     )
 

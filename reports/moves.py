@@ -138,7 +138,8 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
     """A budget that is broken: `what` is "macs", "params", "op conv" or "site layer4".
 
     `value` is over `limit`; it is `at_least` that where something is unpriced, and may then be within the limit and
-    the budget cannot be promised all the same. `heaviest` are site, op and MACs. `line` is the configuration's.
+    the budget cannot be promised all the same: for `unpriced`, which have no formula, by how often they are called.
+    `heaviest` are site, op and MACs. `line` is the configuration's.
     """
 
     model: str
@@ -146,6 +147,7 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     value: int
     at_least: bool = False
+    unpriced: dict[str, int] = {}
     heaviest: list[tuple[str, str, int]] = []
     line: int = 0
 
@@ -200,7 +202,8 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
 
     `new` are models without an entry in the baseline, `gone` entries without a model, `failed` those that could not be
     counted and why. `project` and `baseline` are files, `other` what is compared with instead of what is here now,
-    `lines` where the project's file has each model. `accepted` are those whose entries were written just now.
+    `lines` where the project's file has each model, `budgets` what limits it has. `accepted` are those whose entries
+    were written just now.
     """
 
     baseline: str
@@ -214,6 +217,7 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
     broken: list[Broken] = []
     notes: list[str] = []
     lines: dict[str, int] = {}
+    budgets: dict[str, list[str]] = {}
     accepted: list[str] = []
 
     @property

@@ -161,6 +161,12 @@ def _error(path: Path, line: int, what: str) -> ProjectError:
     return ProjectError(f"{path}:{line}: {' '.join(what.split())}")
 
 
+def is_name(text: str) -> bool:
+    """Whether a model can be called so: one line that is no option on a command line, and no test's."""
+    fine = text.isprintable() and text == text.strip() and 0 < len(text) <= 200
+    return fine and not text.startswith("-") and "::" not in text
+
+
 class _Reader:
     """One file on its way to a `Project`; knows where each value stands."""
 
@@ -275,8 +281,7 @@ class _Reader:
             self.fail(str(error), *place)
 
     def _name(self, name: Any, *place: str | int) -> None:
-        fine = isinstance(name, str) and name.isprintable() and name == name.strip() and 0 < len(name) <= 200
-        if not fine or name.startswith("-") or "::" in name:
+        if not isinstance(name, str) or not is_name(name):
             self.fail(
                 f"{_said(name)} cannot be a name; it is one line of text that has no '::' and no dash in front", *place
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from flopledger.reports.documents.baseline import Snapshot
-    from flopledger.reports.moves import Drift
+    from flopledger.reports.moves import Drift, Row
     from flopledger.reports.project import Guarded, Project
 
 FOLDER = "__flops__"
@@ -84,7 +84,6 @@ class FlopSnapshot:
         __tracebackhide__ = True
         from flopledger.reports.pages.terminal import printable
 
-        self._checks += 1
         try:
             said = self._checked(model, inputs, counters, name)
         except (ValueError, OSError) as error:
@@ -101,6 +100,7 @@ class FlopSnapshot:
         found = _project(self._test)
         guarded = _configured(found, model, inputs)
         if guarded is None:
+            self._checks += 1
             entry = self._entry(found, name or ("" if self._checks == 1 else str(self._checks)))
             if other := self._take(entry, f"check(name={name!r})" if name else f"check() number {self._checks}"):
                 return other
@@ -212,14 +212,23 @@ def _said(found: Drift, entry: _Entry) -> str:
     """What has moved: in one line, which is all that a summary has room for, and by operation."""
     from flopledger.reports.moves import FINE
     from flopledger.reports.pages.drift_words import blocks
-    from flopledger.reports.pages.numbers import few, signed, visible
+    from flopledger.reports.pages.numbers import few, visible
     from flopledger.reports.pages.terminal import shown
 
-    rows = [row for row in found.rows if row.mark not in FINE]
-    moved = [f"{visible(row.counter)} {signed(row.difference) if row.difference else row.mark}" for row in rows]
-    head = few(moved) or "there is nothing to compare, or something has no formula that was not there"
+    moved = [_row(row) for row in found.rows if row.mark not in FINE]
+    said = few(moved) or "there is nothing to compare, or something has no formula that was not there"
+    what = entry.name.partition("#")[2] if "::" in entry.name else entry.name  # the test's name stands above
+    head = f"{visible(what)}: {said}" if what else said
     hint = f"If this is meant, pytest --flop-update writes {entry}"
-    return f"{visible(entry.name)}: {head}\n\n{shown(blocks(found))}\n\n{hint}"
+    return f"{head}\n\n{shown(blocks(found))}\n\n{hint}"
+
+
+def _row(row: Row) -> str:
+    """`thop +1,964 MACs`, or what else has become of it."""
+    from flopledger.reports.pages.numbers import signed, units, visible
+
+    change = f"{signed(row.difference)} {units(row.unit)}" if row.difference else row.mark
+    return f"{visible(row.counter)} {change}"
 
 
 def _timeless(found: Snapshot) -> Any:
@@ -239,8 +248,37 @@ def flop_snapshot(request: pytest.FixtureRequest) -> FlopSnapshot:
 
 
 @pytest.fixture(name="assert_macs")
-def _assert_macs() -> Any:
-    """A budget: `assert_macs(model, inputs, at_most=320_000_000)`."""
-    from flopledger.reports.budget import assert_macs
+def _assert_macs(request: pytest.FixtureRequest) -> Any:
+    """A budget: `assert_macs(model, inputs, at_most=320_000_000)`, as `flopledger.assert_macs` has it.
+
+    Or that of a model that the project configures: `assert_macs("resnet50")`, where no other is given.
+    """
+
+    def assert_macs(model: nn.Module | str, inputs: Any = None, **limits: Any) -> int:
+        __tracebackhide__ = True
+        from flopledger.reports import budget
+
+        try:
+            found = _project(request.path)
+            guarded = _configured(found, model, inputs)
+            if found is None or guarded is None:
+                return budget.assert_macs(model, inputs, **limits)
+            return _held(found, guarded, limits)
+        except (AssertionError, ValueError) as error:
+            raise error.with_traceback(None) from None  # where in our code is nobody's business
 
     return assert_macs
+
+
+def _held(project: Project, guarded: Guarded, limits: Mapping[str, Any]) -> int:
+    """The MACs of a model that a project configures. Raises AssertionError and ValueError."""
+    from flopledger.reports import budget
+
+    limit = budget.budget_of(**limits) if limits else guarded.budget
+    if limit is None:
+        raise project.fault(guarded.line, f"{guarded.name!r} has no budget; write one here, or at_most= in the test")
+    run = _counted(guarded.name, None, [], project, guarded, all=False)
+    try:
+        return budget.held(run, limit, guarded.name)
+    except budget.BudgetError as error:
+        raise project.fault(error.line, str(error)) if error.line else error from None

@@ -21,12 +21,14 @@ from flopledger.reports.identify import number
 from flopledger.reports.marks import line_of, live
 from flopledger.reports.pages.numbers import exactly, giga, visible
 
+LONGEST = 200  # characters between two marks
 EXAMPLE = "<!-- flopledger: resnet50 macs -->4.089 G<!-- -->"
-_OPEN = re.compile(r"<!--\s*flopledger(?![\w-])(?P<asks>.*?)-->", re.IGNORECASE | re.DOTALL)
+_OPEN = re.compile(r"<!--\s*flopledger(?![\w-])(?P<asks>(?:(?!-->|<!--).)*)-->", re.IGNORECASE | re.DOTALL)
 _COMMENT, _CLOSE = re.compile(r"<!--"), re.compile(r"<!--\s*-->")
 _PARAGRAPH = re.compile(r"\n[ \t>]*\n")
+_MARKUP = r"(?:[\s*_`]|</?\w[^<>]*>)*"  # what may stand around a number
 _AROUND = re.compile(
-    r"(?P<before>[\s*_`]*)(?P<least>(?:at\s+least|≥|&ge;|&gt;=|>=|>)\s*)?(?P<number>.*?)[\s*_`]*", re.DOTALL
+    rf"(?P<before>{_MARKUP})(?P<least>(?:at\s+least|≥|&ge;|&gt;=|>=|>)\s*)?(?P<number>.*?){_MARKUP}", re.DOTALL
 )
 _UNITS = {"mac": "MAC", "macs": "MAC", "flop": "FLOP", "flops": "FLOP"}
 _PARAMS = ("params", "parameters")
@@ -94,7 +96,7 @@ def _finding(
     line = line_of(text, mark.start())
     after = _COMMENT.search(text, mark.end())
     close = after and _CLOSE.match(text, after.start())
-    if not close or _PARAGRAPH.search(text, mark.end(), close.start()):
+    if not close or close.start() - mark.end() > LONGEST or _PARAGRAPH.search(text, mark.end(), close.start()):
         return Finding(line, f"the mark {_short(mark[0])} has no end; write {EXAMPLE}", bad=True)
     quoted = text[mark.end() : close.start()]
     try:

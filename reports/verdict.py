@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from flopledger.reports.documents.history import Change, History, Row
 from flopledger.reports.documents.run import Run, TallyRecord
-from flopledger.reports.drift import Drift, Moves
+from flopledger.reports.moves import Drift, Moves
 
 
 def wrong(found: Run | History | Drift | Moves) -> bool:

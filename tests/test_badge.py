@@ -125,6 +125,8 @@ def test_the_command_writes_a_badge_of_each_model(tmp_path: Path, monkeypatch: p
     """No counting for what the baseline has; names that are no file's names, and tests' entries, do no harm."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").write_text("[tool.flopledger]\n")
+    done = CliRunner().invoke(app, ["badge"])
+    assert 2 == done.exit_code and "flopledger.json has no model yet: flopledger snapshot writes it" in done.output
     models = {"net": NET, "../up/a b": NET, "tests/test_x.py::test_y": NET}
     (tmp_path / "flopledger.json").write_bytes(encode(Baseline(models=models)))
     done = CliRunner().invoke(app, ["badge", "--unit", "macs"])

@@ -114,7 +114,7 @@ def test_the_command_updates_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for _ in range(2):
         assert 0 == CliRunner().invoke(app, ["card", "net", "-o", "README.md"]).exit_code
         assert updated(CARDS["metadata"], "net", NET) == (tmp_path / "README.md").read_text()
-    assert updated("", "net", NET) == CliRunner().invoke(app, ["card", "net"]).stdout
+    assert updated("", "net", NET) == CliRunner().invoke(app, ["card"]).stdout
     (tmp_path / "README.md").write_text(f"x\n{END}\n")
     done = CliRunner().invoke(app, ["card", "net", "-o", "README.md"])
     assert 2 == done.exit_code and "README.md:2: " in done.output

@@ -14,7 +14,8 @@ from flopledger.counters import registry
 from flopledger.reference_model.ledger import Ledger
 from flopledger.reports.causes import middle
 from flopledger.reports.documents.baseline import Pinned, Snapshot, snapshot
-from flopledger.reports.drift import Amounts, Change, Drift, changes, drift
+from flopledger.reports.drift import changes, drift
+from flopledger.reports.moves import Amounts, Change, Drift
 
 THEN, NOW = "0.0.5.post2110061705", "0.1.1.post2209072238"  # thop's batch norm: 2·outputs, then twice that with weights
 BASE = snapshot(replace(sample_run(), tallies=sample_run().tallies[:1]))

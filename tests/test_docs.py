@@ -70,15 +70,6 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.html").exists()
 
 
-def test_the_scheduled_job_is_a_job_and_its_command_runs(tmp_path: Path) -> None:
-    """People copy it as it stands, and see whether it works a week later."""
-    (job,) = blocks(README, "yaml")
-    (command,) = re.findall(r"- run: flopledger (releases --new .*) >>", job)
-    run(f"{BIN}/flopledger snapshot -c torch -c torchinfo", tmp_path)
-    said = run(f"{BIN}/flopledger {command}", tmp_path)
-    assert "newer release" in said or "drifted" in said
-
-
 def test_the_two_commands_are_single_lines() -> None:
     """The promise is one line to install and run, one line to install and test; CI runs the second."""
     for marker in ("run", "test"):

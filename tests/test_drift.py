@@ -19,7 +19,8 @@ from flopledger.counters.engine.package_index import Listing, Release, newest
 from flopledger.reports.documents.baseline import Pinned, Snapshot, decode, snapshot
 from flopledger.reports.documents.reading import RunError, encode
 from flopledger.reports.documents.run import ConventionLine
-from flopledger.reports.drift import Row, drift, moved
+from flopledger.reports.drift import drift, moved
+from flopledger.reports.moves import Row
 from flopledger.reports.pages.drift_words import blocks
 from flopledger.reports.pages.terminal import shown
 
@@ -243,7 +244,7 @@ def test_drift_exits_1_and_prints_the_lines(files: tuple[Path, Path]) -> None:
     assert "residual" in other.stdout
     found = json.loads(run("drift", before, after, "--format", "json").stdout)
     assert ["moved"] == [row["mark"] for row in found["drifts"]["net"]["rows"] if row["mark"] != "same"]
-    assert "| operation | charged then | charged now |" in run("drift", before, after, "--format", "markdown").stdout
+    assert "\n- Now: 3·macs" in run("drift", before, after, "--format", "markdown").stdout
 
 
 def test_a_baseline_is_taken_and_compared_with_today(tmp_path: Path) -> None:
@@ -307,6 +308,11 @@ def test_a_newer_release_is_found_run_and_explained(tmp_path: Path, monkeypatch:
     publish(tmp_path / "cache")
     mini = ("-c", "miniatures:Published==1.10", "-i", "1x3x32x32")
     assert 0 == run("snapshot", *mini, cwd=tmp_path).returncode
+    # A budget that is broken is no release's doing.
+    (tmp_path / "flopledger.toml").write_text(
+        'counters = ["miniatures:Published==1.10"]\n[[models]]\nmodel = "mobilenet_v2"\ninputs = "1x3x32x32"\n'
+        "budget = { macs = 1 }\n"
+    )
     # Uploaded last is 1.0.1, which counts as 1.10 did.
     same = run("releases", "--new", "--trust", cwd=tmp_path)
     assert 0 == same.returncode, same.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
@@ -218,6 +219,24 @@ def test_two(flop_snapshot):
     flop_snapshot.check("mobilenet_v2?width_mult=0.1", "1x3x32x32", name="a")
     flop_snapshot.check("small", counters=["torch"])
 """
+BUDGETS = """
+import pytest, torch
+
+def test_configured(assert_macs):
+    assert_macs("small")
+
+def test_of_its_own(assert_macs):
+    assert 1_797_952 == assert_macs("small", at_most=10**9, sites={"classifier": 1_280_000})
+
+def test_by_op(assert_macs):
+    assert_macs(torch.nn.Sequential(torch.nn.Linear(8, 9)), torch.rand(8), ops={"linear": 71}, sites={"0": 72})
+
+def test_of_nothing(assert_macs):
+    assert_macs("small", sites={"clasifier": 1})
+
+def test_of_no_input(assert_macs):
+    assert_macs(torch.nn.Linear(8, 9), torch.rand(7), at_most=1)
+"""
 
 
 def test_a_project_has_one_baseline_for_command_and_tests(pytester: pytest.Pytester) -> None:
@@ -237,9 +256,26 @@ def test_a_project_has_one_baseline_for_command_and_tests(pytester: pytest.Pytes
     done = pytester.runpytest_inprocess(*options, "-k", "2 or two")
     done.assert_outcomes(passed=1, failed=1, deselected=5)
     head = next(i for i, line in enumerate(done.outlines) if line.startswith("___") and " test_it[2] " in line)
-    assert done.outlines[head + 1].startswith("tests/test_net.py::test_it[2]: torch ")
+    assert done.outlines[head + 1].startswith("torch +")
     assert "pytest_plugin.py" not in done.stdout.str()
     assert written == file.read_bytes()
+
+
+def test_budgets_of_a_project_by_op_and_site(pytester: pytest.Pytester) -> None:
+    """The configured one where none is given; and what is said begins with what is over by how much."""
+    (pytester.path / "pyproject.toml").write_text(PROJECT)
+    pytester.makepyfile(test_net=BUDGETS)
+    done = pytester.runpytest_inprocess("--tb=short")
+    done.assert_outcomes(passed=1, failed=4)
+    faults = [line for line in done.outlines if line.startswith("E  ")]
+    for begin in (
+        "E   AssertionError: small takes ",
+        "E   AssertionError: Sequential: linear layer takes 72 MACs, 1 over its budget of 71",
+        "E   flopledger.reports.budget.BudgetError: a budget is for 'clasifier', and no module is named so",
+    ):
+        assert any(line.startswith(begin) for line in faults), faults
+    assert any("over the budget of 1,000 " in line for line in faults)
+    assert not [line for line in done.outlines if re.search(r"(budget|pytest_plugin|compare|plan)\.py", line)]
 
 
 def test_what_is_wrong_with_a_project_is_one_line(pytester: pytest.Pytester) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from sample_run import HOSTILE, sample_run, small_run
+from typer.testing import CliRunner
 
+from flopledger.reports.command.main import app
 from flopledger.reports.documents.baseline import Baseline, encode, snapshot
 from flopledger.reports.identify import number
 from flopledger.reports.quotes import check, fixed
@@ -41,6 +44,7 @@ def quote(asks: str, says: str) -> str:
         ("net macs", "~1.0 × 10^9"),
         ("net macs", "**1.034&nbsp;G**"),
         ("net macs", "`1.034 G`"),
+        ("net macs", '<b class="x">1.034 G</b><br/>'),
         ("net MACs", "1034.2 M"),
         ("net macs flops", "2.068 GFLOPs"),
         ("net flops", "2.07 G"),
@@ -72,6 +76,7 @@ def test_a_number_is_right_to_its_digits(asks: str, says: str) -> None:
         ("net macs", "1,034,229,633", "1,034,229,632"),
         ("net macs", "1034 229 633", None),
         ("net macs", "_9 GMACs_ ", "_1 GMACs_ "),
+        ("part macs", "<i>9 M</i>", "<i>at least 0.8 M</i>"),
         ("net macs", "", "1.034 G"),
         ("net flops", "1.03 GFLOPs", "2.07 GFLOPs"),
         ("net params", "4.5 M params", "3.5 M params"),
@@ -113,6 +118,7 @@ def test_a_wrong_number_is_named_and_mended_in_its_own_format(asks: str, says: s
         ("x <!-- flopledger net macs -->1 G<!-- -->", "a mark names a model and what is quoted of it"),
         ("x <!-- flopledger: net macs -->1.034 G", "the mark <!-- flopledger: net macs --> has no end"),
         ("x <!-- flopledger: net macs -->1.034 G\n\n<!-- -->", "has no end"),
+        (f"x <!-- flopledger: net macs -->{'1 ' * 999}<!-- -->", "has no end"),
         ("<!-- flopledger: net macs -->1 <!-- flopledger: net macs -->1.0 G<!-- -->", "has no end"),
     ],
 )
@@ -167,6 +173,18 @@ def test_a_model_that_was_not_counted_yet_is_told_from_a_typo() -> None:
     assert "no model 'new nte' in the baseline; did you mean new net, net?" in found.message
 
 
+def test_a_hostile_text_takes_no_time() -> None:
+    """A pull request from anywhere may change a README, and the hook reads it."""
+    start = time.process_time()
+    for text in (
+        "<!-- flopledger " * 20_000,
+        "x <!-- flopledger: net macs -->1.034 G<!-- --> | " * 2_000,
+        "<!--" * 99_999,
+    ):
+        assert not check(text, MODELS).findings
+    assert time.process_time() - start < 10
+
+
 def test_hostile_names_are_one_line() -> None:
     """A mark may come from a fork's pull request, and its message goes to a log."""
     for name in HOSTILE:
@@ -201,25 +219,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(*arguments: str, **options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [COMMAND, "quotes", *arguments], capture_output=True, text=True, env={**os.environ, **options}
-    )
+def run(*arguments: str) -> tuple[int, list[str]]:
+    """The exit status, and what is printed."""
+    done = CliRunner().invoke(app, ["quotes", *arguments])
+    return done.exit_code, done.stdout.splitlines()
 
 
 def test_the_command_checks_and_mends(folder: Path) -> None:
     """Exit 1 for a number, 2 for a mark; --fix writes the file whole, and then all is right."""
-    done = run()
-    assert 1 == done.returncode
-    wanted = "README.md:4: net thop is 1,126,577,920, and this says 9.9 G; write 1.1 G"
-    assert [wanted] == done.stdout.splitlines()
-    assert 1 == run("--fix", "README.md").returncode
+    wrong = "README.md:4: net thop is 1,126,577,920, and this says 9.9 G; write 1.1 G"
+    assert (1, [wrong]) == run()
+    assert (1, [f"{wrong} (fixed)"]) == run("--fix", "README.md")
     assert quote("net thop", "1.1 G") in (folder / "README.md").read_text()
-    assert (0, "2 numbers are as in flops.json\n") == ((done := run()).returncode, done.stdout)
+    assert (0, ["2 numbers are as in flops.json"]) == run()
     (folder / "docs").mkdir()
     (folder / "docs" / "more.md").write_text(quote("nets macs", "1 G"))
-    assert 2 == (done := run()).returncode
-    assert ["docs/more.md:1: no model 'nets' in the baseline; did you mean net?"] == done.stdout.splitlines()
+    assert (2, ["docs/more.md:1: no model 'nets' in the baseline; did you mean net?"]) == run()
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")

@@ -42,7 +42,7 @@ __all__ = ["Kept", "Keys", "brief", "file", "find", "keep_brief", "keep_note", "
            "seen", "source", "stamps", "unseen"]  # fmt: skip
 T = TypeVar("T")
 LEANED_ON = ("torch", "torchvision", "numpy", "pandas")
-_HUGE = ("torch", "torchvision")  # thousands of files: the list of them tells when it was written
+_HUGE = ("torch", "torchvision")  # thousands of files: their list, which has the digest of each, has to do
 _QUANTITIES = "flopledger.quantities"  # the entry points of `flopledger.reference_model.quantities`
 _READ_WHOLE = 1 << 24  # bytes; of a larger file that a model was made from, size and time have to do
 
@@ -282,7 +282,10 @@ def _content(path: Path) -> str:
 
 
 def _files_of(distribution: str) -> str | None:
-    """The installed files of a distribution by name, size and time, "" for none; None where they are not to be had."""
+    """The installed files of a distribution by name and content, "" for none; None where they are not to be had.
+
+    Not by their times: a job of CI installs the same files anew, and should find what an earlier one has counted.
+    """
     if not distribution:
         return ""
     try:
@@ -296,7 +299,7 @@ def _files_of(distribution: str) -> str | None:
     if distribution in _HUGE:
         names = [name for name in names if name.endswith("/RECORD")]
     files = [name for name in names if not name.endswith(".pyc")]
-    return _digest([found.version, [[name, _stat(str(found.locate_file(name)))] for name in files]])
+    return _digest([found.version, [[name, _content(Path(str(found.locate_file(name))))] for name in files]])
 
 
 def _stat(path: str) -> list[int]:

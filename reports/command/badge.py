@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from flopledger.reports.command.options import (
-    DEFAULT,
     Counters,
     Inputs,
     Jobs,
@@ -24,7 +23,7 @@ from flopledger.reports.command.options import (
     writing_to,
     wrote,
 )
-from flopledger.reports.command.quoted import BaselineOption, kept, names_completed, numbers
+from flopledger.reports.command.quoted import BaselineOption, kept, names_completed, numbers, of_project
 
 
 class Unit(StrEnum):
@@ -63,17 +62,15 @@ def badge(
     It says "verified" if a counter saw all MACs of the model, and all counters reported, wherever they speak, what
     their formulas give of the ledger's calls; "at least" if an operation has no formula.
     """
-    from flopledger.reports.documents.baseline import is_test
     from flopledger.reports.documents.writing import check_writable, write_whole
     from flopledger.reports.pages import badge as drawing
 
     with writing_to(out):
         check_writable(out)
     found = kept(baseline)
-    asked = models or [name for name in found.models if not is_test(name)] or [DEFAULT]
     files: dict[str, bytes] = {}
     odd = False
-    for name in dict.fromkeys(asked):
+    for name in dict.fromkeys(models or of_project(found)):
         model, wrong = numbers(name, found, inputs, counters, timeout, jobs, quiet, no_cache, mode)
         odd |= wrong
         drawn = drawing.badge(name, model, "MAC" if unit is Unit.macs else "FLOP", label)

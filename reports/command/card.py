@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from flopledger.reports.command.options import (
-    DEFAULT,
     Counters,
     Inputs,
     Jobs,
@@ -22,19 +21,19 @@ from flopledger.reports.command.options import (
     writing_to,
     wrote,
 )
-from flopledger.reports.command.quoted import BaselineOption, kept, names_completed, numbers, text_of
+from flopledger.reports.command.quoted import BaselineOption, kept, names_completed, numbers, of_project, text_of
 
 
 @app.command()
 def card(
     model: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="[MODEL]",
-            help="A name in the baseline, or a model to count now.",
+            help="A name in the baseline, or a model to count now.  [default: the only one of the baseline]",
             autocompletion=names_completed,
         ),
-    ] = DEFAULT,
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="A card to update, or to begin.  [default: print it]"),
@@ -60,9 +59,13 @@ def card(
         with writing_to(out):
             check_file(out)
         before = text_of(out) if out.exists() and not through(out) else ""
-    found, wrong = numbers(model, kept(baseline), inputs, counters, timeout, jobs, quiet, no_cache, mode)
+    there = kept(baseline)
+    name, *others = [model] if model else of_project(there)
+    if others:
+        fail(f"{there.path} has {len(others) + 1} models; name one, like {name}")
+    found, wrong = numbers(name, there, inputs, counters, timeout, jobs, quiet, no_cache, mode)
     try:
-        after = updated(before, model, found)
+        after = updated(before, name, found)
     except CardError as error:
         fail(f"{out}:{error.line}: {error}")
     if out is None:

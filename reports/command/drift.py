@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from flopledger.reports.command.guarded import (
     answered,
@@ -15,10 +19,22 @@ from flopledger.reports.command.guarded import (
     read_baseline,
     shown_path,
     usual_counters,
+    with_those_of,
     writing,
 )
-from flopledger.reports.command.options import Form, Jobs, NoCache, Quiet, Timeout, Trust, app, fail, writing_to
-from flopledger.reports.pages.terminal import Format, show, show_json
+from flopledger.reports.command.options import Jobs, NoCache, Quiet, Timeout, Trust, app, fail, writing_to, wrote
+from flopledger.reports.pages.terminal import Format, show, show_plain
+
+
+class Shape(StrEnum):
+    """How it is printed."""
+
+    table = "table"
+    markdown = "markdown"
+    json = "json"
+    junit = "junit"
+    github = "github"
+    sarif = "sarif"
 
 
 @app.command()
@@ -32,7 +48,12 @@ def drift(
     accept: Annotated[
         bool, typer.Option("--accept", help="Take what is new into the baseline: of the models named, or of all.")
     ] = False,
-    form: Form = Format.table,
+    form: Annotated[Shape, typer.Option("--format", help="How to print.", case_sensitive=False)] = Shape.table,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write it, too, by the file's ending: .md, .json, .sarif, "
+                     ".xml for JUnit; repeat for several."),
+    ] = None,
     timeout: Timeout = 300.0,
     jobs: Jobs = None,
     no_cache: NoCache = False,
@@ -50,16 +71,23 @@ def drift(
         where = f"{project.path.name}:{project.line}: [tool.flopledger] names no model" if project else \
             "no pyproject.toml here or above has [tool.flopledger], and there is no flopledger.toml"  # fmt: skip
         fail(f'{where}; write [[tool.flopledger.models]] with model = "torchvision:resnet50", or name a baseline')
+    check_files(out or [])
     how = {"timeout": timeout, "jobs": jobs, "quiet": quiet, "no_cache": no_cache}
     found = _of_project(project, names, accept, how) if project else _of_files(files, names, accept, trust, how)
-    show_moves(found, form)
+    show_moves(found, form, out or [])
+    if out and not quiet:
+        wrote(out, sys.stderr)
     raise typer.Exit(2 if found.failed else int(found.wrong))
 
 
 def _sorted_out(targets: Sequence[str], accept: bool) -> tuple[list[Path], list[str]]:
     """Which are files, and which names of models: a file comes first."""
     first = targets[0] if targets else ""
-    if not first or not (first.endswith(".json") or Path(first).exists()):
+    try:
+        is_file = first.endswith(".json") or bool(first and Path(first).exists())
+    except (OSError, ValueError):  # a name that no file can have
+        is_file = False
+    if not is_file:
         return [], list(targets)
     if accept:
         return [Path(first)], list(targets[1:])
@@ -75,14 +103,18 @@ def _of_project(project: Any, names: list[str], accept: bool, how: Any) -> Any:
 
     there = read_baseline(project.baseline) if project.baseline.exists() else Baseline(models={})
     models = _chosen(project, names, there)
-    done = answered(wanted(models, usual_counters(project, *there.models.values())), project, **how)
+    counters = usual_counters(project)
+    asked = [
+        replace(each, counters=with_those_of(there.models.get(each.name), counters, project))
+        for each in wanted(models, counters)
+    ]
     before = {name: entry for name, entry in there.models.items() if not names or name in names}
-    found = moves(before, done, project=shown_path(project.path), baseline=shown_path(project.baseline),
-                  notes=_of_tests(before))  # fmt: skip
-    if not accept:
-        return found
-    with writing(project):
-        return _accepted(found, done, before, project.baseline)
+    with writing(project) if accept else nullcontext():
+        done = answered(asked, project, **how)
+        places = {"project": shown_path(project.path), "baseline": shown_path(project.baseline)}
+        with project.here():  # a ledger may be read
+            found = moves(before, done, notes=_of_tests(before), **places)
+        return _accepted(found, done, before, project.baseline) if accept else found
 
 
 def _chosen(project: Any, names: list[str], there: Any) -> list[Any]:
@@ -106,8 +138,6 @@ def _of_tests(entries: Any) -> list[str]:
 
 def _accepted(found: Any, done: Sequence[Any], before: Any, path: Path) -> Any:
     """Write the entries that say something new, and say which; one without a number stays as it was."""
-    from msgspec.structs import replace
-
     from flopledger.reports.documents.baseline import rewrite
     from flopledger.reports.guard import without_number, worth_writing
 
@@ -177,11 +207,28 @@ def check_trust(found: Any, path: Path, trust: bool, *said: str | None) -> None:
         fail(f"{path} has inputs in files: {', '.join(files)}; if they may be read, say --trust")
 
 
-def show_moves(found: Any, form: Format) -> None:
-    """What has moved, on the terminal."""
-    from flopledger.reports.pages.drift_words import of_all
+def check_files(out: Sequence[Path]) -> None:
+    """Say now, rather than after the counting, what cannot be written."""
+    from flopledger.reports.documents.writing import check_file
+    from flopledger.reports.pages.moves_files import ENDINGS
 
-    if form is Format.json:
-        show_json(found)
+    for path in out:
+        if path.suffix not in ENDINGS:
+            fail(f"{path}: name a file that ends in one of {', '.join(ENDINGS)}")
+        with writing_to(path):
+            check_file(path)
+
+
+def show_moves(found: Any, form: str, out: Sequence[Path] = ()) -> None:
+    """What has moved, on the terminal and in files."""
+    from flopledger.reports.documents.writing import write_file
+    from flopledger.reports.pages.moves_files import ENDINGS, WRITERS
+    from flopledger.reports.pages.moves_words import blocks
+
+    for path in out:
+        with writing_to(path):
+            write_file(path, WRITERS[ENDINGS[path.suffix]](found).encode())
+    if form in WRITERS:
+        show_plain(WRITERS[form](found))
     else:
-        show(of_all(found), form)
+        show(blocks(found), Format(form))

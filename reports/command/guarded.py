@@ -21,6 +21,14 @@ def configured() -> Any:
         fail(str(error))
 
 
+def check_name(name: str) -> None:
+    """A usage error where no model of a baseline can be called so."""
+    from flopledger.reports.project import is_name
+
+    if not is_name(name):
+        fail(f"{name!r} cannot be a name; it is one line of text that has no '::' and no dash in front")
+
+
 def complete_guarded(incomplete: str) -> list[str]:
     """Names of models for a shell: the project's."""
     from flopledger.reports.project import ProjectError, project
@@ -33,15 +41,18 @@ def complete_guarded(incomplete: str) -> list[str]:
     return [name for name in names if name == printable(name) and name.startswith(incomplete)]
 
 
-def usual_counters(project: Any, *entries: Any) -> list[str]:
-    """The configuration's counters, or else all that are installed, and those that these entries have beside them."""
+def usual_counters(project: Any) -> list[str]:
+    """The configuration's counters, or else all that are installed."""
     from flopledger.counters.engine.adapters import at_hand
 
-    if project.counters is not None:
-        return list(project.counters)
-    found = at_hand()
-    known = [tally.name for entry in entries for tally in only_known(entry, project).tallies]
-    return list(dict.fromkeys([*found, *known]))
+    return at_hand() if project.counters is None else list(project.counters)
+
+
+def with_those_of(entry: Any, counters: list[str], project: Any) -> list[str]:
+    """These counters, and where the configuration names none also those that a model's entry has beside them."""
+    if entry is None or project.counters is not None:
+        return counters
+    return list(dict.fromkeys([*counters, *(tally.name for tally in only_known(entry, project).tallies)]))
 
 
 def only_known(entry: Any, project: Any) -> Any:
@@ -81,6 +92,7 @@ def answered(
     wanted: Sequence[Any], project: Any, timeout: float, jobs: int | None, quiet: bool, no_cache: bool
 ) -> list[Any]:
     """Each model with what counters say now. One that cannot be counted is one line, with its line in the file."""
+    from flopledger.reports.budget import BudgetError, check
     from flopledger.reports.guard import counted
 
     order = {each.name: at for at, each in enumerate(wanted)}
@@ -105,6 +117,11 @@ def answered(
         if each.now is None:
             name, said = each.wanted.name, each.reason
             note(str(project.fault(each.wanted.line, f"model {name!r}: {said}")) if project else f"{name}: {said}")
+        elif each.wanted.budget is not None:
+            try:
+                check(each.wanted.budget, each.now.measured)
+            except BudgetError as error:
+                fail(str(project.fault(error.line, f"model {each.wanted.name!r}: {error}")))
     return found
 
 
@@ -122,7 +139,7 @@ def read_baseline(path: Path) -> Any:
 
 
 def _unread(path: Path, error: Any) -> str:
-    return f"{shown_path(path)}:{error.line}: {error}" if error.line else f"cannot read {shown_path(path)}: {error}"
+    return f"{shown_path(path)}:{error.line or 1}: {error}"  # where nothing more is known, it is the whole file
 
 
 def shown_path(path: Path) -> str:

@@ -32,6 +32,19 @@ def kept(baseline: Path | None) -> Kept:
     return Kept(Path(shown_path(project.baseline)), models, folder, [each.name for each in project.models])
 
 
+def of_project(found: Kept) -> list[str]:
+    """The models whose numbers are shown where none is named: all of a baseline but those of tests.
+
+    Without a project the reference model; a usage error where a project's baseline has none yet.
+    """
+    from flopledger.reports.documents.baseline import is_test
+
+    names = [name for name in found.models if not is_test(name)]
+    if not names and found.path is not None:
+        fail(f"{found.path} has no model yet: flopledger snapshot writes it")
+    return names or [DEFAULT]
+
+
 def numbers(
     name: str,
     found: Kept,
@@ -59,7 +72,7 @@ def numbers(
             fail(f"{name!r} is not in {found.path} yet: flopledger snapshot writes it")
     known = [*found.models, *found.configured]
     if known and ":" not in name and name.partition("?")[0] != DEFAULT and not name.endswith(SAVED):
-        fail(f"no model {name!r} in {found.path}{nearest(name, known)}; a spec is like torchvision:resnet50")
+        fail(f"no model {name!r} in {found.path}{nearest(name, known) or '; a spec is like torchvision:resnet50'}")
     run = compared(name, inputs, counters, timeout, jobs, quiet, no_cache, mode).run
     return snapshot(run), wrong(run)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -150,12 +151,18 @@ def _newer(
         for name, entry in before.items()
     }
     then = {name: entry for name, entry in then.items() if entry.tallies}
-    asked = [
-        replace(each, counters=list(dict.fromkeys(newer[t.name, t.version] for t in then[each.name].tallies)))
+    asked = [  # without budgets, which no release of a counter can break
+        replace(
+            each,
+            counters=list(dict.fromkeys(newer[t.name, t.version] for t in then[each.name].tallies)),
+            budget=None,
+        )
         for each in every
         if each.name in then
     ]
-    found = moves(then, answered(asked, project, **how), baseline=place or "what is installed", other=NEWEST)
+    done = answered(asked, project, **how)
+    with project.here() if project else nullcontext():  # a ledger may be read
+        found = moves(then, done, baseline=place or "what is installed", other=NEWEST)
     show_moves(found, form)
     raise typer.Exit(2 if found.failed else int(found.wrong))
 

@@ -10,6 +10,7 @@ import typer
 from flopledger.reference_model.names import nearest
 from flopledger.reports.command.guarded import (
     answered,
+    check_name,
     complete_guarded,
     configured,
     read_baseline,
@@ -84,6 +85,8 @@ def snapshot(
         missing = next((each for each in models or () if each not in named), models)
         fail(f"no model {missing!r} in the configuration; one at a time by its spec" if project else
              "without a configuration one model at a time, by its spec")  # fmt: skip
+    if name is not None:
+        check_name(name)
     model = models[0] if models else DEFAULT
     if project and models and not of_one and ":" not in model and not model.startswith(DEFAULT):
         fail(str(project.fault(project.line, f"no model {model!r}{nearest(model, named)}")))

@@ -60,20 +60,20 @@ def _sources(found: Reconciliation, sides: tuple[TallyRecord, TallyRecord]) -> l
         for tally, sources in zip(sides, (line.left_source, line.right_source), strict=True):
             for source in filter(None, sources.split("; ")):
                 text = f"{operation(line)}, {visible(tally.name)}: {visible(source)}"
-                address = _address(tally, source)
-                told[Link(text, address) if address else Point(text)] = None
+                at = address(tally.counter, tally.version, source)
+                told[Link(text, at) if at else Point(text)] = None
     return [Heading("Where their sources say so", 3), *told] if told else []
 
 
-def _address(tally: TallyRecord, source: str) -> str:
+def address(counter: str, version: str | None, source: str) -> str:
     """Of `path:line symbol`, at the tag of the version; "" where that is not known."""
-    if tally.counter not in registry.TABLE or not tally.version:
+    if counter not in registry.TABLE or not version:
         return ""
-    base = str(getattr(registry.get(tally.counter), "repository", ""))
+    base = str(getattr(registry.get(counter), "repository", ""))
     path, _, line = source.partition(" ")[0].rpartition(":")
     if not base or not path or not line.isdecimal():
         return ""
-    return f"{base.format(version=quote(tally.version.partition('+')[0]))}{quote(path)}#L{line}"
+    return f"{base.format(version=quote(version.partition('+')[0]))}{quote(path)}#L{line}"
 
 
 def _changed(tally: TallyRecord) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from flopledger.reports.drift import Row
+from flopledger.reports.moves import Row
 from flopledger.reports.pages.analysis import contributing, equal
 from flopledger.reports.pages.blocks import Column, Kind, Table
 from flopledger.reports.pages.numbers import number, signed, visible

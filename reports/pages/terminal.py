@@ -61,7 +61,7 @@ def _drawn(block: Block, width: int | None, rule: str) -> list[str]:
         table = Table(columns, [[printable(cell) for cell in row] for row in block.rows])
         return ["", *drawn(table, width or WIDE, rule), ""]
     if isinstance(block, Fold | Live):
-        return _lines([block.summary, *block.blocks] if isinstance(block, Fold) else block.blocks, width, rule)
+        return _lines([Heading(block.summary), *block.blocks] if isinstance(block, Fold) else block.blocks, width, rule)
     if isinstance(block, Chart):
         return []
     if isinstance(block, Heading) and block.level > 1:
@@ -74,12 +74,17 @@ def _drawn(block: Block, width: int | None, rule: str) -> list[str]:
 
 
 def show_json(value: Any) -> None:
-    """Any of our types as indented JSON on stdout; what a terminal would obey is escaped, so the text is the same."""
+    """Any of our types as indented JSON on stdout."""
+    sys.stdout.write(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Any of our types as indented JSON; what a terminal would obey is escaped, so the text is the same."""
     try:
         text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     except UnicodeEncodeError:  # half of a surrogate pair, which has no UTF-8; as an escape it is JSON
         text = json.dumps(msgspec.to_builtins(value), indent=2)
-    sys.stdout.write("".join(f"{_inert(line)}\n" for line in text.split("\n")))
+    return "".join(f"{_inert(line)}\n" for line in text.split("\n"))
 
 
 def show_plain(text: str) -> None:

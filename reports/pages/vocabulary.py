@@ -5,7 +5,7 @@ from __future__ import annotations
 from flopledger.reference_model.ledger import Entry, Mode
 from flopledger.reports.align import Failure
 from flopledger.reports.documents.run import ConventionLine
-from flopledger.reports.drift import Moved
+from flopledger.reports.moves import Change, Moved
 from flopledger.reports.pages.numbers import visible
 from flopledger.reports.reconcile import UNIT, Line, Residue
 
@@ -57,7 +57,7 @@ def op_word(op: str) -> str:
     return OP_WORDS.get(op) or visible(op).replace("_", " ").strip() or "(unnamed)"
 
 
-def operation(line: Line | ConventionLine | Moved) -> str:
+def operation(line: Line | ConventionLine | Moved | Change) -> str:
     """The op of a line, with the phase where it is not the forward."""
     return op_word(line.op) + (" (backward)" if line.phase == "backward" else "")
 
