@@ -303,6 +303,25 @@ def test_a_project_is_kept_compared_and_accepted_by_name(here: Path) -> None:
     assert ["a", "c"] == [*read(file).models]
 
 
+def test_a_release_is_told_from_the_model_in_a_folder_below(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger that says what is whose is of a file that lies beside the configuration, not beside the caller."""
+    (here / "pyproject.toml").write_text(TWO.replace("miniatures:Honest", "thop"))
+    command("snapshot", "a", status=0)
+    file = here / "flopledger.json"
+    (entry,) = read(file).models.values()
+    tallies = [
+        replace(each, version="0.0.5.post2110061705") if each.counter == "thop" else each for each in entry.tallies
+    ]
+    rewrite(file, {"a": replace(entry, tallies=tallies)})
+    (here / "net.py").write_text("import torch\n\ndef make():\n    return torch.nn.Linear(4, 16)\n")
+    (here / "src").mkdir()
+    monkeypatch.chdir(here / "src")
+    rows = json.loads(command("drift", "a", "--format", "json", status=1))["drifts"]["a"]["rows"]
+    assert [("thop", "model", {"model": 32}), ("torch", "model", {"model": 64})] == [
+        (row["counter"], row["cause"], row["parts"]) for row in rows
+    ]
+
+
 def test_a_model_that_does_not_build_is_one_line_and_leaves_the_baseline(here: Path) -> None:
     """The other models are compared all the same."""
     (here / "pyproject.toml").write_text(TWO)
@@ -331,9 +350,10 @@ def test_a_baseline_that_cannot_be_written_is_one_line(here: Path) -> None:
     """It is said before the counting, not after it."""
     (here / "kept").write_text("a file, and no folder")
     (here / "pyproject.toml").write_text(TWO.replace("counters", 'baseline = "kept/flops.json"\ncounters'))
-    done = CliRunner().invoke(app, ["snapshot"])
-    assert (2, 1) == (done.exit_code, len(done.stderr.splitlines()))
-    assert done.stderr.startswith("flopledger: pyproject.toml:3: cannot write to kept/flops.json")
+    for arguments in (["snapshot"], ["drift", "--accept"]):
+        done = CliRunner().invoke(app, arguments)
+        assert (2, 1) == (done.exit_code, len(done.stderr.splitlines()))
+        assert done.stderr.startswith("flopledger: pyproject.toml:3: cannot write to kept/flops.json")
 
 
 def test_a_models_name_is_completed(here: Path) -> None:

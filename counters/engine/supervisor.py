@@ -2,8 +2,9 @@
 
 This is the side of the command; `flopledger.counters.engine.worker` is what runs in the job's process.
 A job is forked from a small server that has torch imported and nothing else, so it starts in
-milliseconds and no counter sees what another one did. A live model, which lives in the caller's
-memory, is forked from the caller instead: the child works on its copy. The answer is a file
+milliseconds and no counter sees what another one did. Jobs on one model that have to wait for each
+other are forked from a process that has built it, besides. A live model, which lives in the caller's
+memory, is forked from the caller: the child works on its copy. The answer is a file
 without a name, in JSON; nothing that a job sends is ever unpickled.
 """
 

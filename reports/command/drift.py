@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from flopledger.reports.command.guarded import (
     answered,
@@ -17,6 +19,7 @@ from flopledger.reports.command.guarded import (
     read_baseline,
     shown_path,
     usual_counters,
+    with_those_of,
     writing,
 )
 from flopledger.reports.command.options import Jobs, NoCache, Quiet, Timeout, Trust, app, fail, writing_to, wrote
@@ -100,14 +103,18 @@ def _of_project(project: Any, names: list[str], accept: bool, how: Any) -> Any:
 
     there = read_baseline(project.baseline) if project.baseline.exists() else Baseline(models={})
     models = _chosen(project, names, there)
-    done = answered(wanted(models, usual_counters(project, *there.models.values())), project, **how)
+    counters = usual_counters(project)
+    asked = [
+        replace(each, counters=with_those_of(there.models.get(each.name), counters, project))
+        for each in wanted(models, counters)
+    ]
     before = {name: entry for name, entry in there.models.items() if not names or name in names}
-    found = moves(before, done, project=shown_path(project.path), baseline=shown_path(project.baseline),
-                  notes=_of_tests(before))  # fmt: skip
-    if not accept:
-        return found
-    with writing(project):
-        return _accepted(found, done, before, project.baseline)
+    with writing(project) if accept else nullcontext():
+        done = answered(asked, project, **how)
+        places = {"project": shown_path(project.path), "baseline": shown_path(project.baseline)}
+        with project.here():  # a ledger may be read
+            found = moves(before, done, notes=_of_tests(before), **places)
+        return _accepted(found, done, before, project.baseline) if accept else found
 
 
 def _chosen(project: Any, names: list[str], there: Any) -> list[Any]:
@@ -131,8 +138,6 @@ def _of_tests(entries: Any) -> list[str]:
 
 def _accepted(found: Any, done: Sequence[Any], before: Any, path: Path) -> Any:
     """Write the entries that say something new, and say which; one without a number stays as it was."""
-    from msgspec.structs import replace
-
     from flopledger.reports.documents.baseline import rewrite
     from flopledger.reports.guard import without_number, worth_writing
 

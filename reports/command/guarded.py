@@ -41,15 +41,18 @@ def complete_guarded(incomplete: str) -> list[str]:
     return [name for name in names if name == printable(name) and name.startswith(incomplete)]
 
 
-def usual_counters(project: Any, *entries: Any) -> list[str]:
-    """The configuration's counters, or else all that are installed, and those that these entries have beside them."""
+def usual_counters(project: Any) -> list[str]:
+    """The configuration's counters, or else all that are installed."""
     from flopledger.counters.engine.adapters import at_hand
 
-    if project.counters is not None:
-        return list(project.counters)
-    found = at_hand()
-    known = [tally.name for entry in entries for tally in only_known(entry, project).tallies]
-    return list(dict.fromkeys([*found, *known]))
+    return at_hand() if project.counters is None else list(project.counters)
+
+
+def with_those_of(entry: Any, counters: list[str], project: Any) -> list[str]:
+    """These counters, and where the configuration names none also those that a model's entry has beside them."""
+    if entry is None or project.counters is not None:
+        return counters
+    return list(dict.fromkeys([*counters, *(tally.name for tally in only_known(entry, project).tallies)]))
 
 
 def only_known(entry: Any, project: Any) -> Any:

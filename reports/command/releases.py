@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -159,7 +160,9 @@ def _newer(
         for each in every
         if each.name in then
     ]
-    found = moves(then, answered(asked, project, **how), baseline=place or "what is installed", other=NEWEST)
+    done = answered(asked, project, **how)
+    with project.here() if project else nullcontext():  # a ledger may be read
+        found = moves(then, done, baseline=place or "what is installed", other=NEWEST)
     show_moves(found, form)
     raise typer.Exit(2 if found.failed else int(found.wrong))
 
