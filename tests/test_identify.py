@@ -94,7 +94,7 @@ class Here(Scales):
         super().__init__()
         self.known = {spec: _weighed(spec) for spec in known}
 
-    def weigh(self, specs: Iterable[Spec]) -> dict[Spec, Weighed]:
+    def weigh(self, specs: Iterable[Spec], real: bool = True) -> dict[Spec, Weighed]:
         return {spec: self.known[spec] for spec in specs if spec in self.known}
 
 

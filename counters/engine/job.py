@@ -16,13 +16,14 @@ LONGEST = 7 * 86400.0  # seconds that a time limit may have; the system's own ti
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One counter (or the ledger) on one model."""
+    """One counter (or the ledger) on one model. `real` is whether a ledger may be had from real tensors at need."""
 
     counter: str
     spec: Spec
     device: str = "meta"
     release: str | None = None
     distribution: str = ""
+    real: bool = True
 
     @property
     def name(self) -> str:

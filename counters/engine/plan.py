@@ -167,6 +167,7 @@ def answers(
     counters: Sequence[Asked],
     *,
     live: Live | None = None,
+    real: bool = True,
     timeout: float = TIMEOUT,
     workers: int | None = None,
     keep: bool = True,
@@ -176,7 +177,8 @@ def answers(
 ) -> Generator[Answered, None, None]:
     """What the ledger and each counter say of each subject, as it comes; `count_all` says more of the rest.
 
-    A counter that is not installed has no answer. Of a subject that has no ledger, that is the last one.
+    A counter that is not installed has no answer. Of a subject that has no ledger, that is the last one. `real` is
+    whether a model that fails on the meta device is run on real tensors for its ledger.
     """
     here = {asked.name: asked for asked in counters if asked.runs}
     if not live and (not keep or results.unseen([LEDGER, *here])):
@@ -201,7 +203,7 @@ def answers(
         if ledger:
             yield ledger
         else:
-            queue.append(Job(counter=LEDGER, spec=spec))
+            queue.append(Job(counter=LEDGER, spec=spec, real=real))
         for asked in ordered:
             key = None if live else keys_of.count(asked.adapter, asked.release, spec)
             if found := kept(spec, asked.name, key):

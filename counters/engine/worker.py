@@ -183,7 +183,7 @@ def _attempt(job: Job, threads: int, live: Live | None) -> Answer:
 def _perform(job: Job, live: Live | None) -> Answer:
     start = time.perf_counter()
     if job.counter == LEDGER:
-        return Answer(status="counted", ledger=_traced(job.spec, live), seconds=time.perf_counter() - start)
+        return Answer(status="counted", ledger=_traced(job.spec, live, job.real), seconds=time.perf_counter() - start)
     adapter = registry.get(job.counter)
     _check_mode(adapter, job.spec.mode)
     overlay = str(overlays.overlay(adapter.distribution, job.release)) if job.release else None
@@ -336,7 +336,7 @@ _AFTER_A_BACKWARD = (
 )
 
 
-def _traced(asked: Spec, live: Live | None) -> Ledger:
+def _traced(asked: Spec, live: Live | None, real: bool = True) -> Ledger:
     from flopledger.reference_model.running import ModelError, trace
 
     if live is not None:
@@ -353,12 +353,13 @@ def _traced(asked: Spec, live: Live | None) -> Ledger:
         ledger = trace(*spec.build("meta"), name=spec.model, device="meta", mode=spec.mode)
     except ModelError as error:
         reason = error.fault.said
+        if not real:
+            raise SpecError(error.fault.told(*_named(spec))) from error
         try:  # data-dependent, or really wrong: real tensors tell
             _check_memory(spec)
             ledger = trace(*spec.build("cpu"), name=spec.model, device="cpu", mode=spec.mode)
         except ModelError as error:
-            which, given = f"model {spec.model!r}", f"input {', '.join(texts)}"
-            raise SpecError(error.fault.told(f"{which} rejects {given}", f"{which} fails with {given}")) from error
+            raise SpecError(error.fault.told(*_named(spec))) from error
         except NotNow as error:
             raise SpecError(f"model {spec.model!r} cannot be traced on the meta device ({reason}): {error}") from error
         notes.append(f"{subject.ON_REAL}: on the meta device the model says {reason!r}")
@@ -366,6 +367,12 @@ def _traced(asked: Spec, live: Live | None) -> Ledger:
         notes.append(f"what was in the files that went in: {', '.join(ledger.inputs)}")
     # As they were asked for: a tensor no longer says what its values were drawn from.
     return msgspec.structs.replace(ledger, inputs=texts, notes=[*ledger.notes, *notes])
+
+
+def _named(spec: Spec) -> tuple[str, str]:
+    """A model with its inputs, for an error of these and for any other."""
+    which, given = f"model {spec.model!r}", f"input {', '.join(spec.inputs or ())}"
+    return f"{which} rejects {given}", f"{which} fails with {given}"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from flopledger.counters.engine import kept, overlays, plan, supervisor
 from flopledger.counters.engine.job import TIMEOUT
-from flopledger.reference_model.subject import Spec
+from flopledger.reference_model.subject import ON_REAL, Spec
 from flopledger.reports.identify.candidates import Candidate, Departure, candidates, ranked
 from flopledger.reports.identify.departures import Subject, departures, other_inputs, plausible, variants
 from flopledger.reports.identify.gaps import Near, nearest
@@ -20,6 +20,7 @@ from flopledger.reports.identify.releases import Epoch, epochs
 from flopledger.reports.identify.tallies import measured
 from flopledger.reports.identify.weighing import Weighed, weighed
 
+_ON_META = "on the meta device"  # of a refusal that real tensors might not give
 MEASURED = 12  # candidates for which a tally is looked for: those that are shown
 
 
@@ -68,33 +69,44 @@ class Scales:
         ours = [kept.stamps(Path(__file__).with_name(name)) for name in ("weighing.py", "releases.py")]
         return [ours, sorted(_times(overlays.cache() / "index"))]
 
-    def weigh(self, specs: Iterable[Spec]) -> dict[Spec, Weighed]:
-        """What these weigh; one that cannot be built, or rejects its inputs, is not among them."""
+    def weigh(self, specs: Iterable[Spec], real: bool = True) -> dict[Spec, Weighed]:
+        """What these weigh; one that cannot be built, or rejects its inputs, is not among them.
+
+        Nor, unless `real`, is one that cannot be had on the meta device.
+        """
         found: dict[Spec, Weighed] = {}
-        keys = {spec: kept.note_key(spec, *self._more) for spec in specs}
-        for spec, key in keys.items():
-            if key and self.keep and (data := kept.note("@weighed", key)):
-                before = msgspec.json.decode(data, type=_Kept)
-                if before.weighed is not None:
-                    found[spec] = before.weighed
-                else:
-                    self.refusals[spec] = before.refused
-        open_ = [spec for spec in keys if spec not in found and spec not in self.refusals]
+        open_: list[Spec] = []
+        for spec in dict.fromkeys(specs):
+            before = self._before(spec) or (None if real else self._before(spec, _ON_META))
+            if before is None:
+                open_.append(spec)
+            elif before.weighed is not None:
+                found[spec] = before.weighed
+            else:
+                self.refusals[spec] = before.refused
         if open_:
             supervisor.warm()  # it has torch to import; meanwhile the conventions are read
             self._epochs  # noqa: B018
-        for answered in plan.answers(open_, [], timeout=self.timeout, workers=self.workers, keep=self.keep):
+        coming = plan.answers(open_, [], real=real, timeout=self.timeout, workers=self.workers, keep=self.keep)
+        for answered in coming:
             self.on_done(answered.spec.model)
-            key, ledger = keys[answered.spec], answered.answer.ledger
-            if ledger is None:
-                self.refusals[answered.spec] = _why(answered)
-                note = _Kept(refused=_why(answered))
+            spec, ledger = answered.spec, answered.answer.ledger
+            if ledger is not None:
+                found[spec] = weighed(ledger, self._epochs)
+                note = _Kept(weighed=found[spec])
             else:
-                found[answered.spec] = weighed(ledger, self._epochs)
-                note = _Kept(weighed=found[answered.spec])
+                note = _Kept(refused=_why(answered))
+                self.refusals[spec] = note.refused
+            key = kept.note_key(spec, *self._more, *([_ON_META] if ledger is None and not real else []))
             if key and not answered.answer.passing:
                 kept.keep_note("@weighed", key, msgspec.json.encode(note))
         return found
+
+    def _before(self, spec: Spec, *how: str) -> _Kept | None:
+        """What is kept of a subject."""
+        key = kept.note_key(spec, *self._more, *how)
+        data = kept.note("@weighed", key) if key and self.keep else None
+        return msgspec.json.decode(data, type=_Kept) if data else None
 
     def asked(self, spec: Spec) -> Weighed:
         """What this weighs. Raises plan.Rejected where it cannot be had."""
@@ -162,7 +174,8 @@ def among(printed: Printed, given: Weighed, subjects: Iterable[Subject], scales:
     """The candidates of those that may print it, by the likeliest reading of its digits: one assumption is enough."""
     printed = replace(printed, readings=printed.readings[:1])
     worth = {other.spec: other.why for other in subjects if plausible(printed, given, other)}
-    weights = scales.weigh(worth)
+    # What ran on the meta device and does not at another size rejects that: real tensors would say the same, slowly.
+    weights = scales.weigh(worth, real=any(ON_REAL in note for note in given.notes))
     return [each for spec, why in worth.items() if spec in weights for each in candidates(printed, weights[spec], why)]
 
 
