@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 HERE = Path(__file__).parent
 # Miniature counters are named `miniatures:Class`, in this process and in the workers.
@@ -19,8 +21,16 @@ sys.path.insert(0, str(HERE))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 # Which processes of this machine are of this test run: all that it starts inherit the mark.
 os.environ["FLOPLEDGER_TEST_RUN"] = str(os.getpid())
-# What a pipe gets, unless a test says how wide it is: a process of `pytest -n` has 80.
+# What a pipe gets, unless a test says how wide it is: a process of `pytest -n` has 80, as has one with readline, which
+# puts it where Python does not look and its children do.
+with contextlib.suppress(ImportError):
+    import readline  # noqa: F401
 os.environ.pop("COLUMNS", None)
+os.unsetenv("COLUMNS")
+
+# How long examples take to be made says how busy the machine is.
+settings.register_profile("here", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("here")
 
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
