@@ -98,6 +98,8 @@ def test_jobs_share_a_model_only_where_they_would_have_to_wait() -> None:
     assert [mine[:2], mine[2:]] == [
         supervisor._together(q, set(), None, free) for q in [deque(mine)] for free in (3, 1)
     ]
+    many = [Job(counter=str(n), spec=SPEC) for n in range(300)]
+    assert many[:32] == supervisor._together(deque(many), set(), None, 1)
     assert [mine[:1], mine[1:2]] == [supervisor._together(q, {mine[0]}, None, 9) for q in [deque(mine)] for _ in "ab"]
 
 

@@ -39,6 +39,7 @@ LIMIT = 20.0  # seconds that an adapter may take to say what it is; some import 
 _MOST_READ = 1 << 28
 _LONGEST_TMPDIR = 60  # bytes; the address of a socket may have 107, and multiprocessing adds some forty
 _PATIENCE = 5.0  # seconds for a guard to end when its job has
+_TOGETHER = 32  # jobs of one process; multiprocessing passes it no more than 256 files
 _STARTING = threading.Lock()
 
 
@@ -174,7 +175,7 @@ def _together(jobs: deque[Job], apart: set[Job], live: Live | None, free: int) -
     first = jobs.popleft()
     if live or first in apart or first.release or not _of_a_package(first.spec.model):
         return [first]
-    most = 1 + len(jobs) // free
+    most = min(1 + len(jobs) // free, _TOGETHER)
     alike = [
         job
         for job in jobs
