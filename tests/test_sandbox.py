@@ -92,15 +92,16 @@ def test_jobs_share_a_model_only_where_they_would_have_to_wait() -> None:
     real, old = Job(counter="x", spec=SPEC, device="cpu"), Job(counter="y", spec=SPEC, release="1")
     other = Job(counter="z", spec=Spec("file.py:make", ("1x3",)))
     queue = deque([mine[0], real, mine[1], old, other, mine[2], mine[3]])
-    assert [mine[0], mine[1], mine[2], mine[3]] == supervisor._together(queue, set(), None, 1)
+    assert [mine[0], mine[1], mine[2], mine[3]] == supervisor._together(queue, set(), None, 1, 8)
     assert [real, old, other] == [*queue]
-    assert [[real], [old], [other]] == [supervisor._together(queue, set(), None, 1) for _ in range(3)]
+    assert [[real], [old], [other]] == [supervisor._together(queue, set(), None, 1, 8) for _ in range(3)]
     assert [mine[:2], mine[2:]] == [
-        supervisor._together(q, set(), None, free) for q in [deque(mine)] for free in (3, 1)
+        supervisor._together(q, set(), None, free, 8) for q in [deque(mine)] for free in (3, 1)
     ]
-    many = [Job(counter=str(n), spec=SPEC) for n in range(300)]
-    assert many[:32] == supervisor._together(deque(many), set(), None, 1)
-    assert [mine[:1], mine[1:2]] == [supervisor._together(q, {mine[0]}, None, 9) for q in [deque(mine)] for _ in "ab"]
+    assert [mine[:2], mine[2:]] == [supervisor._together(q, set(), None, 1, 2) for q in [deque(mine)] for _ in "ab"]
+    assert [mine[:1], mine[1:2]] == [
+        supervisor._together(q, {mine[0]}, None, 9, 8) for q in [deque(mine)] for _ in "ab"
+    ]
 
 
 def test_an_honest_number_is_checked_against_hand_arithmetic() -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -39,7 +40,7 @@ LIMIT = 20.0  # seconds that an adapter may take to say what it is; some import 
 _MOST_READ = 1 << 28
 _LONGEST_TMPDIR = 60  # bytes; the address of a socket may have 107, and multiprocessing adds some forty
 _PATIENCE = 5.0  # seconds for a guard to end when its job has
-_TOGETHER = 32  # jobs of one process; multiprocessing passes it no more than 256 files
+_TOGETHER = 8  # jobs of one process: as many as a model usually has on a device
 _STARTING = threading.Lock()
 
 
@@ -91,6 +92,8 @@ def run(
     workers = max(1, workers or cores)
     threads = 1 if live else max(1, cores // workers)
     timeout = min(timeout, LONGEST)
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # each job has one open, and each process two
+    most = _TOGETHER if files == resource.RLIM_INFINITY else max(1, min(_TOGETHER, files // (4 * workers)))
     started: list[_Running] = []
     apart: set[Job] = set()  # those for which a process that has their model is not to be had
     taken = 0
@@ -98,7 +101,7 @@ def run(
         try:
             while jobs or started:
                 while jobs and len(started) < workers:
-                    some, folder = _together(jobs, apart, live, workers - len(started)), Path(top, str(taken))
+                    some, folder = _together(jobs, apart, live, workers - len(started), most), Path(top, str(taken))
                     folder.mkdir()
                     taken += 1
                     try:
@@ -167,15 +170,15 @@ class _Running:
             paper.close()
 
 
-def _together(jobs: deque[Job], apart: set[Job], live: Live | None, free: int) -> list[Job]:
-    """The next job, and others on its model that had to wait otherwise: as many as keep each core busy.
+def _together(jobs: deque[Job], apart: set[Job], live: Live | None, free: int, most: int) -> list[Job]:
+    """The next job, and others on its model that had to wait otherwise: at `most` so many, and each core kept busy.
 
     Models are shared that only packages make, and not by releases, whose packages would have to be there first.
     """
     first = jobs.popleft()
     if live or first in apart or first.release or not _of_a_package(first.spec.model):
         return [first]
-    most = min(1 + len(jobs) // free, _TOGETHER)
+    most = min(1 + len(jobs) // free, most)
     alike = [
         job
         for job in jobs
