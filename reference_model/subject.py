@@ -24,8 +24,8 @@ import sys
 import sysconfig
 import types
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -103,28 +103,59 @@ class Spec(msgspec.Struct, frozen=True):
         """
         spec, _ = self.filled()
         assert spec.inputs is not None
-        module = _AT_HAND.pop((self.model, device), None) or _built(self.model, device)
+        module = _AT_HAND.pop((self.model, device), None) or _built(self.model, device, [spec])
         return module, *written.made(spec.inputs, device)
 
 
-_AT_HAND: dict[tuple[str, str], nn.Module] = {}  # what this process, or the one it is forked from, has built already
+# What this process, or the one it is forked from, has built or asked already.
+_AT_HAND: dict[tuple[str, str], nn.Module] = {}
+_INPUTS: dict[str, tuple[tuple[str, ...], str] | None] = {}
 
 
-def have_at_hand(model: str, device: str) -> None:
-    """Build a model for the processes that are forked from this one; what is wrong with it is theirs to say."""
+def have_at_hand(specs: Sequence[Spec], device: str) -> None:
+    """Build the model of these specs for the processes that are forked from this one.
+
+    What is wrong with it is theirs to say.
+    """
+    model = specs[0].model
     with suppress(Exception):
-        _AT_HAND[model, device] = _built(model, device)
+        _AT_HAND[model, device] = _built(model, device, specs)
+    if any(spec.inputs is None for spec in specs):
+        with suppress(Exception):
+            _INPUTS[model] = _own_inputs(model)
 
 
-def _built(model: str, device: str) -> nn.Module:
+def is_at_hand(model: str, device: str) -> bool:
+    return (model, device) in _AT_HAND
+
+
+def on_meta(model: str) -> nn.Module:
+    """The model on meta, which is at hand then for whoever builds it. Raises SpecError."""
+    if not is_at_hand(model, "meta"):
+        _AT_HAND[model, "meta"] = _built(model, "meta")
+    return _AT_HAND[model, "meta"]
+
+
+def _on_any(model: str) -> nn.Module | None:
+    """The model on any device, to be looked at; None where it cannot be built."""
+    with suppress(Exception):
+        return _AT_HAND.get((model, "cpu")) or on_meta(model)
+    return None
+
+
+def _built(model: str, device: str, specs: Sequence[Spec] = ()) -> nn.Module:
     """The module in eval mode. Raises SpecError."""
     import torch
 
+    from flopledger.reference_model.weights import repeated
+
     with beside(split(model)[0]):
         factory, options = resolve(model)
+        alike = device != "meta" and _values_are_free(model, specs)
         torch.manual_seed(0)
         try:
-            module = _made(factory, options, device)
+            with repeated() if alike else nullcontext():
+                module = _made(factory, options, device)
         except SpecError:
             raise
         except Exception as error:
@@ -142,11 +173,31 @@ def _inputless(model: str) -> SpecError:
     )
 
 
+def _values_are_free(model: str, specs: Sequence[Spec]) -> bool:
+    """Whether a large model's weights may have any value, as far as these forwards of it are concerned.
+
+    That is so if it runs on meta, where they have none. One that is not ours may look at them in other ways.
+    """
+    from flopledger.reference_model.weights import are_many, runs_on_meta
+
+    with suppress(Exception):
+        if is_ours(model) and are_many(module := on_meta(model)):
+            del _AT_HAND[model, "meta"]  # a module may keep something of its forward
+            filled = [spec.filled()[0] for spec in specs]
+            return bool(filled) and all(
+                spec.mode == "eval" and runs_on_meta(module, *written.made(spec.inputs or (), "meta"))
+                for spec in dict.fromkeys(filled)
+            )
+    return False
+
+
 def _own_inputs(model: str) -> tuple[tuple[str, ...], str] | None:
     """The inputs that a model's own metadata name, and what says so; None where nothing does. Raises SpecError."""
+    if model in _INPUTS:
+        return _INPUTS[model]
     source, name, options = split(model)
     if source in zoo.ZOOS:
-        found = zoo.default_inputs(source, name, options)
+        found = zoo.default_inputs(source, name, options, lambda: _on_any(model))
         return (written.parsed(found.inputs), found.why) if found else None
     if source.endswith(".pt2"):
         given = _exported(source).example_inputs

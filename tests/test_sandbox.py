@@ -92,9 +92,11 @@ def test_jobs_share_a_model_only_where_they_would_have_to_wait() -> None:
     real, old = Job(counter="x", spec=SPEC, device="cpu"), Job(counter="y", spec=SPEC, release="1")
     other = Job(counter="z", spec=Spec("file.py:make", ("1x3",)))
     queue = deque([mine[0], real, mine[1], old, other, mine[2], mine[3]])
-    assert [mine[0], mine[1], mine[2], mine[3]] == supervisor._together(queue, set(), None, 1, 8)
-    assert [real, old, other] == [*queue]
-    assert [[real], [old], [other]] == [supervisor._together(queue, set(), None, 1, 8) for _ in range(3)]
+    assert [*mine, real] == supervisor._together(queue, set(), None, 1, 8)
+    assert [old, other] == [*queue]
+    assert [[old], [other]] == [supervisor._together(queue, set(), None, 1, 8) for _ in range(2)]
+    assert mine[:2] == supervisor._together(deque([mine[0], real, mine[1]]), set(), None, 1, 2)  # of one device first
+    assert [mine[0], real] == supervisor._together(deque([real, mine[0]]), set(), None, 1, 8)  # and meta before all
     assert [mine[:2], mine[2:]] == [
         supervisor._together(q, set(), None, free, 8) for q in [deque(mine)] for free in (3, 1)
     ]

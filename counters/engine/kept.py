@@ -41,7 +41,7 @@ from flopledger.reference_model.subject import Spec
 __all__ = ["Kept", "Keys", "brief", "file", "find", "keep_brief", "keep_note", "note", "note_key", "reference",
            "seen", "source", "stamps", "unseen"]  # fmt: skip
 T = TypeVar("T")
-LEANED_ON = ("torch", "torchvision", "numpy", "pandas")
+LEANED_ON = ("torch", "torchvision", "numpy", "pandas", "timm")
 _HUGE = ("torch", "torchvision")  # thousands of files: their list, which has the digest of each, has to do
 _QUANTITIES = "flopledger.quantities"  # the entry points of `flopledger.reference_model.quantities`
 _READ_WHOLE = 1 << 24  # bytes; of a larger file that a model was made from, size and time have to do
@@ -195,7 +195,8 @@ def file(name: str, key: str, device: str, answer: Answer) -> str | None:
     """File an answer; where the disk does not take it, say so in one line and go on."""
     contents = _contents(answer.sources)
     lean = msgspec.structs.replace(answer, sources=[])
-    kept = Kept(name=name, device=device, answer=lean, sources=contents, circumstances=_circumstances())
+    where = _circumstances() if answer.status != "counted" else ""
+    kept = Kept(name=name, device=device, answer=lean, sources=contents, circumstances=where)
     return keep_note(name, key, msgspec.json.encode(kept))
 
 
@@ -338,10 +339,11 @@ def _installed() -> str:
     found: set[str] = set()
     for entry in sys.path:
         try:
-            names = {place.name for place in Path(entry).iterdir()}
+            with os.scandir(entry) as places:  # hundreds, of which Paths would take longer than all else here
+                names = [place.name for place in places]
         except OSError:
             continue
-        found |= {name for name in names if name.endswith((".dist-info", ".egg-info", ".egg-link"))}
+        found.update(name for name in names if name.endswith((".dist-info", ".egg-info", ".egg-link")))
     return _digest(sorted(found))
 
 

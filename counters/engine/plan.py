@@ -19,8 +19,12 @@ from flopledger.counters.engine import overlays, supervisor
 from flopledger.counters.engine.adapters import About, about, overwritten
 from flopledger.counters.engine.job import LEDGER, TIMEOUT, Answer, Job, Live
 from flopledger.counters.tally import Tally
+from flopledger.reference_model import subject
 from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.names import SpecError
 from flopledger.reference_model.subject import Spec
+
+_MANY = 4  # models, for which it pays to import what one counter in ten needs
 
 
 class Rejected(ValueError):
@@ -182,7 +186,7 @@ def answers(
     """
     here = {asked.name: asked for asked in counters if asked.runs}
     if not live and (not keep or results.unseen([LEDGER, *here])):
-        supervisor.warm()
+        warm(subjects, counters=bool(here))
     # The slow ones first, the ledger before all: it says whether there is anything to count.
     ordered = sorted(here.values(), key=lambda asked: bool(asked.adapter.device == "meta"))
     queue: deque[Job] = deque()
@@ -251,6 +255,20 @@ def answers(
                     yield refused
                 else:
                     queue.append(release)
+
+
+def warm(subjects: Iterable[Spec], counters: bool = False) -> None:
+    """Have what forks jobs on these subjects begin with what it takes: torch, and the packages that models come from.
+
+    For many models `counters` import what they lean on only once, too. Nothing of it where a model is somebody's own.
+    """
+    models = {spec.model for spec in subjects}
+    try:
+        own = not all(map(subject.is_ours, models))
+    except SpecError:  # a file that is gone: its job says so
+        own = True
+    sources = sorted({subject.split(model)[0] for model in models} - {""}) if not own else []
+    supervisor.warm([*sources, *(results.LEANED_ON if sources and counters and len(models) >= _MANY else ())])
 
 
 def _refused(job: Job, asked: Asked, may_install: Callable[[], bool]) -> Answered | None:

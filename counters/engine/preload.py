@@ -1,6 +1,7 @@
 """What the fork server has done before the first job: torch imported, and its meta kernels too.
 
-So no job pays for them again. No counter library is touched.
+So no job pays for them again. No counter library is touched, but packages may be that many jobs are going to import:
+models come from them, or counters lean on them.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import importlib
 import os
 import sys
+import warnings
 
 gc.disable()  # it would look through all that is imported again and again: a fifth of the time
 PATH = [entry for entry in sys.path if entry]  # as Python made it: nothing of a caller's, or of a job's
@@ -35,6 +38,10 @@ def _all() -> None:
 
 with contextlib.suppress(Exception):  # of a torch that cannot be imported every job says why
     _all()
+for package in os.environ.pop("FLOPLEDGER_PRELOADS", "").split():
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module(package)
 gc.freeze()  # nor shall jobs look through what they share
 gc.enable()
 if os.environ.get("FLOPLEDGER_FORKS_FOR") == str(os.getppid()):  # we are that server, and nobody's import

@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver, spawn, util
 from multiprocessing.connection import Connection, wait
@@ -41,23 +41,54 @@ _MOST_READ = 1 << 28
 _LONGEST_TMPDIR = 60  # bytes; the address of a socket may have 107, and multiprocessing adds some forty
 _PATIENCE = 5.0  # seconds for a guard to end when its job has
 _TOGETHER = 8  # jobs of one process: as many as a model usually has on a device
-_STARTING = threading.Lock()
+_STARTING, _BEGINNING = threading.Lock(), threading.Lock()
 
 
-def warm() -> None:
-    """Start the fork server, if it does not run yet, and come back at once: it imports torch meanwhile.
+class _Server(forkserver.ForkServer):
+    """A process that has torch imported, and perhaps packages, and forks jobs."""
 
-    It is a `python -c`, which without a safe path would take torch and json from the working directory. Its
-    warnings are not errors, whatever this process was started with.
+    packages: tuple[str, ...] = ()
+
+    def start(self) -> None:
+        """Start it, if it does not run yet, and come back at once: it imports torch meanwhile.
+
+        It is a `python -c`, which without a safe path would take torch and json from the working directory. Its
+        warnings are not errors, whatever this process was started with.
+        """
+        safe = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "", "TMPDIR": _place_for_sockets()}
+        ours = {"FLOPLEDGER_FORKS_FOR": str(os.getpid()), "FLOPLEDGER_PRELOADS": " ".join(self.packages)}
+        with _prepared("sys_path"), _environment(**safe, **ours):
+            told, sys.warnoptions[:] = [*sys.warnoptions], []
+            try:
+                self.set_forkserver_preload(["flopledger.counters.engine.preload"])
+                self.ensure_running()
+            finally:
+                sys.warnoptions[:] = told
+
+
+# A model of somebody's own may have a package of such a name beside it, so it never meets one that is imported.
+_PLAIN, _FOR_PACKAGES = _Server(), _Server()
+_begun: list[_Server] = []
+
+
+def warm(packages: Iterable[str] = ()) -> None:
+    """Start a fork server, if none was before, and come back at once: it imports torch meanwhile.
+
+    Without `packages` it is the one for all models; with some, which it imports too, it is for models of packages.
     """
-    safe = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "", "FLOPLEDGER_FORKS_FOR": str(os.getpid())}
-    with _prepared("sys_path"), _environment(**safe, TMPDIR=_place_for_sockets()):
-        told, sys.warnoptions[:] = [*sys.warnoptions], []
-        try:
-            forkserver.set_forkserver_preload(["flopledger.counters.engine.preload"])
-            forkserver.ensure_running()
-        finally:
-            sys.warnoptions[:] = told
+    with _BEGINNING:
+        if not _begun:
+            _FOR_PACKAGES.packages = tuple(packages)
+            _begun.append(_FOR_PACKAGES if _FOR_PACKAGES.packages else _PLAIN)
+            _begun[0].start()
+
+
+def _server(jobs: Sequence[Job]) -> _Server:
+    """The fork server for jobs: it runs, or starts."""
+    ours = _FOR_PACKAGES in _begun and all(_of_a_package(job.spec.model) for job in jobs)
+    server = _FOR_PACKAGES if ours else _PLAIN
+    server.start()
+    return server
 
 
 def _place_for_sockets() -> str:
@@ -179,12 +210,10 @@ def _together(jobs: deque[Job], apart: set[Job], live: Live | None, free: int, m
     if live or first in apart or first.release or not _of_a_package(first.spec.model):
         return [first]
     most = min(1 + len(jobs) // free, most)
-    alike = [
-        job
-        for job in jobs
-        if (job.spec.model, job.device, job.release) == (first.spec.model, first.device, None) and job not in apart
-    ]
-    some = [first, *alike[: most - 1]]
+    alike = [job for job in jobs if job.spec.model == first.spec.model and not job.release and job not in apart]
+    alike.sort(key=lambda job: job.device != first.device)
+    # On meta first: what is found out there says how to build the model on the CPU.
+    some = sorted([first, *alike[: most - 1]], key=lambda job: job.device != "meta")
     left = [job for job in jobs if not any(job is each for each in some)]
     jobs.clear()
     jobs.extend(left)
@@ -219,8 +248,7 @@ def _started(jobs: list[Job], folder: Path, threads: int, live: Live | None) -> 
             kernels.load()
             process.start()
         else:
-            warm()
-            with _prepared():
+            with _prepared(server=_server(jobs)):
                 process.start()
         tell.close()
         stack.pop_all()
@@ -263,15 +291,15 @@ def apart(question: Callable[[], T], kind: type[T]) -> T:
 
 
 @contextmanager
-def _prepared(*less: str) -> Iterator[None]:
-    """Keep multiprocessing from telling the server, or a job, what it must not know.
+def _prepared(*less: str, server: _Server | None = None) -> Iterator[None]:
+    """Keep multiprocessing from telling a server, or a job, what it must not know; and jobs are forked by `server`.
 
     The caller's script: a job would import it again, and needs none of it. `less` names what else. The
-    function that tells it is stood in for in this thread alone; one thread at a time, or the second would
-    keep the first one's substitute for the genuine function.
+    functions that tell it, and that know a server, are stood in for in this thread alone; one thread at a time, or the
+    second would keep the first one's substitute for the genuine function.
     """
     with _STARTING:
-        genuine, thread = spawn.get_preparation_data, threading.get_ident()
+        genuine, connect, thread = spawn.get_preparation_data, forkserver.connect_to_new_process, threading.get_ident()
 
         def told(name: str) -> dict[str, Any]:
             data: dict[str, Any] = genuine(name)
@@ -279,11 +307,16 @@ def _prepared(*less: str) -> Iterator[None]:
                 return data
             return {key: value for key, value in data.items() if not key.startswith(("init_main_", "main_", *less))}
 
-        spawn.get_preparation_data = told
+        def connected(fds: Sequence[int]) -> tuple[int, int]:
+            if server is None or threading.get_ident() != thread:
+                return connect(fds)
+            return server.connect_to_new_process(fds)
+
+        spawn.get_preparation_data, forkserver.connect_to_new_process = told, connected
         try:
             yield
         finally:
-            spawn.get_preparation_data = genuine
+            spawn.get_preparation_data, forkserver.connect_to_new_process = genuine, connect
 
 
 @contextmanager

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
+import itertools
 import os
 import re
 import resource
@@ -25,8 +27,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 
 from flopledger.counters import registry
-from flopledger.counters.engine import overlays, sources
-from flopledger.counters.engine.guard import guarded
+from flopledger.counters.engine import kernels, overlays, sources
+from flopledger.counters.engine.guard import guarded, in_turn
 from flopledger.counters.engine.job import LEDGER, Answer, Job, Live
 from flopledger.counters.tally import Count, Unsupported, checked, exact
 from flopledger.reference_model import inputs, subject, zoo
@@ -64,7 +66,7 @@ def work(
 
 
 def _in_turn(jobs: list[Job], papers: list[Connection], told: Connection, threads: int) -> None:
-    """Jobs on one model: each in a process forked from this one, which has built it, under a guard of its own.
+    """Jobs on one model: each in a process forked from this one, which has built it, and guards them.
 
     Where that cannot be, as a fork has none of the threads that building left, no answer is left behind.
     """
@@ -73,21 +75,36 @@ def _in_turn(jobs: list[Job], papers: list[Connection], told: Connection, thread
     sys.path[:] = safe_path()
     be_quiet()
     torch.set_num_threads(1)  # its pool of threads would not be in a fork
-    with _opened() as files:
-        subject.have_at_hand(jobs[0].spec.model, jobs[0].device)
-    if threading.active_count() > 1:
-        return
-    for at, (job, paper) in enumerate(zip(jobs, papers, strict=True)):
-        child = os.fork()
-        if not child:
-            told.close()
-            os.environ["TMPDIR"] = str(Path(os.environ["TMPDIR"], str(at)))
-            Path(os.environ["TMPDIR"]).mkdir()
-            tempfile.tempdir = None
-            guarded(lambda: write(paper, _answered(job, threads, None, files)))  # noqa: B023
-        _, status = os.waitpid(child, 0)
-        told.send_bytes(str(os.waitstatus_to_exitcode(status)).encode())
+    kernels.quicken()
+    files: set[str] = set()
+
+    def answer(at: int) -> None:
+        told.close()
+        os.environ["TMPDIR"] = str(Path(os.environ["TMPDIR"], str(at)))
+        Path(os.environ["TMPDIR"]).mkdir()
+        tempfile.tempdir = None
+        write(papers[at], _answered(jobs[at], threads, None, files))
+
+    for device, some in itertools.groupby(range(len(jobs)), lambda at: jobs[at].device):
+        ours = [*some]
+        with _opened() as opened:
+            _have_at_hand([jobs[at].spec for at in ours], device)
+        files |= opened
+        if threading.active_count() > 1:
+            return
+        for status in in_turn(functools.partial(answer, at) for at in ours):
+            told.send_bytes(str(status).encode())
     os._exit(0)
+
+
+def _have_at_hand(specs: list[Spec], device: str) -> None:
+    """Build a model for several jobs. Where that cannot be, each of them finds out, and says so."""
+    try:
+        if device != "meta":
+            _check_memory(specs[0])
+    except (NotNow, SpecError):
+        return
+    subject.have_at_hand(specs, device)
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -167,6 +184,7 @@ def _attempt(job: Job, threads: int, live: Live | None) -> Answer:
         import torch
 
         torch.set_num_threads(threads)
+        kernels.quicken()
         return _perform(job, live)
     except Unsupported as error:
         return Answer(status="unsupported", reason=said(error), passing=isinstance(error, NotNow))
@@ -317,11 +335,12 @@ def _check_memory(spec: Spec) -> None:
     from flopledger.reference_model.known import is_lazy
 
     memory = Path("/proc/meminfo")
-    if not memory.exists():
+    if not memory.exists() or subject.is_at_hand(spec.model, "cpu"):
         return
     available = next(line for line in memory.read_text().splitlines() if line.startswith("MemAvailable:"))
     free = int(available.split()[1]) * 1024
-    model, *arguments = spec.build("meta")
+    filled, _ = spec.filled()
+    model, arguments = subject.on_meta(spec.model), inputs.made(filled.inputs or (), "meta")
     tensors = [*model.parameters(), *model.buffers(), *inputs.tensors(arguments)]
     needed = sum(t.numel() * t.element_size() for t in tensors if not is_lazy(t))
     if needed > free:

@@ -63,15 +63,21 @@ def factory(source: str, name: str, options: dict[str, Any]) -> Callable[[], Any
     return offline
 
 
-def default_inputs(source: str, name: str, options: dict[str, Any]) -> Defaults | None:
+def default_inputs(
+    source: str, name: str, options: dict[str, Any], made: Callable[[], Any] | None = None
+) -> Defaults | None:
     """The inputs that the model's own metadata name, and what says so; None where nothing names one.
+
+    Where only the model itself tells, it is asked for: `made` gives it, if that is cheaper than to make it, and None
+    where it cannot be made.
 
     Raises:
         SpecError: as `factory`, or the model cannot be made with these options.
     """
     zoo = _of(source)
     with nothing_downloaded(), _explained(source, name):
-        return zoo.default_inputs(name, options)
+        more = (made,) if zoo is torchvision else ()
+        return zoo.default_inputs(name, options, *more)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def factory(name: str, options: dict[str, Any]) -> Callable[[], Any]:
     return functools.partial(models.get_model, name, **{**options, **fixed})
 
 
-def default_inputs(name: str, options: dict[str, Any]) -> Defaults:
+def default_inputs(name: str, options: dict[str, Any], made: Callable[[], Any] | None = None) -> Defaults:
     """One image, clip, pair or list of images of the size for which the model, or else its weights, were made.
 
     Where the model itself has a size it is that: a transformer's `image_size` (`image_size` and `input_size` in
@@ -56,7 +56,7 @@ def default_inputs(name: str, options: dict[str, Any]) -> Defaults:
     weights = models.get_model_weights(name).DEFAULT
     try:
         with torch.device("meta"):
-            model = make()
+            model = made() if made else make()
     except Exception:  # a constructor that reads values; what else is wrong is said when the model is built
         model = None
     called = f"{type(weights).__name__}.DEFAULT"

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from flopledger.counters.engine import kept, overlays, plan, supervisor
+from flopledger.counters.engine import kept, overlays, plan
 from flopledger.counters.engine.job import TIMEOUT
 from flopledger.reference_model.subject import ON_REAL, Spec
 from flopledger.reports.identify.candidates import Candidate, Departure, candidates, ranked
@@ -85,7 +85,7 @@ class Scales:
             else:
                 self.refusals[spec] = before.refused
         if open_:
-            supervisor.warm()  # it has torch to import; meanwhile the conventions are read
+            plan.warm(open_)  # it has torch to import; meanwhile the conventions are read
             self._epochs  # noqa: B018
         coming = plan.answers(open_, [], real=real, timeout=self.timeout, workers=self.workers, keep=self.keep)
         for answered in coming:

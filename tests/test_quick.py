@@ -1,0 +1,182 @@
+"""What makes counting quick must not change what is counted: meta kernels, weights, packages imported before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import Tensor, nn
+
+from flopledger.counters.engine import kernels, worker
+from flopledger.reference_model import subject
+from flopledger.reference_model.subject import Spec
+from flopledger.reference_model.weights import repeated, runs_on_meta
+
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.int64]
+NORM = torch.ops.aten.native_batch_norm
+NO_TRAINING = torch.ops.aten._native_batch_norm_legit_no_training
+LAYER = torch.ops.aten.native_layer_norm
+
+
+@st.composite
+def laid_out(draw: st.DrawFn) -> Tensor:
+    """A tensor on meta: of any rank, also empty ones; by rows, channels last, transposed, expanded or a slice."""
+    shape = draw(st.lists(st.integers(0, 5), min_size=1, max_size=5))
+    x = torch.empty(shape, dtype=draw(st.sampled_from(DTYPES)), device="meta")
+    match draw(st.integers(0, 4)):
+        case 1 if x.dim() == 4:
+            return x.to(memory_format=torch.channels_last)
+        case 2:
+            return x.transpose(0, -1).contiguous().transpose(0, -1)
+        case 3:
+            return x[:1].expand(shape) if shape[0] else x
+        case 4:
+            return torch.empty([*shape[:-1], 2 * shape[-1]], dtype=x.dtype, device="meta")[..., ::2]
+    return x
+
+
+def told(op: Any, *given: Any) -> Any:
+    try:
+        found = op(*given)
+    except (RuntimeError, IndexError, TypeError, ZeroDivisionError, NotImplementedError, AssertionError):
+        return "refused"
+    return [(t.shape, t.stride(), t.dtype, t.device, t.storage_offset()) for t in found]
+
+
+def vector(draw: st.DrawFn, like: Tensor, size: int) -> Tensor:
+    """One number per channel; sometimes of another dtype, or one too many."""
+    dtype = draw(st.sampled_from([like.dtype] * 6 + DTYPES))
+    return torch.empty(size + (not draw(st.integers(0, 9))), dtype=dtype, device="meta")
+
+
+@given(st.data())
+@settings(max_examples=400, deadline=None)
+def test_batch_norm_on_meta_gives_what_torchs_own_kernel_gives(data: st.DataObject) -> None:
+    """A shape, stride or dtype that differs from torch's would be another forward than the model's."""
+    x = data.draw(laid_out())
+    size = x.shape[1] if x.dim() > 1 else x.shape[0]
+    weight, bias = (vector(data.draw, x, size) if data.draw(st.booleans()) else None for _ in "wb")
+    mean, var = (vector(data.draw, x, size) for _ in "mv")
+    quick = kernels.batch_norm([x, weight, bias, mean, var, False, 0.1, 1e-5])
+    if quick is not None:
+        assert told(lambda: quick) == told(NORM, x, weight, bias, mean, var, False, 0.1, 1e-5)
+        assert told(lambda: quick) == told(NO_TRAINING, x, weight, bias, mean, var, 0.1, 1e-5)
+    assert kernels.batch_norm([x, weight, bias, mean, var, True, 0.1, 1e-5]) is None  # it writes to mean and var
+
+
+@given(st.data())
+@settings(max_examples=400, deadline=None)
+def test_layer_norm_on_meta_gives_what_torchs_own_kernel_gives(data: st.DataObject) -> None:
+    """The same of layer norm, whose own kernel makes what it gets contiguous first."""
+    x = data.draw(laid_out())
+    shape = [*x.shape[-data.draw(st.integers(1, x.dim())) :]]
+    if not data.draw(st.integers(0, 9)):
+        shape[0] += 1
+    params = [
+        torch.empty(shape, dtype=data.draw(st.sampled_from([x.dtype] * 6 + DTYPES)), device="meta")
+        if data.draw(st.booleans())
+        else None
+        for _ in "wb"
+    ]
+    quick = kernels.layer_norm([x, shape, *params, 1e-5])
+    if quick is not None:
+        assert told(lambda: quick) == told(LAYER, x, shape, *params, 1e-5)
+
+
+def test_usual_norms_are_quick() -> None:
+    """The two tests above would hold of a kernel that never answers."""
+    x, c = torch.empty(2, 3, 4, 4, device="meta"), torch.empty(3, device="meta")
+    two, three = torch.empty(2, 3, device="meta"), torch.empty(2, 3, 4, device="meta")
+    for each in (x, x.to(memory_format=torch.channels_last), two, three, x.half()):
+        own = c.to(each.dtype)
+        assert kernels.batch_norm([each, own, own, own, own, False, 0.1, 1e-5])
+    assert kernels.layer_norm([x, [4], None, None, 1e-5])
+    assert kernels.layer_norm([x, [4, 4], x[0, 0], x[0, 0], 1e-5])
+
+
+def test_a_large_weight_has_few_numbers_and_a_small_one_its_own() -> None:
+    """A model whose weights nobody looks at must still have some in each place, as random as its constructor says."""
+    with repeated():
+        torch.manual_seed(0)
+        large, small = torch.empty(300, 1001).normal_(5.0, 0.1), torch.empty(100).uniform_(2.0, 3.0)
+        flipped = torch.empty(300, 1001).t().normal_()
+    assert 15_000 < len(large.unique()) <= 1 << 14
+    assert 4.99 < large.mean() < 5.01
+    assert 0.09 < large[-1].std() < 0.11
+    assert len(small.unique()) > 95
+    assert len(flipped.unique()) > 100_000
+    torch.manual_seed(0)
+    assert len(torch.empty(300, 1001).normal_().unique()) > 100_000
+
+
+class Looks(nn.Module):
+    """Does more where its weight says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight if self.weight.sum() > 0 else x
+
+
+def test_weights_that_a_forward_looks_at_are_not_free() -> None:
+    """Its path, and with it every count, would depend on numbers that are not the model's."""
+    x = torch.empty(2, 3, device="meta")
+    assert not runs_on_meta(Looks().to("meta"), (x,), {})
+    assert runs_on_meta(nn.Linear(3, 4).to("meta"), (x,), {})
+
+
+@pytest.mark.parametrize(("model", "free"), [("torchvision:vgg11", True), ("torchvision:ssd300_vgg16", False)])
+def test_the_weights_of_a_large_model_are_its_own_where_its_work_depends_on_them(model: str, free: bool) -> None:
+    """A detector does as much as it finds, so its weights have to be those that its constructor draws."""
+    pytest.importorskip("torchvision")
+    module, *_ = Spec.parse(model).build("cpu")
+    largest = max(module.parameters(), key=lambda each: each.numel())
+    assert free == (len(largest.detach().unique()) < 1 << 15 < largest.numel())
+
+
+def test_a_model_that_does_not_fit_is_not_built_for_several_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process builds it for all of them, before any of them could say that there is not enough memory."""
+
+    def refuse(spec: Spec) -> None:
+        raise worker.NotNow("not enough memory")
+
+    monkeypatch.setattr(worker, "_check_memory", refuse)
+    worker._have_at_hand([Spec.parse()], "cpu")
+    assert not subject.is_at_hand("mobilenet_v2", "cpu")
+
+
+def test_a_model_beside_a_package_of_the_same_name_has_its_own(tmp_path: Any, alone: Any) -> None:
+    """Packages of zoos are imported before jobs are forked; a model of somebody's own has what lies beside it."""
+    (tmp_path / "torchvision.py").write_text("from torch import nn\nLayer = nn.Linear\n")
+    (tmp_path / "own.py").write_text(
+        "import torchvision\nfrom torch import nn\ndef make(): return nn.Sequential(torchvision.Layer(3, 5))\n"
+    )
+    assert (
+        alone(
+            "from flopledger.counters.engine.plan import count_all\n"
+            "from flopledger.reference_model.subject import Spec\n"
+            "alexnet, vgg11 = Spec.parse('torchvision:alexnet'), Spec.parse('torchvision:vgg11')\n"
+            "specs = [alexnet, Spec.parse('own.py:make', ['2x3']), vgg11]\n"
+            "print([count_all([], spec, keep=False)[0].totals()['macs'] for spec in specs])\n",
+            tmp_path,
+        )
+        == "[714188480, 30, 7609090048]\n"
+    )
+
+
+@pytest.fixture
+def alone() -> Any:
+    """Runs a script in a process of its own, in a folder, and gives what it prints."""
+    import subprocess
+    import sys
+
+    def run(script: str, folder: Any) -> str:
+        done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    return run
