@@ -92,18 +92,19 @@ class Spec(msgspec.Struct, frozen=True):
         texts, why = found
         return msgspec.structs.replace(self, inputs=texts), why
 
-    def build(self, device: str) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
+    def build(self, device: str, drawn: bool = False) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
         """The module in eval mode, and its arguments: positional ones, and those by name.
 
         On `device` "meta" nothing is allocated, but that inputs of integers and truth values stay on the CPU: what
-        a model does by their values is known.
+        a model does by their values is known. On "cpu", weights that no forward looks at have few numbers, repeated
+        (`flopledger.reference_model.weights`), unless they are to be `drawn` as the constructor does.
 
         Raises:
             SpecError: no such model, wrong arguments, its own code raised, or no inputs.
         """
         spec, _ = self.filled()
         assert spec.inputs is not None
-        module = _AT_HAND.pop((self.model, device), None) or _built(self.model, device, [spec])
+        module = _AT_HAND.pop((self.model, device), None) or _built(self.model, device, () if drawn else [spec])
         return module, *written.made(spec.inputs, device)
 
 
@@ -181,10 +182,10 @@ def _values_are_free(model: str, specs: Sequence[Spec]) -> bool:
     from flopledger.reference_model.weights import are_many, runs_on_meta
 
     with suppress(Exception):
-        if is_ours(model) and are_many(module := on_meta(model)):
+        if specs and is_ours(model) and are_many(module := on_meta(model)):
             del _AT_HAND[model, "meta"]  # a module may keep something of its forward
             filled = [spec.filled()[0] for spec in specs]
-            return bool(filled) and all(
+            return all(
                 spec.mode == "eval" and runs_on_meta(module, *written.made(spec.inputs or (), "meta"))
                 for spec in dict.fromkeys(filled)
             )

@@ -121,7 +121,6 @@ def run(
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = max(1, workers or cores)
-    threads = 1 if live else max(1, cores // workers)
     timeout = min(timeout, LONGEST)
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # each job has one open, and each process two
     most = _TOGETHER if files == resource.RLIM_INFINITY else max(1, min(_TOGETHER, files // (4 * workers)))
@@ -135,6 +134,7 @@ def run(
                     some, folder = _together(jobs, apart, live, workers - len(started), most), Path(top, str(taken))
                     folder.mkdir()
                     taken += 1
+                    threads = 1 if live else max(1, cores // min(workers, len(started) + 1 + len(jobs)))
                     try:
                         running = _started(some, folder, threads, live)
                     except (OSError, EOFError) as error:

@@ -332,15 +332,20 @@ def _check_memory(spec: Spec) -> None:
     Raises:
         NotNow: the weights alone are more than the memory that is free.
     """
+    if not subject.is_at_hand(spec.model, "cpu"):
+        filled, _ = spec.filled()
+        _check_fits(subject.on_meta(spec.model), inputs.made(filled.inputs or (), "meta"))
+
+
+def _check_fits(model: nn.Module, arguments: object) -> None:
+    """Raises NotNow where what is on meta here would take more memory than is free."""
     from flopledger.reference_model.known import is_lazy
 
     memory = Path("/proc/meminfo")
-    if not memory.exists() or subject.is_at_hand(spec.model, "cpu"):
+    if not memory.exists():
         return
     available = next(line for line in memory.read_text().splitlines() if line.startswith("MemAvailable:"))
     free = int(available.split()[1]) * 1024
-    filled, _ = spec.filled()
-    model, arguments = subject.on_meta(spec.model), inputs.made(filled.inputs or (), "meta")
     tensors = [*model.parameters(), *model.buffers(), *inputs.tensors(arguments)]
     needed = sum(t.numel() * t.element_size() for t in tensors if not is_lazy(t))
     if needed > free:
@@ -368,15 +373,16 @@ def _traced(asked: Spec, live: Live | None, real: bool = True) -> Ledger:
     spec, why = asked.filled()
     texts = list(spec.inputs or ())
     notes = [] if why is None else [f"{subject.NOT_GIVEN}, so it is the model's own: {', '.join(texts)} ({why})"]
+    model, args, kwargs = spec.build("meta")
     try:
-        ledger = trace(*spec.build("meta"), name=spec.model, device="meta", mode=spec.mode)
+        ledger = trace(model, args, kwargs, name=spec.model, device="meta", mode=spec.mode)
     except ModelError as error:
         reason = error.fault.said
         if not real:
             raise SpecError(error.fault.told(*_named(spec))) from error
         try:  # data-dependent, or really wrong: real tensors tell
-            _check_memory(spec)
-            ledger = trace(*spec.build("cpu"), name=spec.model, device="cpu", mode=spec.mode)
+            _check_fits(model, (args, kwargs))
+            ledger = trace(*spec.build("cpu", drawn=True), name=spec.model, device="cpu", mode=spec.mode)
         except ModelError as error:
             raise SpecError(error.fault.told(*_named(spec))) from error
         except NotNow as error:
