@@ -131,6 +131,21 @@ def test_a_model_that_rejects_its_input_says_so_in_its_own_words() -> None:
         count_all([HONEST], Spec.parse("mobilenet_v2", ["1x4x32x32"]), keep=False)
 
 
+def test_a_count_does_not_depend_on_the_number_of_cores(tmp_path: Path) -> None:
+    """Sums in another order let a detector find one thing more: Mask R-CNN had other totals on one core and on two."""
+    path = tmp_path / "eager.py"
+    path.write_text(
+        "import torch\nfrom torch import nn\nclass Net(nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        for _ in range(torch.get_num_threads()): x = super().forward(x)\n"
+        "        return x\n"
+        "def make(): return Net(3, 3)\n"
+    )
+    for workers in (1, 2):
+        ledger, _ = count_all([], Spec.parse(f"{path}:make", ["1x3"]), workers=workers, keep=False)
+        assert 9 == ledger.totals()["macs"]
+
+
 def test_data_dependent_models_are_counted_on_real_tensors(tmp_path) -> None:
     """A model that looks at its data cannot run on meta; it is counted all the same."""
     path = tmp_path / "dynamic.py"

@@ -134,9 +134,8 @@ def run(
                     some, folder = _together(jobs, apart, live, workers - len(started), most), Path(top, str(taken))
                     folder.mkdir()
                     taken += 1
-                    threads = 1 if live else max(1, cores // min(workers, len(started) + 1 + len(jobs)))
                     try:
-                        running = _started(some, folder, threads, live)
+                        running = _started(some, folder, live)
                     except (OSError, EOFError) as error:
                         for job in some:
                             yield job, Answer(status="failed", reason=_not_started(error), passing=True)
@@ -227,7 +226,7 @@ def _of_a_package(model: str) -> bool:
         return False
 
 
-def _started(jobs: list[Job], folder: Path, threads: int, live: Live | None) -> _Running:
+def _started(jobs: list[Job], folder: Path, live: Live | None) -> _Running:
     """The running process of jobs. What they leave in its folder for temporary files goes with the command.
 
     Raises:
@@ -242,7 +241,7 @@ def _started(jobs: list[Job], folder: Path, threads: int, live: Live | None) -> 
         papers = [stack.enter_context(tempfile.TemporaryFile(dir=folder.parent)) for _ in jobs]
         sheets = [Connection(os.dup(paper.fileno()), readable=False) for paper in papers]
         told, tell = context.Pipe(duplex=False)
-        arguments = (msgspec.json.encode(jobs), sheets, tell, threads, environment, live)
+        arguments = (msgspec.json.encode(jobs), sheets, tell, environment, live)
         process = context.Process(target=worker.work, args=arguments, daemon=False)
         if live:
             kernels.load()

@@ -49,9 +49,8 @@ class NotNow(Unsupported):
 
 
 def work(
-    encoded: bytes, papers: list[Connection], told: Connection, threads: int, environment: dict[str, str],
-    live: Live | None,
-) -> None:  # fmt: skip
+    encoded: bytes, papers: list[Connection], told: Connection, environment: dict[str, str], live: Live | None
+) -> None:
     """The jobs' process, from its first line to its last. Each answer goes to its paper, a file without a name.
 
     Several jobs are on one model, which is built once. `told` is written to at the end of each.
@@ -60,12 +59,12 @@ def work(
     os.environ.update(environment)
     jobs = msgspec.json.decode(encoded, type=list[Job])
     if len(jobs) > 1:
-        guarded(lambda: _in_turn(jobs, papers, told, threads))
+        guarded(lambda: _in_turn(jobs, papers, told))
     told.close()
-    guarded(lambda: write(papers[0], _answered(jobs[0], threads, live)))
+    guarded(lambda: write(papers[0], _answered(jobs[0], live)))
 
 
-def _in_turn(jobs: list[Job], papers: list[Connection], told: Connection, threads: int) -> None:
+def _in_turn(jobs: list[Job], papers: list[Connection], told: Connection) -> None:
     """Jobs on one model: each in a process forked from this one, which has built it, and guards them.
 
     Where that cannot be, as a fork has none of the threads that building left, no answer is left behind.
@@ -83,7 +82,7 @@ def _in_turn(jobs: list[Job], papers: list[Connection], told: Connection, thread
         os.environ["TMPDIR"] = str(Path(os.environ["TMPDIR"], str(at)))
         Path(os.environ["TMPDIR"]).mkdir()
         tempfile.tempdir = None
-        write(papers[at], _answered(jobs[at], threads, None, files))
+        write(papers[at], _answered(jobs[at], None, files))
 
     for device, some in itertools.groupby(range(len(jobs)), lambda at: jobs[at].device):
         ours = [*some]
@@ -151,13 +150,13 @@ def _printable(value: Any) -> Any:
     return value
 
 
-def _answered(job: Job, threads: int, live: Live | None, opened: Iterable[str] = ()) -> Answer:
+def _answered(job: Job, live: Live | None, opened: Iterable[str] = ()) -> Answer:
     """`opened` are the files that were read before this process began, to build the model."""
     try:
         sys.path[:] = safe_path()
         be_quiet()
         with _opened() as files:
-            answer = _attempt(job, threads, live)
+            answer = _attempt(job, live)
         if live is None and not answer.passing:
             answer = msgspec.structs.replace(answer, sources=_sources(job, {*opened, *files}))
         return answer
@@ -178,12 +177,12 @@ def safe_path() -> list[str]:
     return sorted(whole, key=lambda entry: entry not in subject.STANDARD)
 
 
-def _attempt(job: Job, threads: int, live: Live | None) -> Answer:
+def _attempt(job: Job, live: Live | None) -> Answer:
     """The answer of a job, also where it raises."""
     try:
         import torch
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)  # a sum in another order may let a detector find one thing more
         kernels.quicken()
         return _perform(job, live)
     except Unsupported as error:
