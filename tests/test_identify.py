@@ -18,7 +18,7 @@ from flopledger.counters.tally import Count, Part
 from flopledger.reference_model.running import trace
 from flopledger.reference_model.subject import Spec, split
 from flopledger.reports.command.main import app
-from flopledger.reports.identify import words
+from flopledger.reports.identify import departures, words
 from flopledger.reports.identify.forms import SWITCHES, Form
 from flopledger.reports.identify.number import NumberError, parse
 from flopledger.reports.identify.published import Claim, collected, explain, together, torchvisions
@@ -244,3 +244,10 @@ def test_bad_input_ends_with_status_2() -> None:
     ]:
         result = CliRunner().invoke(app, ["identify", *arguments])
         assert result.exit_code == 2 and said in result.output
+
+
+def test_a_detector_is_not_tried_at_sizes_that_it_scales_away() -> None:
+    """It works on real tensors, for seconds, and torchvision's scale every image to one size: it would be the same."""
+    own = Spec("torchvision:maskrcnn_resnet50_fpn", ("[3x800x800]",))
+    assert departures._at_side(own, 640) is None
+    assert departures._at_side(Spec("nets.py:make", own.inputs), 640) == ("[3x640x640]",)

@@ -1,9 +1,10 @@
 """Each job in a process of its own: other people's code, a time limit, and only JSON comes back.
 
 This is the side of the command; `flopledger.counters.engine.worker` is what runs in the job's process.
-A job is forked from a small server that has torch imported and nothing else, so it starts in
-milliseconds and no counter sees what another one did. Jobs on one model that have to wait for each
-other are forked from a process that has built it, besides. A live model, which lives in the caller's
+A job is forked from a small server that has torch imported, so it starts in milliseconds and no counter sees what
+another one did. No counter is imported there; but packages may be that models come from or counters lean on, in the
+server of such models alone. Jobs on one model that have to wait for each other are forked from a process that has
+built it, besides. A live model, which lives in the caller's
 memory, is forked from the caller: the child works on its copy. The answer is a file
 without a name, in JSON; nothing that a job sends is ever unpickled.
 """

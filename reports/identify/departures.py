@@ -152,6 +152,8 @@ def _at_side(spec: Spec, side: int) -> tuple[str, ...] | None:
         return value
 
     values = _values(spec)
+    if spec.model.startswith("torchvision:") and any(isinstance(value, list) for _, value in values):
+        return None  # a detector, which scales every image to a size of its own: no other would change its work
     changed = [(name, resized(value)) for name, value in values]
     return _texts(changed) if changed != values else None
 
