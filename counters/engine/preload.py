@@ -39,7 +39,7 @@ def _all() -> None:
 with contextlib.suppress(Exception):  # of a torch that cannot be imported every job says why
     _all()
 for package in os.environ.pop("FLOPLEDGER_PRELOADS", "").split():
-    with contextlib.suppress(Exception), warnings.catch_warnings():
+    with contextlib.suppress(Exception, SystemExit), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         importlib.import_module(package)
 gc.freeze()  # nor shall jobs look through what they share
