@@ -46,12 +46,12 @@ CASES = [
 ]
 SLOW = [
     *((f"torchvision:{name}", "1x3x224x224") for name in (
-        "resnet50", "efficientnet_b0", "regnet_y_400mf", "convnext_tiny", "swin_t")),
+        "resnet50", "efficientnet_b0", "mnasnet1_0", "regnet_y_400mf", "convnext_tiny", "swin_t")),
     *(pytest.param(f"torchvision:{name}", shape, marks=pytest.mark.slow) for name, shape in (
-        # test_forty has them, or smaller ones of their families
+        # test_forty has them, or smaller ones of their families; of vgg16_bn's there is one below
         ("densenet121", "1x3x224x224"), ("alexnet", "1x3x224x224"), ("googlenet", "1x3x224x224"),
         ("inception_v3", "1x3x299x299"), ("vgg16_bn", "1x3x224x224"), ("mobilenet_v3_large", "1x3x224x224"),
-        ("squeezenet1_1", "1x3x224x224"), ("shufflenet_v2_x1_0", "1x3x224x224"), ("mnasnet1_0", "1x3x224x224"))),
+        ("squeezenet1_1", "1x3x224x224"), ("shufflenet_v2_x1_0", "1x3x224x224"))),
     ("torchvision:vit_b_16", "2x3x224x224"),
     ("torchvision:swin_v2_t", "1x3x256x256"),
     ("torchvision:vgg11_bn", "2x3x300x260"),
