@@ -101,8 +101,7 @@ def layer_norm(given: Sequence[Any]) -> Normalised | None:
 
 
 def _usual(*tensors: Tensor) -> bool:
-    """Whether these are plain tensors that are not empty, of one dtype of those that nets have, and of sizes that are
-    numbers."""
+    """Whether these are plain tensors, not empty, all of one dtype that nets have, with numbers for sizes."""
     import torch
 
     plain = (torch.Tensor, torch.nn.Parameter)
