@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from packaging.version import Version
@@ -13,8 +13,6 @@ from flopledger.counters.condition import AllOf, Condition, given
 from flopledger.counters.formula import Case, Formula
 from flopledger.reference_model.ledger import OPS, Call, Ledger
 from flopledger.reference_model.names import nearest
-
-T = TypeVar("T")
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -198,24 +196,32 @@ class _Asked:
         self, at: int, numbers: Sequence[tuple[int, int]], rules: Sequence[Rule]
     ) -> tuple[int | None, Fraction | None]:
         for which, ((when, formula), rule) in enumerate(zip(numbers, rules, strict=True)):
-            if (when, at) not in self._holds:
-                self._holds[when, at] = _valued(lambda: rule.when is None or rule.when.holds(self._cases[at]))  # noqa: B023
-            fits = self._holds[when, at]
-            if fits is None:
-                return None, None
-            if fits:
-                if (formula, at) not in self._amounts:
-                    self._amounts[formula, at] = _valued(lambda: rule.formula.over_calls(self._cases[at]))  # noqa: B023
-                return which, self._amounts[formula, at]
+            if rule.when is not None:
+                if (when, at) not in self._holds:
+                    self._holds[when, at] = self._held(rule.when, at)
+                fits = self._holds[when, at]
+                if fits is None:
+                    return None, None
+                if not fits:
+                    continue
+            if (formula, at) not in self._amounts:
+                self._amounts[formula, at] = self._amount(rule.formula, at)
+            return which, self._amounts[formula, at]
         return None, Fraction(0)
 
+    def _held(self, when: Condition, at: int) -> bool | None:
+        """Whether a condition holds of a call; None where that has no answer."""
+        try:
+            return when.holds(self._cases[at])
+        except _NO_VALUE:
+            return None
 
-def _valued(question: Callable[[], T]) -> T | None:
-    """The answer; None where it has none."""
-    try:
-        return question()
-    except _NO_VALUE:
-        return None
+    def _amount(self, formula: Formula, at: int) -> Fraction | None:
+        """What a formula charges for a call; None where it has no value."""
+        try:
+            return formula.over_calls(self._cases[at])
+        except _NO_VALUE:
+            return None
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -238,6 +238,14 @@ def unpriced(rows: Iterable[tuple[Entry, Call]]) -> list[Unpriced]:
     ]
 
 
+def calls_without_formula(found: Iterable[Unpriced]) -> dict[str, int]:
+    """The name of each unpriced operation, and how often it was called."""
+    calls: dict[str, int] = {}
+    for one in found:
+        calls[one.name] = calls.get(one.name, 0) + one.calls
+    return calls
+
+
 class Ledger(Displayed, msgspec.Struct, frozen=True, kw_only=True):
     """The reference for one model and its inputs.
 

@@ -28,7 +28,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import msgspec
 
@@ -476,6 +475,8 @@ def _exported(source: str) -> Any:
         raise SpecError(f"{source!r} has objects in it that only running its own pickled code would make")
 
     try:
+        from unittest import mock  # and asyncio with it, which a command that runs nothing need not read
+
         with mock.patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"), mock.patch("pickle.loads", refused):
             return torch.export.load(source)
     except SpecError:

@@ -14,7 +14,7 @@ from flopledger.counters import registry
 from flopledger.counters.engine import adapters, plan, sources
 from flopledger.counters.engine.plan import Asked
 from flopledger.counters.tally import Tally
-from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.ledger import Ledger, calls_without_formula
 from flopledger.reference_model.subject import Spec
 from flopledger.reports import align, coverage
 from flopledger.reports.briefs import Reading, gathered
@@ -26,7 +26,6 @@ from flopledger.reports.documents.baseline import Pinned, Snapshot, is_test, mod
 from flopledger.reports.documents.reading import check_numbers
 from flopledger.reports.documents.run import (
     Model,
-    calls_without_formula,
     environment,
     record,
 )

@@ -17,12 +17,12 @@ from flopledger.counters.engine.overlays import OverlayError
 from flopledger.counters.engine.package_index import Listing, Release, published
 from flopledger.counters.engine.plan import count_all
 from flopledger.counters.tally import Tally
-from flopledger.reference_model.ledger import Ledger
+from flopledger.reference_model.ledger import Ledger, calls_without_formula
 from flopledger.reference_model.subject import Spec
 from flopledger.reports.align import Aligned, align
 from flopledger.reports.documents.history import KIND, Change, History, Row
 from flopledger.reports.documents.reading import FORMAT, check_numbers
-from flopledger.reports.documents.run import Model, calls_without_formula, environment
+from flopledger.reports.documents.run import Model, environment
 from flopledger.reports.reconcile import reconcile
 
 

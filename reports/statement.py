@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
+from flopledger.reference_model.ledger import calls_without_formula
 from flopledger.reports import dimensions
 from flopledger.reports.coverage import coverage
-from flopledger.reports.documents.run import Run, TallyRecord, calls_without_formula
+from flopledger.reports.documents.run import Run, TallyRecord
 
 GUIDELINES = (
     "the Commission's guidelines on the scope of the obligations for providers of general-purpose AI models, "

@@ -18,13 +18,12 @@ from flopledger.counters.engine.job import TIMEOUT
 from flopledger.counters.engine.plan import Asked
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.display import Displayed, Grid
-from flopledger.reference_model.ledger import MODES, Ledger, Mode
+from flopledger.reference_model.ledger import MODES, Ledger, Mode, calls_without_formula
 from flopledger.reports import align, coverage, scale
 from flopledger.reports.briefs import Gathered, Reading, gathered
 from flopledger.reports.compare import with_convention
 from flopledger.reports.dimensions import Sweep, resized
 from flopledger.reports.documents import table as documents
-from flopledger.reports.documents.run import calls_without_formula
 from flopledger.reports.documents.table import Cell, Head, Row, Table
 from flopledger.reports.documents.writing import write_file
 from flopledger.reports.subjects import Subject, subjects

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import hypothesis.strategies as st
@@ -180,3 +182,79 @@ def alone() -> Any:
         return done.stdout
 
     return run
+
+
+POSTPONED = """
+import sys
+import torch
+from flopledger.counters.engine import kernels, postponed
+postponed.postpone()
+kernels.load()
+
+class Mode(torch.utils._python_dispatch.TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **kwargs or {})
+
+@torch.compiler.disable
+def twice(x):
+    return x + x
+
+@torch.compiler.disable(recursive=False)
+def thrice(x):
+    return x + x + x
+
+with Mode():
+    assert twice(torch.relu(torch.ones(3, device="meta"))).shape == (3,)
+assert thrice(torch.ones(1)) == 3
+__import__("inspect").getmodule(twice)
+assert "torch._dynamo.eval_frame" not in sys.modules, "torch itself needs it"
+standing_in = sys.modules["torch._dynamo"]
+import torchvision
+assert "torch._dynamo.eval_frame" not in sys.modules, "torchvision needs it"
+
+seen = []
+def backend(graph, inputs):
+    seen.extend(node.name for node in graph.graph.nodes if node.op.startswith("call_"))
+    return graph.forward
+
+@torch.compile(backend=backend)
+def model(x):
+    return twice(torch.cos(x)) + torch.sin(x)
+
+x = torch.ones(2)
+assert torch.equal(model(x), torch.cos(x) * 2 + torch.sin(x))
+assert "cos" in seen and "sin" in seen and "twice" not in str(seen), seen
+assert seen.count("add") <= 1, seen  # that of twice is not compiled
+import torch._dynamo.config, torch._dynamo.utils
+assert sys.modules["torch._dynamo"] is not standing_in and standing_in.config is torch._dynamo.config
+asks = torchvision.ops.roi_align.__globals__["is_compile_supported"]
+assert asks("cpu") == torch._dynamo.utils.is_compile_supported("cpu")
+with Mode():
+    torch.relu(torch.ones(3, device="meta"))
+"""
+
+
+def test_torch_dynamo_is_imported_when_somebody_compiles_and_not_before() -> None:
+    """It takes longer than most models; and who compiles must meet it as if it had been there from the start."""
+    pytest.importorskip("torchvision")
+    ran = subprocess.run([sys.executable, "-c", POSTPONED], capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+JOBS = """
+import sys
+from flopledger.counters.engine import preload, worker
+from flopledger.counters.engine.job import LEDGER, Job
+from flopledger.reference_model.subject import Spec
+for counter in (LEDGER, "torch", "thop", "torchsummaryX", "torchinfo", "ptflops-aten"):
+    for model in ("mobilenet_v2", "torchvision:swin_t"):
+        assert worker._attempt(Job(counter=counter, spec=Spec.parse(model)), None).status == "counted", counter
+        assert "torch._dynamo.eval_frame" not in sys.modules or "timm" in sys.modules, counter
+"""
+
+
+def test_no_job_on_an_ordinary_model_imports_torch_dynamo() -> None:
+    """One that did would take a second longer than its neighbours, and each of its kind again."""
+    pytest.importorskip("torchvision")
+    ran = subprocess.run([sys.executable, "-c", JOBS], capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr

@@ -18,7 +18,6 @@ import msgspec
 from flopledger.counters import registry
 from flopledger.counters.convention import UNKNOWN, Convention, Deviation, Rule
 from flopledger.counters.engine import sources
-from flopledger.counters.engine.supervisor import apart
 from flopledger.counters.formula import OWN, known_elsewhere, meaning
 from flopledger.counters.registry import UnknownCounter
 from flopledger.reference_model.ledger import Ledger
@@ -74,6 +73,8 @@ def ask(name: str, question: Callable[[], T], kind: type[T]) -> T:
     """
     if name in registry.TABLE:
         return question()
+    from flopledger.counters.engine.supervisor import apart
+
     try:
         return apart(question, kind)
     except ValueError as error:

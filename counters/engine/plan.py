@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from flopledger.counters import registry
 from flopledger.counters.engine import kept as results
-from flopledger.counters.engine import overlays, supervisor
+from flopledger.counters.engine import overlays
 from flopledger.counters.engine.adapters import About, about, overwritten
 from flopledger.counters.engine.job import LEDGER, TIMEOUT, Answer, Job, Live
 from flopledger.counters.tally import Tally
@@ -228,6 +228,10 @@ def answers(
     def told(job: Job) -> None:
         on_running(job.spec, job.name)
 
+    if not queue:  # and nothing of what runs jobs is imported where everything is kept
+        return
+    from flopledger.counters.engine import supervisor
+
     hopeless: set[Spec] = set()
     for job, answer in supervisor.run(queue, live=live, timeout=timeout, workers=workers, on_running=told):
         if job.spec in hopeless:
@@ -268,6 +272,8 @@ def warm(subjects: Iterable[Spec], counters: bool = False) -> None:
     except SpecError:  # a file that is gone: its job says so
         own = True
     sources = sorted({subject.split(model)[0] for model in models} - {""}) if not own else []
+    from flopledger.counters.engine import supervisor
+
     supervisor.warm([*sources, *(results.LEANED_ON if sources and counters and len(models) >= _MANY else ())])
 
 

@@ -30,9 +30,12 @@ def _let_go_of_the_terminal() -> None:
 
 
 def _all() -> None:
-    from flopledger.counters.engine import kernels, worker  # noqa: F401  (forked jobs find them loaded)
+    import torch  # noqa: F401
+
+    from flopledger.counters.engine import kernels, postponed, worker  # noqa: F401  (forked jobs find them loaded)
     from flopledger.reference_model import mobilenet_v2, running  # noqa: F401
 
+    postponed.postpone()
     kernels.load()
 
 

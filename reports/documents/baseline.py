@@ -17,7 +17,7 @@ import msgspec
 
 from flopledger.counters.tally import ROUNDING, Aside, Natural, Status, believed
 from flopledger.reference_model.display import Displayed, Grid
-from flopledger.reference_model.ledger import Entry, Member
+from flopledger.reference_model.ledger import Entry, Member, calls_without_formula
 from flopledger.reports.coverage import coverage
 from flopledger.reports.documents.reading import (
     FORMAT,
@@ -41,7 +41,6 @@ from flopledger.reports.documents.run import (
     Run,
     TallyRecord,
     Verified,
-    calls_without_formula,
     check_model,
     check_status,
     check_unpriced,

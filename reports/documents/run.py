@@ -7,7 +7,7 @@ counters is reconciled from it when somebody asks.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +21,17 @@ from flopledger.counters.tally import Aside, Granularity, Natural, Part, Status,
 from flopledger.counters.tally import told as said
 from flopledger.reference_model import inputs, subject
 from flopledger.reference_model.display import Displayed, Grid, by_size, signed
-from flopledger.reference_model.ledger import MEANING, Entry, Ledger, Member, Mode, Phase, Unpriced, unpriced
+from flopledger.reference_model.ledger import (
+    MEANING,
+    Entry,
+    Ledger,
+    Member,
+    Mode,
+    Phase,
+    Unpriced,
+    calls_without_formula,
+    unpriced,
+)
 from flopledger.reference_model.names import SpecError
 from flopledger.reports import coverage
 from flopledger.reports.align import Claim, Failure, align, compared, halved, in_order, rows_at, told
@@ -395,14 +405,6 @@ def _check_ledger(ledger: LedgerRecord) -> None:
     said = [msgspec.structs.replace(found, inputs=[], output=[]) for found in ledger.unpriced]
     if said != unpriced(ledger.rows()):
         raise RunError("what the ledger says has no formula is not what its entries say")
-
-
-def calls_without_formula(found: Iterable[Unpriced]) -> dict[str, int]:
-    """The name of each unpriced operation, and how often it was called."""
-    calls: dict[str, int] = {}
-    for one in found:
-        calls[one.name] = calls.get(one.name, 0) + one.calls
-    return calls
 
 
 def check_unpriced(unpriced: Mapping[str, int], ledger: Mapping[str, int]) -> None:

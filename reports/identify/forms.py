@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import combinations, product
+from itertools import combinations
 
 import msgspec
 
@@ -75,17 +75,20 @@ class Form(msgspec.Struct, frozen=True):
 
     def of(self, weighed: Weighed) -> int:
         """What it makes of a subject."""
-        on = [BY_NAME[name] for name in self.switches]
-        contraction = weighed.macs + sum(switch.amount(weighed) for switch in on if switch.contraction)
-        rest = sum(switch.amount(weighed) for switch in on if not switch.contraction)
-        return contraction * (2 if self.unit == "FLOP" else 1) + rest
+        each = 2 if self.unit == "FLOP" else 1
+        return each * weighed.macs + sum(_added(BY_NAME[name], weighed, each) for name in self.switches)
+
+
+def _added(switch: Switch, weighed: Weighed, each: int) -> int:
+    """What a switch adds, MACs as `each` operations."""
+    return (each if switch.contraction else 1) * switch.amount(weighed)
 
 
 @cache
-def _sets() -> list[tuple[Switch, ...]]:
-    """Every set of up to `MOST` switches that do not exclude each other, few before many."""
+def _sets() -> list[tuple[str, ...]]:
+    """The names of every set of up to `MOST` switches that do not exclude each other, few before many."""
     return [
-        chosen
+        tuple(switch.name for switch in chosen)
         for size in range(MOST + 1)
         for chosen in combinations(SWITCHES, size)
         if len({switch.group for switch in chosen}) == size
@@ -94,9 +97,8 @@ def _sets() -> list[tuple[Switch, ...]]:
 
 def forms(weighed: Weighed) -> Iterator[tuple[Form, int]]:
     """Every form that differs for this subject, and its number: a switch of an amount of 0 is none."""
-    idle = {switch.name for switch in SWITCHES if not switch.amount(weighed)}
-    for unit, chosen in product(("MAC", "FLOP"), _sets()):
-        if not idle.intersection(switch.name for switch in chosen):
-            form = Form(unit, tuple(switch.name for switch in chosen))
-            if (value := form.of(weighed)) > 0:
-                yield form, value
+    for unit, each in (("MAC", 1), ("FLOP", 2)):
+        added = {switch.name: amount for switch in SWITCHES if (amount := _added(switch, weighed, each))}
+        for names in _sets():
+            if added.keys() >= set(names) and (value := each * weighed.macs + sum(map(added.__getitem__, names))) > 0:
+                yield Form(unit, names), value

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
+from math import ceil, floor
 from typing import Literal
 
 import msgspec
@@ -34,7 +36,7 @@ class NumberError(ValueError):
     """What was given is no number of operations; the message is one line that says what would be."""
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True, dict=True):
     """One way to read the digits: values from `low` to `high`, the ends included where `closed`, print so.
 
     `thousand` is what a prefix stands for, 1000 or 1024; `cut` that digits were cut off and not rounded.
@@ -45,7 +47,15 @@ class Reading(msgspec.Struct, frozen=True):
     thousand: int = 1000
     cut: bool = False
 
+    @cached_property
+    def _whole(self) -> tuple[int, int]:
+        """The first and the last whole number that prints so."""
+        return ceil(self.low), ceil(self.high) - 1 if self.cut else floor(self.high)
+
     def holds(self, value: Fraction | int) -> bool:
+        if isinstance(value, int):  # thousands are asked about, and whole ones compare many times as fast
+            first, last = self._whole
+            return first <= value <= last
         return self.low <= value < self.high if self.cut else self.low <= value <= self.high
 
 

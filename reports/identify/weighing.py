@@ -11,8 +11,7 @@ import msgspec
 from flopledger.counters.convention import Rule, charged
 from flopledger.counters.engine import adapters
 from flopledger.counters.registry import UnknownCounter, version_of
-from flopledger.reference_model.ledger import Call, Entry, Ledger, Mode
-from flopledger.reports.documents.run import calls_without_formula
+from flopledger.reference_model.ledger import Call, Entry, Ledger, Mode, calls_without_formula
 from flopledger.reports.identify.releases import Epoch, Span, others
 
 Rows = Sequence[tuple[Entry, Call]]

@@ -13,8 +13,9 @@ from collections import Counter
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from flopledger.reference_model.ledger import calls_without_formula
 from flopledger.reports.documents.history import History
-from flopledger.reports.documents.run import Run, calls_without_formula
+from flopledger.reports.documents.run import Run
 from flopledger.reports.pages.analysis import macs
 from flopledger.reports.pages.numbers import amount, giga, number, plural, signed, units, visible
 from flopledger.reports.pages.vocabulary import op_word, operation

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from flopledger.reports.documents.run import Run, TallyRecord, calls_without_formula
+from flopledger.reference_model.ledger import calls_without_formula
+from flopledger.reports.documents.run import Run, TallyRecord
 from flopledger.reports.pages import analysis, numbers, pair_words, vocabulary, words
 from flopledger.reports.pages.numbers import integer
 from flopledger.reports.reconcile import elements

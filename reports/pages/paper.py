@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from flopledger.reports.documents.run import Run, TallyRecord, calls_without_formula
+from flopledger.reference_model.ledger import calls_without_formula
+from flopledger.reports.documents.run import Run, TallyRecord
 from flopledger.reports.pages.analysis import batch, macs
 from flopledger.reports.pages.latex import escape
 from flopledger.reports.pages.numbers import amount, giga, listed, number, signed, visible

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flopledger.reference_model.ledger import Entry, Mode
-from flopledger.reports.align import Failure
-from flopledger.reports.documents.run import ConventionLine
-from flopledger.reports.moves import Change, Moved
 from flopledger.reports.pages.numbers import visible
 from flopledger.reports.reconcile import UNIT, Line, Residue
+
+if TYPE_CHECKING:
+    from flopledger.reports.align import Failure
+    from flopledger.reports.documents.run import ConventionLine
+    from flopledger.reports.moves import Change, Moved
 
 NOT_AN_OPERATION = frozenset({"view", "fill"})  # they move or make elements; no counter could charge for them
 

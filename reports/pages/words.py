@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from flopledger.reference_model.ledger import Unpriced
+from flopledger.reference_model.ledger import Unpriced, calls_without_formula
 from flopledger.reference_model.subject import IN_EVAL, NOT_GIVEN
 from flopledger.reports import verdict
-from flopledger.reports.documents.run import Run, TallyRecord, calls_without_formula
+from flopledger.reports.documents.run import Run, TallyRecord
 from flopledger.reports.pages.analysis import Pair, blind, differs, in_macs, listed_pairs, macs, matrix, pairs
 from flopledger.reports.pages.blocks import Loud, Paragraph
 from flopledger.reports.pages.numbers import (
