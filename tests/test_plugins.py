@@ -134,7 +134,7 @@ def test_a_run_that_names_nobody_has_everybodys_numbers(installed: Path) -> None
 
 def test_who_names_a_counter_waits_for_no_plugin(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that loops would hold up every command by its time limit."""
-    monkeypatch.setattr(adapters, "apart", lambda *_: pytest.fail("a plugin was asked"))
+    monkeypatch.setattr(supervisor, "apart", lambda *_: pytest.fail("a plugin was asked"))
     assert 7_939_840 == compare("mobilenet_v2", "1x3x32x32", counters=["thop"]).run.tallies[0].total
 
 

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from sample_run import HOSTILE
 from test_cli import COMMAND, WITHOUT_TORCH
 
-from flopledger.counters.engine import plan
+from flopledger.counters.engine import supervisor
 from flopledger.counters.engine.job import LEDGER, Answer, Job
 from flopledger.reference_model import zoo
 from flopledger.reference_model.names import SpecError
@@ -407,14 +407,14 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tupl
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models.py").write_text(MODELS)
     jobs: list[tuple[str, str]] = []
-    genuine = plan.supervisor.run
+    genuine = supervisor.run
 
     def noted(queue: deque[Job], **options: Any) -> Iterator[tuple[Job, Answer]]:
         for job, answer in genuine(queue, **options):
             jobs.append((job.spec.model.rpartition(":")[2], job.name))
             yield job, answer
 
-    monkeypatch.setattr(plan.supervisor, "run", noted)
+    monkeypatch.setattr(supervisor, "run", noted)
     yield jobs
 
 
