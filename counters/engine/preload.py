@@ -30,8 +30,6 @@ def _let_go_of_the_terminal() -> None:
 
 
 def _all() -> None:
-    import torch  # noqa: F401
-
     from flopledger.counters.engine import kernels, postponed, worker  # noqa: F401  (forked jobs find them loaded)
     from flopledger.reference_model import mobilenet_v2, running  # noqa: F401
 

@@ -37,9 +37,10 @@ class NumberError(ValueError):
 
 
 class Reading(msgspec.Struct, frozen=True, dict=True):
-    """One way to read the digits: values from `low` to `high`, the ends included where `closed`, print so.
+    """One way to read the digits: values from `low` to `high` print so, both ends included.
 
-    `thousand` is what a prefix stands for, 1000 or 1024; `cut` that digits were cut off and not rounded.
+    `thousand` is what a prefix stands for, 1000 or 1024; `cut` that digits were cut off and not rounded, which leaves
+    out `high`.
     """
 
     low: Fraction
@@ -53,7 +54,7 @@ class Reading(msgspec.Struct, frozen=True, dict=True):
         return ceil(self.low), ceil(self.high) - 1 if self.cut else floor(self.high)
 
     def holds(self, value: Fraction | int) -> bool:
-        if isinstance(value, int):  # thousands are asked about, and whole ones compare many times as fast
+        if isinstance(value, int):  # nearly all are, and whole numbers compare many times as fast
             first, last = self._whole
             return first <= value <= last
         return self.low <= value < self.high if self.cut else self.low <= value <= self.high
