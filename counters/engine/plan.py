@@ -25,6 +25,7 @@ from flopledger.reference_model.names import SpecError
 from flopledger.reference_model.subject import Spec
 
 _MANY = 4  # models; for fewer, what some counters import is sooner imported by each of them, side by side
+_LATE = ("torch.utils.flop_counter", "distutils.version")  # what they lean on takes long to import, by a name of its own
 
 
 class Rejected(ValueError):
@@ -274,7 +275,8 @@ def warm(subjects: Iterable[Spec], counters: bool = False) -> None:
     sources = sorted({subject.split(model)[0] for model in models} - {""}) if not own else []
     from flopledger.counters.engine import supervisor
 
-    supervisor.warm([*sources, *(results.LEANED_ON if sources and counters and len(models) >= _MANY else ())])
+    leaned_on = (*results.LEANED_ON, *_LATE) if sources and counters and len(models) >= _MANY else ()
+    supervisor.warm([*sources, *leaned_on])
 
 
 def _refused(job: Job, asked: Asked, may_install: Callable[[], bool]) -> Answered | None:
