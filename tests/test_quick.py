@@ -45,6 +45,7 @@ def told(op: Any, *given: Any) -> Any:
         found = op(*given)
     except (RuntimeError, IndexError, TypeError, ZeroDivisionError, NotImplementedError, AssertionError):
         return "refused"
+    found = [found] if isinstance(found, Tensor) else found
     return [(t.shape, t.stride(), t.dtype, t.device, t.storage_offset()) for t in found]
 
 
@@ -88,8 +89,72 @@ def test_layer_norm_on_meta_gives_what_torchs_own_kernel_gives(data: st.DataObje
         assert told(lambda: quick) == told(LAYER, x, shape, *params, 1e-5)
 
 
-def test_usual_norms_are_quick() -> None:
-    """The two tests above would hold of a kernel that never answers."""
+NUMBERS = st.one_of(st.integers(-2, 3), st.floats(-2, 3), st.booleans(), st.just(1j))
+
+
+@given(st.data(), st.sampled_from(kernels._ELEMENTWISE))
+@settings(max_examples=3_000, deadline=None)
+def test_elementwise_operations_on_meta_give_what_torchs_own_give(data: st.DataObject, name: str) -> None:
+    """The same of operations on numbers in the same place: with numbers, scalars, and tensors that are broadcast."""
+    packet, _, overload = name.partition(".")
+    op = getattr(getattr(torch.ops.aten, packet), overload or "default")
+    given: list[Any] = [data.draw(laid_out())]
+    for argument in op._schema.arguments[1:]:
+        if argument.kwarg_only:
+            break
+        if str(argument.type) != "Tensor":
+            given.append(data.draw(st.one_of(NUMBERS, st.none()) if "Optional" in str(argument.type) else NUMBERS))
+            continue
+        shape = [*given[0].shape]
+        for at in range(len(shape)):
+            if not data.draw(st.integers(0, 5)):
+                shape[at] = data.draw(st.integers(1, 3))
+        shape = shape[data.draw(st.sampled_from([0, 0, 0, *range(len(shape) + 1)])) :]
+        dtype = data.draw(st.sampled_from([given[0].dtype] * 6 + DTYPES))
+        other = torch.empty(shape, dtype=dtype, device=data.draw(st.sampled_from(["meta"] * 9 + ["cpu"])))
+        if data.draw(st.booleans()) and len(shape) > 1:
+            other = other.transpose(0, -1)
+        same = torch.empty_strided(given[0].shape, given[0].stride(), dtype=dtype, device="meta")
+        given.append(data.draw(st.sampled_from([other, other, same])))
+        if data.draw(st.booleans()):
+            given.reverse()
+    quick = kernels.elementwise(given)
+    if quick is not None:
+        assert told(lambda: quick) == told(op, *given)
+
+
+@given(st.data())
+@settings(max_examples=500, deadline=None)
+def test_linear_layers_on_meta_give_what_torchs_own_kernel_gives(data: st.DataObject) -> None:
+    """The same of a product with a bias, whichever way its matrices lie."""
+    m, k, n = (data.draw(st.integers(0, 4)) for _ in "mkn")
+    dtypes = st.sampled_from([torch.float32] * 6 + DTYPES)
+
+    def matrix(rows: int, columns: int) -> Tensor:
+        form = [columns, rows] if (flipped := data.draw(st.booleans())) else [rows, columns]
+        made = torch.empty(form, dtype=data.draw(dtypes), device="meta")
+        return made.t() if flipped else made
+
+    bias = data.draw(st.sampled_from([torch.empty(n, device="meta"), torch.empty(1, device="meta"), matrix(m, n)]))
+    given = bias, matrix(m, k), matrix(k + (not data.draw(st.integers(0, 9))), n)
+    quick = kernels.addmm(given)
+    if quick is not None:
+        assert told(lambda: quick) == told(torch.ops.aten.addmm, *given)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_roll_on_meta_gives_what_torchs_own_kernel_gives(data: st.DataObject) -> None:
+    """The same of windows that are shifted."""
+    numbers = st.lists(st.integers(-6, 6), max_size=3)
+    given = data.draw(laid_out()), data.draw(numbers), data.draw(numbers)
+    quick = kernels.roll(given)
+    if quick is not None:
+        assert told(lambda: quick) == told(torch.ops.aten.roll, *given)
+
+
+def test_usual_operations_are_quick() -> None:
+    """The tests above would hold of kernels that never answer."""
     x, c = torch.empty(2, 3, 4, 4, device="meta"), torch.empty(3, device="meta")
     two, three = torch.empty(2, 3, device="meta"), torch.empty(2, 3, 4, device="meta")
     for each in (x, x.to(memory_format=torch.channels_last), two, three, x.half()):
@@ -97,6 +162,26 @@ def test_usual_norms_are_quick() -> None:
         assert kernels.batch_norm([each, own, own, own, own, False, 0.1, 1e-5])
     assert kernels.layer_norm([x, [4], None, None, 1e-5])
     assert kernels.layer_norm([x, [4, 4], x[0, 0], x[0, 0], 1e-5])
+    assert kernels.layer_norm([x.permute(0, 2, 3, 1), [3], c, c, 1e-5])
+    flipped = x.permute(0, 2, 3, 1)
+    for usual in ([x, x], [x, c[:, None, None]], [c, flipped.contiguous()], [flipped, flipped], [x, torch.tensor(0.5)]):
+        assert kernels.elementwise(usual) is not None
+    assert kernels.elementwise([x, None, 6]) is not None
+    assert kernels.addmm([c, two, torch.empty(3, 3, device="meta").t()]) is not None
+    assert kernels.roll([x, [1, -1], [2, 3]]) is not None
+
+
+def test_a_job_keeps_the_memory_of_large_tensors() -> None:
+    """A fifth of a detector's forward went into getting the same pages from the system again and again."""
+    code = (
+        "import resource, torch; from flopledger.counters.engine import worker; worker._hold_memory()\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "torch.ones(1 << 24); before = faults()\n"
+        "for _ in range(4): torch.ones(1 << 24)\n"
+        "print(faults() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 20_000  # of 65,536 pages
 
 
 def test_a_large_weight_has_few_numbers_and_a_small_one_its_own() -> None:
