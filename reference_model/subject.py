@@ -110,6 +110,7 @@ class Spec(msgspec.Struct, frozen=True):
 # What this process, or the one it is forked from, has built or asked already.
 _AT_HAND: dict[tuple[str, str], nn.Module] = {}
 _INPUTS: dict[str, tuple[tuple[str, ...], str] | None] = {}
+_FREE: dict[Spec, bool] = {}
 
 
 def have_at_hand(specs: Sequence[Spec], device: str) -> None:
@@ -123,6 +124,9 @@ def have_at_hand(specs: Sequence[Spec], device: str) -> None:
     if any(spec.inputs is None for spec in specs):
         with suppress(Exception):
             _INPUTS[model] = _own_inputs(model)
+    if device != "meta":
+        for spec in specs:
+            values_are_free(spec)
 
 
 def is_at_hand(model: str, device: str) -> bool:
@@ -151,7 +155,7 @@ def _built(model: str, device: str, specs: Sequence[Spec] = ()) -> nn.Module:
 
     with beside(split(model)[0]):
         factory, options = resolve(model)
-        alike = device != "meta" and _values_are_free(model, specs)
+        alike = device != "meta" and _may_be_repeated(specs)
         torch.manual_seed(0)
         try:
             with repeated() if alike else nullcontext():
@@ -173,21 +177,30 @@ def _inputless(model: str) -> SpecError:
     )
 
 
-def _values_are_free(model: str, specs: Sequence[Spec]) -> bool:
-    """Whether a large model's weights may have any value, as far as these forwards of it are concerned.
+def values_are_free(spec: Spec) -> bool:
+    """Whether a model's weights may have any value, as far as a forward of it with these inputs is concerned.
 
     That is so if it runs on meta, where they have none. One that is not ours may look at them in other ways.
     """
-    from flopledger.reference_model.weights import are_many, runs_on_meta
+    from flopledger.reference_model.weights import runs_on_meta
+
+    if spec not in _FREE:
+        _FREE[spec] = False
+        with suppress(Exception):
+            if spec.mode == "eval" and is_ours(spec.model):
+                filled, _ = spec.filled()
+                module = on_meta(spec.model)
+                del _AT_HAND[spec.model, "meta"]  # a module may keep something of its forward
+                _FREE[spec] = runs_on_meta(module, *written.made(filled.inputs or (), "meta"))
+    return _FREE[spec]
+
+
+def _may_be_repeated(specs: Sequence[Spec]) -> bool:
+    """Whether a model's weights take long to draw, and may have any value for these forwards."""
+    from flopledger.reference_model.weights import are_many
 
     with suppress(Exception):
-        if specs and is_ours(model) and are_many(module := on_meta(model)):
-            del _AT_HAND[model, "meta"]  # a module may keep something of its forward
-            filled = [spec.filled()[0] for spec in specs]
-            return all(
-                spec.mode == "eval" and runs_on_meta(module, *written.made(spec.inputs or (), "meta"))
-                for spec in dict.fromkeys(filled)
-            )
+        return bool(specs) and are_many(on_meta(specs[0].model)) and all(map(values_are_free, specs))
     return False
 
 

@@ -141,9 +141,19 @@ def test_a_count_does_not_depend_on_the_number_of_cores(tmp_path: Path) -> None:
         "        return x\n"
         "def make(): return Net(3, 3)\n"
     )
+    path.with_name("threads.py").write_text(
+        "import torch\nfrom flopledger.counters.tally import Count, Part\nclass Threads:\n"
+        "    distribution, unit, device, about = '', 'MAC', 'cpu', 'counts threads'\n"
+        "    def count(self, model, inputs):\n"
+        "        return Count(total=torch.get_num_threads(), parts=[Part('', None, torch.get_num_threads())])\n"
+    )
     for workers in (1, 2):
-        ledger, _ = count_all([], Spec.parse(f"{path}:make", ["1x3"]), workers=workers, keep=False)
-        assert 9 == ledger.totals()["macs"]
+        spec = Spec.parse(f"{path}:make", ["1x3"])
+        ledger, (tally,) = count_all([f"{tmp_path}/threads.py:Threads"], spec, workers=workers, keep=False)
+        assert 2 * 9 == ledger.totals()["macs"]
+        assert tally.total == 2, tally.reason
+    _, (tally,) = count_all([f"{tmp_path}/threads.py:Threads"], SPEC, keep=False)
+    assert tally.total == 1  # it runs on meta, so nothing depends on its sums, and jobs share the cores
 
 
 def test_data_dependent_models_are_counted_on_real_tensors(tmp_path) -> None:

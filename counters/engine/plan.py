@@ -25,7 +25,7 @@ from flopledger.reference_model.names import SpecError
 from flopledger.reference_model.subject import Spec
 
 _MANY = 4  # models; for fewer, what some counters import is sooner imported by each of them, side by side
-_LATE = ("torch.utils.flop_counter", "distutils.version")  # what they lean on takes long to import, by a name of its own
+_LATE = ("torch.utils.flop_counter", "distutils.version")  # of what they lean on, what takes long to import
 
 
 class Rejected(ValueError):

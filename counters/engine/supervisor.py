@@ -57,8 +57,10 @@ class _Server(forkserver.ForkServer):
         warnings are not errors, whatever this process was started with.
         """
         safe = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "", "TMPDIR": _place_for_sockets()}
+        # Jobs have threads, and cores are shared: who waits for another thread lets go of its core.
+        openmp = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_DYNAMIC": "FALSE", "OMP_THREAD_LIMIT": "64"}
         ours = {"FLOPLEDGER_FORKS_FOR": str(os.getpid()), "FLOPLEDGER_PRELOADS": " ".join(self.packages)}
-        with _prepared("sys_path"), _environment(**safe, **ours):
+        with _prepared("sys_path"), _environment(**safe, **openmp, **ours):
             told, sys.warnoptions[:] = [*sys.warnoptions], []
             try:
                 self.set_forkserver_preload(["flopledger.counters.engine.preload"])

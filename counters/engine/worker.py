@@ -183,7 +183,9 @@ def _attempt(job: Job, live: Live | None) -> Answer:
     try:
         import torch
 
-        torch.set_num_threads(1)  # a sum in another order may let a detector find one thing more
+        # Always as many: a sum in another order may let a detector find one thing more. In a fork of the caller there
+        # are none of the caller's threads, for which torch would wait.
+        torch.set_num_threads(2 if live is None else 1)
         _hold_memory()
         kernels.quicken()
         return _perform(job, live)
@@ -271,8 +273,8 @@ def _check_origin(distribution: str, overlay: str | None) -> None:
         if (module := sys.modules.get(top)) is None:
             continue
         # What is below a package comes from its folder; one without a file of its own may have many.
-        below = [top] if getattr(module, "__file__", None) else [name for name in sys.modules if name.startswith(f"{top}.")]
-        for name in below:
+        whole = getattr(module, "__file__", None)
+        for name in [top] if whole else [each for each in sys.modules if each.startswith(f"{top}.")]:
             file = getattr(sys.modules[name], "__file__", None)
             if file and not Path(file).resolve().is_relative_to(place):
                 raise RuntimeError(f"{name} is {file} here, and not that of the installed {distribution} ({place})")
@@ -322,6 +324,8 @@ def _made(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _given(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    import torch
+
     from flopledger.reference_model.known import input_on_meta, moved
     from flopledger.reference_model.running import materialise, unwrapped
 
@@ -330,6 +334,8 @@ def _given(job: Job, live: Live | None) -> tuple[Any, tuple[Any, ...], dict[str,
     else:
         if job.device != "meta":
             _check_memory(job.spec)
+            if subject.values_are_free(job.spec):  # nor has the number of threads a say then, and cores are shared
+                torch.set_num_threads(1)
         model, args, kwargs = job.spec.build(job.device)
     model, _ = unwrapped(model)
     if job.device == "meta":
