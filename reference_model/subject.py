@@ -111,6 +111,7 @@ class Spec(msgspec.Struct, frozen=True):
 _AT_HAND: dict[tuple[str, str], nn.Module] = {}
 _INPUTS: dict[str, tuple[tuple[str, ...], str] | None] = {}
 _FREE: dict[Spec, bool] = {}
+_LOOKED_AT: dict[str, nn.Module] = {}
 
 
 def have_at_hand(specs: Sequence[Spec], device: str) -> None:
@@ -189,8 +190,7 @@ def values_are_free(spec: Spec) -> bool:
         with suppress(Exception):
             if spec.mode == "eval" and is_ours(spec.model):
                 filled, _ = spec.filled()
-                module = on_meta(spec.model)
-                del _AT_HAND[spec.model, "meta"]  # a module may keep something of its forward
+                module = _looked_at(spec.model)
                 _FREE[spec] = runs_on_meta(module, *written.made(filled.inputs or (), "meta"))
     return _FREE[spec]
 
@@ -200,8 +200,16 @@ def _may_be_repeated(specs: Sequence[Spec]) -> bool:
     from flopledger.reference_model.weights import are_many
 
     with suppress(Exception):
-        return bool(specs) and are_many(on_meta(specs[0].model)) and all(map(values_are_free, specs))
+        return bool(specs) and are_many(_looked_at(specs[0].model)) and all(map(values_are_free, specs))
     return False
+
+
+def _looked_at(model: str) -> nn.Module:
+    """The model on meta, for nobody else: a module may keep something of its forward. Raises SpecError."""
+    if model not in _LOOKED_AT:
+        _LOOKED_AT[model] = on_meta(model)
+        del _AT_HAND[model, "meta"]
+    return _LOOKED_AT[model]
 
 
 def _own_inputs(model: str) -> tuple[tuple[str, ...], str] | None:

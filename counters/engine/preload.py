@@ -30,9 +30,12 @@ def _let_go_of_the_terminal() -> None:
 
 
 def _all() -> None:
+    import torch
+
     from flopledger.counters.engine import kernels, postponed, worker  # noqa: F401  (forked jobs find them loaded)
     from flopledger.reference_model import mobilenet_v2, running  # noqa: F401
 
+    torch.set_num_threads(1)  # a pool of threads would not be in forks, which would wait for it
     postponed.postpone()
     kernels.load()
 
