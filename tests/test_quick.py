@@ -153,6 +153,18 @@ def test_a_roll_on_meta_gives_what_torchs_own_kernel_gives(data: st.DataObject) 
         assert told(lambda: quick) == told(torch.ops.aten.roll, *given)
 
 
+def test_what_is_done_in_place_on_meta_is_still_what_it_was() -> None:
+    """Flows and aliases are followed by storage; a new tensor would be one that nobody made."""
+    code = (
+        "import torch; from flopledger.counters.engine import kernels; kernels.load(); kernels.quicken()\n"
+        "x = torch.empty(2, 3, device='meta')\n"
+        "with torch.inference_mode(): print(torch.ops.aten.hardtanh_.default(x, 0.0, 6.0) is x)\n"
+        "print(torch.nn.functional.relu6(x, inplace=True) is x, kernels.in_place([x, 0.0, 6.0]) is x)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"] * 3
+
+
 def test_usual_operations_are_quick() -> None:
     """The tests above would hold of kernels that never answer."""
     x, c = torch.empty(2, 3, 4, 4, device="meta"), torch.empty(3, device="meta")

@@ -39,7 +39,7 @@ def load() -> None:
 # What torch computes in Python on meta, by way of broadcasting and promoting types, to give back what went in.
 _ELEMENTWISE = (
     "add.Tensor", "sub.Tensor", "mul.Tensor", "div.Tensor", "pow.Tensor_Scalar", "neg", "sqrt", "rsqrt", "exp",
-    "relu", "gelu", "hardtanh", "hardtanh_", "hardswish", "hardsigmoid", "tanh", "clamp", "clamp_min", "clamp_max",
+    "relu", "gelu", "hardtanh", "hardswish", "hardsigmoid", "tanh", "clamp", "clamp_min", "clamp_max",
 )  # fmt: skip
 
 
@@ -61,6 +61,7 @@ def quicken() -> Any:
         "addmm": addmm,
         "roll": roll,
         **dict.fromkeys(_ELEMENTWISE, elementwise),
+        "hardtanh_": in_place,
     }
     for name, quick in slow.items():
         packet, _, overload = name.partition(".")
@@ -104,6 +105,12 @@ def elementwise(given: Sequence[Any]) -> Tensor | None:
         if _by_rows(each) is None or any(size not in (1, most) for size, most in pairs):
             return None
     return _by_rows(whole)
+
+
+def in_place(given: Sequence[Any]) -> Tensor | None:
+    """The first of these, where `elementwise` would give one like it."""
+    first: Tensor = given[0]
+    return None if elementwise(given) is None else first
 
 
 def addmm(given: Sequence[Any]) -> Tensor | None:
