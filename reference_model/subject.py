@@ -200,7 +200,8 @@ def _may_be_repeated(specs: Sequence[Spec]) -> bool:
     from flopledger.reference_model.weights import are_many
 
     with suppress(Exception):
-        return bool(specs) and are_many(_looked_at(specs[0].model)) and all(map(values_are_free, specs))
+        if specs and is_ours(specs[0].model):  # one of somebody's own is built no more often than it has to be
+            return are_many(_looked_at(specs[0].model)) and all(map(values_are_free, specs))
     return False
 
 
