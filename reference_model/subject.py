@@ -188,11 +188,17 @@ def values_are_free(spec: Spec) -> bool:
     if spec not in _FREE:
         _FREE[spec] = False
         with suppress(Exception):
-            if spec.mode == "eval" and is_ours(spec.model):
+            if spec.mode == "eval" and is_ours(spec.model) and not needs_values(spec.model):
                 filled, _ = spec.filled()
                 module = _looked_at(spec.model)
                 _FREE[spec] = runs_on_meta(module, *written.made(filled.inputs or (), "meta"))
     return _FREE[spec]
+
+
+def needs_values(model: str) -> bool:
+    """Whether a model is known not to run on meta. Raises SpecError."""
+    source, name, _ = split(model)
+    return zoo.needs_values(source, name)
 
 
 def _may_be_repeated(specs: Sequence[Spec]) -> bool:
@@ -200,8 +206,10 @@ def _may_be_repeated(specs: Sequence[Spec]) -> bool:
     from flopledger.reference_model.weights import are_many
 
     with suppress(Exception):
-        if specs and is_ours(specs[0].model):  # one of somebody's own is built no more often than it has to be
-            return are_many(_looked_at(specs[0].model)) and all(map(values_are_free, specs))
+        model = specs[0].model if specs else ""
+        # One of somebody's own is built no more often than it has to be.
+        if model and is_ours(model) and not needs_values(model):
+            return are_many(_looked_at(model)) and all(map(values_are_free, specs))
     return False
 
 

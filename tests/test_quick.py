@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from flopledger.counters.engine import kernels, worker
 from flopledger.reference_model import subject
-from flopledger.reference_model.subject import Spec
+from flopledger.reference_model.subject import Spec, SpecError
 from flopledger.reference_model.weights import repeated, runs_on_meta
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.complex64, torch.int64]
@@ -236,6 +236,27 @@ def test_the_weights_of_a_large_model_are_its_own_where_its_work_depends_on_them
     module, *_ = Spec.parse(model).build("cpu")
     largest = max(module.parameters(), key=lambda each: each.numel()).detach().flatten()[: 1 << 17]
     assert free == (len(largest.unique()) < 1 << 15)
+
+
+def test_what_needs_values_is_exactly_what_does_not_run_on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Detectors are not tried on meta, which takes a second. Any other on real tensors would take far longer."""
+    pytest.importorskip("torchvision")
+    names = ["ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn", "fcn_resnet50", "raft_small", "mvit_v1_b"]
+    said = {name: subject.needs_values(f"torchvision:{name}") for name in names}
+    monkeypatch.setattr(subject, "needs_values", lambda model: False)
+    assert said == {name: not subject.values_are_free(Spec.parse(f"torchvision:{name}")) for name in names}
+
+
+def test_a_detector_is_traced_on_real_tensors_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its note says why; and a wrong input is still rejected in the words of one."""
+    pytest.importorskip("torchvision")
+    monkeypatch.setattr(worker, "_on_meta", None)
+    ssd = Spec.parse("torchvision:ssdlite320_mobilenet_v3_large")
+    ledger = worker._traced(ssd, None)
+    assert ledger.device == "cpu" and ledger.inputs == ["[3x320x320]"]
+    assert any(note == f"{subject.ON_REAL}: what a detector has to do is what it finds" for note in ledger.notes)
+    with pytest.raises(SpecError, match="rejects"):
+        worker._traced(Spec.parse(ssd.model, ["3x320x320"]), None)
 
 
 def test_a_model_that_does_not_fit_is_not_built_for_several_jobs(monkeypatch: pytest.MonkeyPatch) -> None:

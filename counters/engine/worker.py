@@ -390,28 +390,49 @@ def _traced(asked: Spec, live: Live | None, real: bool = True) -> Ledger:
             if "autograd's threading" in said(error):
                 raise SpecError(_AFTER_A_BACKWARD) from error
             raise SpecError(error.fault.told("the model rejects these inputs", "the model fails")) from error
+    on_real = real and subject.needs_values(asked.model)
+    if on_real:
+        subject.have_at_hand([asked], "cpu")  # which tells its inputs, too
     spec, why = asked.filled()
     texts = list(spec.inputs or ())
     notes = [] if why is None else [f"{subject.NOT_GIVEN}, so it is the model's own: {', '.join(texts)} ({why})"]
-    model, args, kwargs = spec.build("meta")
-    try:
-        ledger = trace(model, args, kwargs, name=spec.model, device="meta", mode=spec.mode)
-    except ModelError as error:
-        reason = error.fault.said
-        if not real:
-            raise SpecError(error.fault.told(*_named(spec))) from error
-        try:  # data-dependent, or really wrong: real tensors tell
-            _check_fits(model, (args, kwargs))
-            ledger = trace(*spec.build("cpu", drawn=True), name=spec.model, device="cpu", mode=spec.mode)
-        except ModelError as error:
-            raise SpecError(error.fault.told(*_named(spec))) from error
-        except NotNow as error:
-            raise SpecError(f"model {spec.model!r} cannot be traced on the meta device ({reason}): {error}") from error
-        notes.append(f"{subject.ON_REAL}: on the meta device the model says {reason!r}")
+    if on_real:
+        ledger, reason = _on_real(spec), f"{subject.ON_REAL}: what a detector has to do is what it finds"
+    else:
+        ledger, reason = _on_meta(spec, real)
+    notes += [reason] if reason else []
     if inputs.files(texts):
         notes.append(f"what was in the files that went in: {', '.join(ledger.inputs)}")
     # As they were asked for: a tensor no longer says what its values were drawn from.
     return msgspec.structs.replace(ledger, inputs=texts, notes=[*ledger.notes, *notes])
+
+
+def _on_meta(spec: Spec, real: bool) -> tuple[Ledger, str]:
+    """The ledger, and why it is one of real tensors; "" where it is not, as always unless it may be `real`."""
+    from flopledger.reference_model.running import ModelError, trace
+
+    model, args, kwargs = spec.build("meta")
+    try:
+        return trace(model, args, kwargs, name=spec.model, device="meta", mode=spec.mode), ""
+    except ModelError as error:
+        reason = error.fault.said
+        if not real:
+            raise SpecError(error.fault.told(*_named(spec))) from error
+        try:
+            _check_fits(model, (args, kwargs))
+        except NotNow as error:
+            raise SpecError(f"model {spec.model!r} cannot be traced on the meta device ({reason}): {error}") from error
+    # Data-dependent, or really wrong: real tensors tell.
+    return _on_real(spec), f"{subject.ON_REAL}: on the meta device the model says {reason!r}"
+
+
+def _on_real(spec: Spec) -> Ledger:
+    from flopledger.reference_model.running import ModelError, trace
+
+    try:
+        return trace(*spec.build("cpu", drawn=True), name=spec.model, device="cpu", mode=spec.mode)
+    except ModelError as error:
+        raise SpecError(error.fault.told(*_named(spec))) from error
 
 
 def _named(spec: Spec) -> tuple[str, str]:

@@ -91,6 +91,11 @@ def _explained(source: str, name: str) -> Iterator[None]:
         raise SpecError(f"model '{source}:{name}' could not be built: {said(error)}") from error
 
 
+def needs_values(source: str, name: str) -> bool:
+    """Whether a model is known to do what values say, so that it cannot be had on the meta device."""
+    return ZOOS.get(source) is torchvision and torchvision.needs_values(name)
+
+
 def file(source: str, name: str) -> str | None:
     """The configuration file that a name of a zoo is; None where it is a name, or no zoo's."""
     return name if source in ZOOS and name.endswith(".json") else None

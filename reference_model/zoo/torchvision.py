@@ -41,6 +41,13 @@ def factory(name: str, options: dict[str, Any]) -> Callable[[], Any]:
     return functools.partial(models.get_model, name, **{**options, **fixed})
 
 
+def needs_values(name: str) -> bool:
+    """Whether it is a detector: how much its second half has to do is what its first half finds."""
+    from torchvision import models
+
+    return name in models.list_models(models.detection)
+
+
 def default_inputs(name: str, options: dict[str, Any], made: Callable[[], Any] | None = None) -> Defaults:
     """One image, clip, pair or list of images of the size for which the model, or else its weights, were made.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from math import prod
@@ -21,6 +22,7 @@ SIDES = (224, 256, 288, 320, 384, 416, 512, 640)
 LENGTHS = (128, 256, 512, 1024, 2048, 4096)
 WIDTHS = (0.25, 0.35, 0.5, 0.75, 1.3, 1.4)  # the multipliers of the MobileNet papers
 MARGIN = Fraction(5, 4)  # how far a size's MACs may be from what the pixels say: rounding of sides, border effects
+SENSIBLE = 4  # how many times as much or as little as the MACs a total may be that is taken for one of the network
 _AUXILIARY = ("fcn_", "deeplabv3_")  # torchvision's models with a second head that a forward in eval mode runs too
 _REPARAMETERISED = ("repvgg", "mobileone", "fastvit", "repvit", "repghostnet", "mobileclip")
 
@@ -186,17 +188,34 @@ def _at_batch(spec: Spec, batch: int) -> tuple[str, ...] | None:
 # --- whether it is worth a trace
 
 
-def plausible(printed: Printed, given: Weighed, other: Subject) -> bool:
-    """Whether a subject could print the number, going by what the asked one makes and by how much it may grow."""
+def plausible(printed: Printed, given: Weighed, other: Subject, every: bool = False) -> bool:
+    """Whether a subject could print the number, going by what the asked one makes and by how much it may grow.
+
+    A total that leaves out most of a network, or makes many times as much of it, tells little of any other input or
+    form: such totals have a say only if `every` one shall.
+    """
     low, high = other.grows
-    alike = other.spec.mode == given.mode  # else few counters have a number, and those are of MACs
-    totals = [(total.value, total.unit) for total in given.totals if total.value and alike]
     reading = printed.readings[0]
-    return any(
-        value * factor * low <= reading.high and value * factor * high >= reading.low
-        for value, unit in (*totals, (given.macs, "MAC"))
-        for factor in ((1, 2) if unit == "MAC" else (1,))
-    )
+    return any(value * low <= reading.high and value * high >= reading.low for value in _amounts(given, other, every))
+
+
+def distance(printed: Printed, given: Weighed, other: Subject) -> float:
+    """How far a subject is expected to be from the number: the natural logarithm of their ratio, without its sign."""
+    low, high = other.grows
+    aim = math.log(printed.value or 1) - math.log(low * high) / 2
+    return min((abs(math.log(value) - aim) for value in _amounts(given, other) if value), default=math.inf)
+
+
+def _amounts(given: Weighed, other: Subject, every: bool = True) -> Iterator[int]:
+    """What the asked one makes, in every unit: its MACs, and totals where a subject of another mode has some too."""
+    yield from (given.macs, 2 * given.macs)
+    if other.spec.mode != given.mode:  # few counters have a number, and those are of MACs
+        return
+    for total in given.totals:
+        # A FLOP of a counter is an operation, of which a MAC has two.
+        macs = total.value if total.unit == "MAC" else Fraction(total.value, 2)
+        if every or not given.macs or given.macs <= SENSIBLE * macs <= SENSIBLE**2 * given.macs:
+            yield from (total.value, 2 * total.value) if total.unit == "MAC" else (total.value,)
 
 
 def _grown(given: Weighed, spec: Spec) -> tuple[Fraction, Fraction]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from flopledger.counters.engine import kept, overlays, plan
 from flopledger.counters.engine.job import TIMEOUT
 from flopledger.reference_model.subject import ON_REAL, Spec
 from flopledger.reports.identify.candidates import Candidate, Departure, candidates, ranked
-from flopledger.reports.identify.departures import Subject, departures, other_inputs, plausible, variants
+from flopledger.reports.identify.departures import Subject, departures, distance, other_inputs, plausible, variants
 from flopledger.reports.identify.gaps import Near, nearest
 from flopledger.reports.identify.number import Printed
 from flopledger.reports.identify.releases import Epoch, epochs
@@ -21,6 +21,7 @@ from flopledger.reports.identify.tallies import measured
 from flopledger.reports.identify.weighing import Weighed, weighed
 
 _ON_META = "on the meta device"  # of a refusal that real tensors might not give
+NEAREST = 6  # variants at other inputs that are looked at
 MEASURED = 12  # candidates for which a tally is looked for: those that are shown
 
 
@@ -142,9 +143,9 @@ def identify(printed: Printed, spec: Spec, scales: Scales, every: bool = False) 
     everything = departures(spec, given)
     most = 0 if _settled(printed, found) else min((each.cost for each in found if not each.reading.cut), default=None)
     others = [other for other in everything if every or most is None or other.why.cost < most]
-    found += among(printed, given, others, scales)
+    found += among(printed, given, others, scales, every)
     if all(each.reading.cut for each in found):
-        found += among(printed, given, [*_twice(replace(spec, inputs=tuple(given.inputs)), given)], scales)
+        found += _twice(printed, given, replace(spec, inputs=tuple(given.inputs)), scales, every)
     order = ranked(_once(found))
     order[:MEASURED] = measured(order[:MEASURED], spec)
     return Identified(
@@ -162,21 +163,62 @@ def _settled(printed: Printed, found: list[Candidate]) -> bool:
     return printed.exact and any(each.total or (each.form and not each.form.switches) for each in found)
 
 
-def _twice(spec: Spec, given: Weighed) -> Iterator[Subject]:
-    """Each variant of the model at each other input."""
-    for variant, why, (low, high) in variants(spec):
-        for other, more, (least, most) in other_inputs(variant, given):
-            both = Departure((*why.said, *more.said), why.cost + more.cost)
-            yield Subject(other, both, (low * least, high * most))
+def _twice(printed: Printed, given: Weighed, spec: Spec, scales: Scales, every: bool) -> list[Candidate]:
+    """The candidates of variants of the model at other inputs: of those that come nearest, or of `every` one.
+
+    They are many. How near one comes is known well when the variant was weighed at the input that was asked about.
+    """
+    worth = [
+        variant
+        for variant in variants(spec)
+        if any(plausible(printed, given, both, every) for both, _ in _both(variant, given))
+    ]
+    weights = scales.weigh((variant.spec for variant in worth), real=_is_real(given))
+    near = [
+        (distance(printed, weights[variant.spec], other), both)
+        for variant in worth
+        if variant.spec in weights
+        for both, other in _both(variant, weights[variant.spec])
+        if plausible(printed, weights[variant.spec], other, every)
+    ]
+    near.sort(key=lambda each: each[0])
+    return _of(printed, given, [both for _, both in near[: None if every else NEAREST]], scales)
 
 
-def among(printed: Printed, given: Weighed, subjects: Iterable[Subject], scales: Scales) -> list[Candidate]:
-    """The candidates of those that may print it, by the likeliest reading of its digits: one assumption is enough."""
+def _both(variant: Subject, weighed: Weighed) -> Iterator[tuple[Subject, Subject]]:
+    """A variant at each other input, with what it grows by from the asked one; and from what was weighed."""
+    (low, high) = variant.grows
+    for other in other_inputs(variant.spec, weighed):
+        why = Departure((*variant.why.said, *other.why.said), variant.why.cost + other.why.cost)
+        least, most = other.grows
+        yield Subject(other.spec, why, (low * least, high * most)), other
+
+
+def among(
+    printed: Printed, given: Weighed, subjects: Iterable[Subject], scales: Scales, every: bool = False
+) -> list[Candidate]:
+    """The candidates of those that may print it; `every` is as in `plausible`."""
+    return _of(printed, given, [other for other in subjects if plausible(printed, given, other, every)], scales)
+
+
+def _of(printed: Printed, given: Weighed, subjects: Sequence[Subject], scales: Scales) -> list[Candidate]:
+    """The candidates of these, by the likeliest reading of the number's digits: one assumption is enough."""
     printed = replace(printed, readings=printed.readings[:1])
-    worth = {other.spec: other.why for other in subjects if plausible(printed, given, other)}
-    # What ran on the meta device and does not at another size rejects that: real tensors would say the same, slowly.
-    weights = scales.weigh(worth, real=any(ON_REAL in note for note in given.notes))
-    return [each for spec, why in worth.items() if spec in weights for each in candidates(printed, weights[spec], why)]
+    weights = scales.weigh((other.spec for other in subjects), real=_is_real(given))
+    return [
+        each
+        for other in subjects
+        if other.spec in weights
+        for each in candidates(printed, weights[other.spec], other.why)
+    ]
+
+
+def _is_real(given: Weighed) -> bool:
+    """Whether others may be run on real tensors, too.
+
+    What ran on the meta device and does not at another size rejects that: real tensors would say the same, slowly.
+    """
+    return any(ON_REAL in note for note in given.notes)
 
 
 def _once(found: list[Candidate]) -> list[Candidate]:

@@ -119,6 +119,12 @@ def asked(found: Identified) -> str:
     return f"{visible(found.printed.text)} for {at}, which has {least}{number(found.asked.macs)} MACs"
 
 
+_LOOKED_AT = (
+    "Other inputs and variants were looked at where MACs, or a total near them, could grow or shrink to it; "
+    "--all looks wherever any total could."
+)
+
+
 def blocks(found: Identified, every: bool = False) -> list[Block]:
     """All that a person reads."""
     said: list[Block] = [asked(found)]
@@ -126,7 +132,8 @@ def blocks(found: Identified, every: bool = False) -> list[Block]:
         said.append(f"UNPRICED: {few([visible(name) for name in found.asked.unpriced])} may hold arithmetic that "
                     "no number here has.")  # fmt: skip
     if not found.found:
-        return [*said, "Nothing that is known here prints it.", *(Point(near(each, found)) for each in found.near)]
+        said += ["Nothing that is known here prints it.", *(Point(near(each, found)) for each in found.near)]
+        return said if every else [*said, _LOOKED_AT]
     shown = found.found if every else found.found[:SHOWN]
     columns = [Column(""), Column("exactly", True), Column("in"), Column("who counts so"), Column("if"), Column("")]
     rows = [
