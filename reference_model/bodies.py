@@ -93,14 +93,14 @@ def run_higher(recorder: Any, func: Any, args: tuple[Any, ...], kwargs: dict[str
 
 def larger(recorder: Any, name: str, choice: Any, branches: list[Any], operands: Any) -> Any:
     """Run every branch and keep what the larger did (the most MACs, then elements); its result where none is chosen."""
-    with recorder.below():
+    with recorder.below:
         try:
             taken = int(choice) if len(branches) != 2 or name != "cond" else int(not choice)
         except (RuntimeError, NotImplementedError):  # on the meta device nobody knows
             taken = None
     results: dict[int, tuple[Any, Any]] = {}
     for at in sorted(range(len(branches)), key=lambda at: at == taken):  # the one that runs may write to its operands
-        with recorder.below():
+        with recorder.below:
             given = operands if at == taken else tree_map_only(Tensor, torch.clone, operands)
         with recorder.apart() as done:
             results[at] = branches[at](*given), done

@@ -26,7 +26,7 @@ from flopledger.reference_model.backward import Graph, Origin, Priced, in_backwa
 from flopledger.reference_model.bodies import kernel_name, of_functions, run_bodies, run_higher
 from flopledger.reference_model.calling import ATTENTION, EINSUM, api_name, callers, is_held, is_operator, whole_of
 from flopledger.reference_model.flow import FOLLOWED, Flow, Spans, parted
-from flopledger.reference_model.following import Here, device_here, threads
+from flopledger.reference_model.following import Below, Here, device_here, threads
 from flopledger.reference_model.hooks import Hooked, base_name, class_name
 from flopledger.reference_model.known import composite
 from flopledger.reference_model.ledger import Call, Entry, Phase
@@ -101,6 +101,7 @@ class Recorder:
         self.found = dict(model.named_modules())
         self.names = {id(module): name for name, module in self.found.items()}
         self.here = Here()
+        self.below = Below(self.here)
         self.memory = outside.Memory()
         self.lock = threading.RLock()
         self.over = False
@@ -151,15 +152,6 @@ class Recorder:
         self.here.frames = frames
 
     @contextmanager
-    def below(self) -> Iterator[None]:
-        """What this thread runs meanwhile is part of something that is written down as a whole."""
-        self.here.below += 1
-        try:
-            yield
-        finally:
-            self.here.below -= 1
-
-    @contextmanager
     def _seeing(self, site: str, device: torch.device | None) -> Iterator[None]:
         """See what this thread does, at a site; the tensors that it makes are on `device`."""
         here = self.here
@@ -192,13 +184,13 @@ class Recorder:
         here = self.here
         if not here.seen or here.below:
             return forward()
-        with self.below():
+        with self.below:
             here.applied.append(outside.Applied(kind, given))
         try:
             out = forward()
         finally:
             function = here.applied.pop()
-        with self.below():
+        with self.below:
             hidden = function.hidden(out) or (function.own and bool(self.memory.given(out)))
             for around in here.applied:
                 around.made |= outside.where(out)
@@ -211,7 +203,7 @@ class Recorder:
         """Write down that numbers leave torch, where somebody may compute with them."""
         if self.here.below or any(frame.name in outside.EXITS for frame in self.frames):
             return
-        with self.below():
+        with self.below:
             gone = outside.leaves(args, caller)
             self.memory.given(args)
         if gone and self.here.applied:
@@ -221,7 +213,7 @@ class Recorder:
 
     def ran(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         """Keep account of memory: what an operation made, read and wrote to."""
-        with self.below(), self.lock, torch._C.DisableTorchFunction():
+        with self.below, self.lock, torch._C.DisableTorchFunction():
             if self.phase == "forward":
                 self.flow.ran(func, args, kwargs, out)
             if not self.memory.empty and not self.here.applied and name not in outside.EMPTY:
@@ -236,13 +228,13 @@ class Recorder:
         name = kernel_name(kwargs) or f"higher_order.{func.name()}"
         # Of one whose backward has a price as a whole torch would trace a graph, which a mode does not survive.
         gradient = GRADIENTS.get(name) if torch.is_grad_enabled() else None
-        with self.below(), torch.set_grad_enabled(gradient is None and torch.is_grad_enabled()):
+        with self.below, torch.set_grad_enabled(gradient is None and torch.is_grad_enabled()):
             out = func(*args, **kwargs)
         self.ran(func, name, args, kwargs, out)
         self.add(pricer_of(name), "unpriced", name, args, kwargs, out)
         if gradient is None:
             return out
-        with self.below():
+        with self.below:
             first = Priced.apply(out[0], *(each for each in args if isinstance(each, torch.Tensor)))
             if self.graph:
                 origin = dataclasses.replace(self.graph.last, name=name)
@@ -258,7 +250,7 @@ class Recorder:
     def finish(self, output: Any) -> None:
         """The model's output; of a step, the backward from there."""
         if not self.graph:
-            with self.below(), torch._C.DisableTorchFunction():
+            with self.below, torch._C.DisableTorchFunction():
                 self.live = self.flow.reaching(inputs.tensors(output))
         else:
             self.phase, self.site = "backward", [""]
@@ -292,7 +284,7 @@ class Recorder:
 
     def _leave_module(self, module: nn.Module, args: Any, output: Any) -> None:
         site = self.site.pop()
-        with self.below():
+        with self.below:
             unseen = self.memory.given(output)
         self.unseen(unseen, output)
         if id(module) in self.names and self.phase == "forward":
@@ -320,7 +312,7 @@ class Recorder:
         apis = tuple(frame.name for frame in self.frames if frame.name not in _OF_AUTOGRAD)
         if aten == "aten.mul" and apis and apis[-1] in (EINSUM, "torch.einsum"):
             pricer = outer  # where nothing is summed; torch does the rest by bmm
-        with self.below(), torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
+        with self.below, torch._C.DisableTorchFunction():  # our reading of shapes is no function of the model's
             op, quantities, facts = price(pricer, kind, args, kwargs, out)
             if "._foreach_" in aten and pricer is None:  # the same for each of many tensors
                 each = sum(map(transforms.size, transforms.tensors(args[:1])))
@@ -346,7 +338,7 @@ class Recorder:
             # What runs without gradients has no backward: a reentrant checkpoint's, which runs again.
             gradient = GRADIENTS.get(named) if torch.is_grad_enabled() else None
             if gradient is not None:
-                with self.below(), torch._C.DisableTorchFunction():
+                with self.below, torch._C.DisableTorchFunction():
                     origin.whole = price(gradient, op, args, kwargs, out)
             self.graph.grew(origin)
         if self.phase == "forward":
@@ -491,7 +483,7 @@ class Names(TorchFunctionMode):
             f.f_code.co_name == "fn" for f in callers(caller, 4, "torch._jit_internal")
         ):
             name = name.removesuffix("_with_indices")  # F.max_pool2d(x, 2, return_indices=True)
-        with recorder.below(), torch._C.DisableTorchFunction():
+        with recorder.below, torch._C.DisableTorchFunction():
             pricer, aten = self._whole(func, name, args, kwargs)
             held, whole = is_held(caller, name), whole_of(name, args, kwargs, caller)
         if pricer is None and any(map(transforms.computes_itself, types)):
@@ -630,7 +622,7 @@ class _Operations(TorchDispatchMode):
         ):
             with self:  # torch takes it apart below us where autograd is off, so nothing of it would be seen
                 return func.decompose(*args, **kwargs)
-        with recorder.below():
+        with recorder.below:
             out = func(*args, **kwargs)
         recorder.ran(func, name, args, kwargs, out)
         if frame is not None and whole:

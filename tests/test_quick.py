@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor, nn
 
-from flopledger.counters.engine import kernels, worker
+from flopledger.counters.engine import kernels, plan, supervisor, worker
 from flopledger.reference_model import subject
 from flopledger.reference_model.subject import Spec, SpecError
 from flopledger.reference_model.weights import repeated, runs_on_meta
@@ -245,6 +245,26 @@ def test_what_needs_values_is_exactly_what_does_not_run_on_meta(monkeypatch: pyt
     said = {name: subject.needs_values(f"torchvision:{name}") for name in names}
     monkeypatch.setattr(subject, "needs_values", lambda model: False)
     assert said == {name: not subject.values_are_free(Spec.parse(f"torchvision:{name}")) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("models", "counters", "on_meta"),
+    [
+        (["torchvision:fcos_resnet50_fpn"], False, False),
+        (["torchvision:fcos_resnet50_fpn"], True, True),
+        (["torchvision:fcos_resnet50_fpn", "torchvision:resnet18"], False, True),
+        (["mobilenet_v2"], False, True),
+        (["torch.nn:Identity"], False, True),
+    ],
+)
+def test_what_meta_takes_is_imported_where_something_runs_there(
+    models: list[str], counters: bool, on_meta: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a second of a detector's ledger would go into kernels for a device that it is not on."""
+    said: list[bool] = []
+    monkeypatch.setattr(supervisor, "warm", lambda packages, on_meta: said.append(on_meta))
+    plan.warm([Spec(model, None) for model in models], counters)
+    assert said == [on_meta]
 
 
 def test_a_detector_is_traced_on_real_tensors_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,7 +265,8 @@ def answers(
 def warm(subjects: Iterable[Spec], counters: bool = False) -> None:
     """Have what forks jobs on these subjects begin with what it takes: torch, and the packages that models come from.
 
-    For many models `counters` import what they lean on only once, too. Nothing of it where a model is somebody's own.
+    Torch's meta kernels, too, unless nothing will run there. For many models `counters` import what they lean on only
+    once. Of packages nothing where a model is somebody's own.
     """
     models = {spec.model for spec in subjects}
     try:
@@ -276,7 +277,8 @@ def warm(subjects: Iterable[Spec], counters: bool = False) -> None:
     from flopledger.counters.engine import supervisor
 
     leaned_on = (*results.LEANED_ON, *_LATE) if sources and counters and len(models) >= _MANY else ()
-    supervisor.warm([*sources, *leaned_on])
+    on_meta = own or counters or not all(map(subject.needs_values, models))
+    supervisor.warm([*sources, *leaned_on], on_meta)
 
 
 def _refused(job: Job, asked: Asked, may_install: Callable[[], bool]) -> Answered | None:

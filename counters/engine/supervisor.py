@@ -49,6 +49,7 @@ class _Server(forkserver.ForkServer):
     """A process that has torch imported, and perhaps packages, and forks jobs."""
 
     packages: tuple[str, ...] = ()
+    on_meta = True
 
     def start(self) -> None:
         """Start it, if it does not run yet, and come back at once: it imports torch meanwhile.
@@ -59,7 +60,8 @@ class _Server(forkserver.ForkServer):
         safe = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "", "TMPDIR": _place_for_sockets()}
         # Jobs have threads, and cores are shared: who waits for another thread lets go of its core.
         openmp = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_DYNAMIC": "FALSE", "OMP_THREAD_LIMIT": "64"}
-        ours = {"FLOPLEDGER_FORKS_FOR": str(os.getpid()), "FLOPLEDGER_PRELOADS": " ".join(self.packages)}
+        ours = {"FLOPLEDGER_FORKS_FOR": str(os.getpid()), "FLOPLEDGER_PRELOADS": " ".join(self.packages),
+                "FLOPLEDGER_ON_META": "yes" if self.on_meta else ""}  # fmt: skip
         with _prepared("sys_path"), _environment(**safe, **openmp, **ours):
             told, sys.warnoptions[:] = [*sys.warnoptions], []
             try:
@@ -74,14 +76,15 @@ _PLAIN, _FOR_PACKAGES = _Server(), _Server()
 _begun: list[_Server] = []
 
 
-def warm(packages: Iterable[str] = ()) -> None:
+def warm(packages: Iterable[str] = (), on_meta: bool = True) -> None:
     """Start a fork server, if none was before, and come back at once: it imports torch meanwhile.
 
-    Without `packages` it is the one for all models; with some, which it imports too, it is for models of packages.
+    Without `packages` it is the one for all models; with some, which it imports too, it is for models of packages. What
+    the meta device takes is there for jobs unless `on_meta` says that they will not be on it; one that is imports that.
     """
     with _BEGINNING:
         if not _begun:
-            _FOR_PACKAGES.packages = tuple(packages)
+            _FOR_PACKAGES.packages, _FOR_PACKAGES.on_meta = tuple(packages), on_meta
             _begun.append(_FOR_PACKAGES if _FOR_PACKAGES.packages else _PLAIN)
             _begun[0].start()
 

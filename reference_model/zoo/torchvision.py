@@ -17,10 +17,14 @@ _REGISTERED = re.compile(r"^@register_model\((?:name=\"(\w+)\")?\)$[\s\S]*?^def 
 _FRAMES = re.compile(r"clip_len=(\d+)")
 
 
-@functools.cache
 def names() -> list[str]:
     """What `torchvision.models.list_models()` says."""
-    return sorted({named or made for named, made in found_in("torchvision", "models", _REGISTERED)})
+    return sorted(_registered("models"))
+
+
+@functools.cache
+def _registered(folder: str) -> set[str]:
+    return {named or made for named, made in found_in("torchvision", folder, _REGISTERED)}
 
 
 def factory(name: str, options: dict[str, Any]) -> Callable[[], Any]:
@@ -43,9 +47,7 @@ def factory(name: str, options: dict[str, Any]) -> Callable[[], Any]:
 
 def needs_values(name: str) -> bool:
     """Whether it is a detector: how much its second half has to do is what its first half finds."""
-    from torchvision import models
-
-    return name in models.list_models(models.detection)
+    return name in _registered("models/detection")
 
 
 def default_inputs(name: str, options: dict[str, Any], made: Callable[[], Any] | None = None) -> Defaults:
