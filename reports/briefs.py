@@ -72,8 +72,8 @@ def gathered(
         return
     on_start(len(missing) * (1 + sum(each.runs for each in asked)))
     done = plan.count_each(
-        asked, missing, keep=keep, on_running=lambda spec, name: on_running(_said(spec, name)),
-        on_done=lambda spec, name: on_done(_said(spec, name)), **options,
+        asked, missing, keep=keep, on_running=lambda spec, name: on_running(said(spec.model, name)),
+        on_done=lambda spec, name: on_done(said(spec.model, name)), **options,
     )  # fmt: skip
     for spec, ledger, tallies, reason in done:
         if ledger is None:
@@ -84,8 +84,9 @@ def gathered(
         yield Gathered(spec, head, cells)
 
 
-def _said(spec: Spec, name: str) -> str:
-    return f"{spec.model}: {'the ledger' if name == LEDGER else name}"
+def said(model: str, name: str) -> str:
+    """A model and who counts it, as progress names them."""
+    return f"{model}: {'the ledger' if name == LEDGER else name}"
 
 
 class _Shelf(Generic[H, C]):

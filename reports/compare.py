@@ -75,19 +75,11 @@ def compare(
     if isinstance(model, str):
         spec = Spec.parse(model, written.written(*_arguments(inputs, kwargs)), mode or "eval")
     else:
-        if inputs is None and kwargs is None:
-            raise ValueError("a live model needs inputs: a tensor, a tuple of arguments, or a dict of them by name")
-        from flopledger.reference_model.running import unwrapped
-
-        model, notes = unwrapped(model)
-        live = _on_cpu(Live(model, *_arguments(inputs, kwargs), type(model).__name__))
-        spec = Spec(model=live.label, inputs=(), mode=mode or "eval")
-        if mode is None and any(module.training for module in model.modules()):
-            notes.append(f'{IN_EVAL}, which mode="train" would count')
+        spec, live, notes = alive(model, inputs, kwargs, mode)
     ledger, tallies = plan.count_all(
         names, spec, live=live, timeout=timeout, workers=jobs, keep=keep, on_running=on_running, on_done=on_done
     )
-    ledger = replace(ledger, notes=[*dict.fromkeys([*notes, *ledger.notes])])
+    ledger = noted(ledger, notes)
     return Report(
         documents.assemble(
             flopledger=registry.version_of("flopledger") or "unknown",
@@ -101,6 +93,26 @@ def compare(
             asked=names if counters is not None else None,
         )
     )
+
+
+def alive(
+    model: nn.Module, inputs: Any, kwargs: Mapping[str, Any] | None, mode: Mode | None
+) -> tuple[Spec, Live, list[str]]:
+    """A live module with its arguments as it is counted, and notes for its ledger. Raises ValueError without inputs."""
+    if inputs is None and kwargs is None:
+        raise ValueError("a live model needs inputs: a tensor, a tuple of arguments, or a dict of them by name")
+    from flopledger.reference_model.running import unwrapped
+
+    model, notes = unwrapped(model)
+    live = _on_cpu(Live(model, *_arguments(inputs, kwargs), type(model).__name__))
+    if mode is None and any(module.training for module in model.modules()):
+        notes.append(f'{IN_EVAL}, which mode="train" would count')
+    return Spec(model=live.label, inputs=(), mode=mode or "eval"), live, notes
+
+
+def noted(ledger: Ledger, notes: Sequence[str]) -> Ledger:
+    """The same with more notes, before its own."""
+    return replace(ledger, notes=[*dict.fromkeys([*notes, *ledger.notes])])
 
 
 def _arguments(inputs: Any, kwargs: Mapping[str, Any] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:

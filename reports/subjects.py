@@ -44,7 +44,7 @@ def subjects(models: Iterable[str | Mapping[str, Any]], inputs: Sequence[str] | 
         else:
             raise SpecError(
                 f"a table is of models by name, like 'torchvision:resnet50', and not of a {type(model).__name__}; "
-                "flopledger.compare counts a live module"
+                "a live module comes with its inputs, as {'model': net, 'inputs': x}"
             )
     return found
 
@@ -75,15 +75,10 @@ def _matching(model: str) -> list[str]:
 
 
 def _of_table(given: Mapping[str, Any], inputs: Sequence[str] | None, mode: Mode) -> list[Subject]:
-    if odd := [key for key in given if key not in _FIELDS]:
-        raise SpecError(f"no field {odd[0]!r}{nearest(odd[0], _FIELDS)}; a model has {', '.join(_FIELDS)}")
-    model, name, way = given.get("model"), given.get("name"), given.get("mode", mode)
+    name, way = fields(given, mode)
+    model = given.get("model")
     if not isinstance(model, str):
         raise SpecError(f"a model needs its spec, like model = 'torchvision:resnet50'; it is {model!r}")
-    if name is not None and not isinstance(name, str):
-        raise SpecError(f"the name of {model!r} is no text but {name!r}")
-    if way not in MODES:
-        raise SpecError(f"{model!r}: no mode {way!r}; there is {', '.join(MODES)}")
     own = given.get("inputs")
     if isinstance(own, Mapping):
         texts: Sequence[str] | None = written.written((), own)
@@ -95,6 +90,19 @@ def _of_table(given: Mapping[str, Any], inputs: Sequence[str] | None, mode: Mode
     if name is not None and len(matching) > 1:
         raise SpecError(f"{model!r} is {len(matching)} models, which cannot all be called {name!r}")
     return [Subject(name or each, _spec(each, texts, way)) for each in matching]
+
+
+def fields(given: Mapping[str, Any], mode: Mode) -> tuple[str | None, Mode]:
+    """The name of a model, and its mode, or `mode`. Raises SpecError, also where there is something else."""
+    if odd := [key for key in given if key not in _FIELDS]:
+        raise SpecError(f"no field {odd[0]!r}{nearest(odd[0], _FIELDS)}; a model has {', '.join(_FIELDS)}")
+    model, name, way = given.get("model"), given.get("name"), given.get("mode", mode)
+    called = repr(model) if isinstance(model, str) else f"a {type(model).__name__}"
+    if name is not None and not isinstance(name, str):
+        raise SpecError(f"the name of {called} is no text but {name!r}")
+    if way not in MODES:
+        raise SpecError(f"{called}: no mode {way!r}; there is {', '.join(MODES)}")
+    return name, way
 
 
 def listed(path: Path) -> list[str | Mapping[str, Any]]:

@@ -14,19 +14,19 @@ from msgspec.structs import replace
 
 from flopledger.counters import registry
 from flopledger.counters.engine import adapters, plan
-from flopledger.counters.engine.job import TIMEOUT
+from flopledger.counters.engine.job import TIMEOUT, Live
 from flopledger.counters.engine.plan import Asked
 from flopledger.counters.tally import Tally
 from flopledger.reference_model.display import Displayed, Grid
 from flopledger.reference_model.ledger import MODES, Ledger, Mode, calls_without_formula
 from flopledger.reports import align, coverage, scale
-from flopledger.reports.briefs import Gathered, Reading, gathered
-from flopledger.reports.compare import with_convention
+from flopledger.reports.briefs import Gathered, Reading, gathered, said
+from flopledger.reports.compare import alive, noted, with_convention
 from flopledger.reports.dimensions import Sweep, resized
 from flopledger.reports.documents import table as documents
 from flopledger.reports.documents.table import Cell, Head, Row, Table
 from flopledger.reports.documents.writing import write_file
-from flopledger.reports.subjects import Subject, subjects
+from flopledger.reports.subjects import Subject, fields, subjects
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,8 @@ def table(
 
     Args:
         models: specs like `"torchvision:resnet50"`, patterns like `"torchvision:resnet*"`, or dicts with `model` and
-            perhaps `name`, `inputs` and `mode`.
+            perhaps `name`, `inputs` and `mode`. In a dict the model may be a live module, whose inputs are then what
+            `compare` takes: `{"model": net, "inputs": torch.rand(1, 3, 224, 224)}`.
         counters: names as `flopledger counters` lists them, `NAME==RELEASE` for a published release; default all.
         inputs: of models that have none of their own here, as texts; default what their metadata name.
         mode: how those models are run that say nothing else: "eval", "train" or "step".
@@ -80,7 +81,7 @@ def table(
     if per is not None:
         scale.divisor(per)
     sizes = Sweep.parse(sweep) if sweep is not None else None
-    found = subjects(models, inputs, mode)
+    found = [each for model in models for each in _asked_for(model, inputs, mode)]
     if not found:
         raise ValueError("no model was named; name one, like torchvision:resnet50")
     options: dict[str, Any] = {"timeout": timeout, "workers": jobs, "keep": keep, "may_install": may_install}
@@ -92,15 +93,20 @@ def table(
         on_start(jobs_so_far)
 
     options |= {"on_start": started, "on_running": on_running, "on_done": on_done}
-    swept = [_Swept(subject) for subject in found] if sizes is None else list(_sizes(found, sizes, options))
-    specs = [each.subject.spec for each in swept if not each.reason]
-    said = {done.spec: done for done in gathered(specs, asked, _READING, **options)}
+    if sizes is not None and any(each.live for each in found):
+        raise ValueError("a sweep is of models by name: nothing says how to resize what goes into a live module")
+    swept = found if sizes is None else list(_sizes([each.subject for each in found], sizes, options))
+    specs = [each.subject.spec for each in swept if not each.reason and not each.live]
+    by_name = {done.spec: done for done in gathered(specs, asked, _READING, **options)}
     return Tabulated(
         Table(
             flopledger=registry.version_of("flopledger") or "unknown",
             counters=names,
             asked=counters is not None,
-            rows=[_row(each, said.get(each.subject.spec)) for each in swept],
+            rows=[
+                _row(each, _counted(each, names, **options) if each.live else by_name.get(each.subject.spec))
+                for each in swept
+            ],
             unit=unit,
             per=per,
         )
@@ -115,6 +121,43 @@ class _Swept(NamedTuple):
     size: int | None = None
     axes: str = ""
     reason: str = ""
+    live: Live | None = None
+    notes: Sequence[str] = ()
+
+
+def _asked_for(model: Any, inputs: Sequence[str] | None, mode: Mode) -> Iterator[_Swept]:
+    """What one of a table's models stands for. Raises ValueError."""
+    net: Any = model.get("model") if isinstance(model, Mapping) else None
+    if not hasattr(net, "named_modules"):
+        yield from (_Swept(subject) for subject in subjects([model], inputs, mode))
+        return
+    name, way = fields(model, mode)
+    asked = way if "mode" in model or way != "eval" else None  # one in train mode is then said to be
+    spec, live, notes = alive(net, model.get("inputs"), None, asked)
+    yield _Swept(Subject(name or spec.model, spec), live=live, notes=notes)
+
+
+def _counted(
+    each: _Swept,
+    names: Sequence[str],
+    *,
+    on_start: Callable[[int], None],
+    on_running: Callable[[str], None],
+    on_done: Callable[[str], None],
+    **options: Any,
+) -> Gathered[Head, Cell]:
+    """What the ledger and the counters say of a live module; nothing of it is kept."""
+    name, spec = each.subject.name, each.subject.spec
+    on_start(1 + len(names))
+    try:
+        ledger, tallies = plan.count_all(
+            names, spec, live=each.live, on_running=lambda who: on_running(said(name, who)),
+            on_done=lambda who: on_done(said(name, who)), **options,
+        )  # fmt: skip
+    except plan.Rejected as error:
+        return Gathered(spec, None, [], "; ".join(str(error).split("\n")))
+    ledger = noted(ledger, each.notes)
+    return Gathered(spec, _head(ledger), [_cell(tally, ledger) for tally in tallies])
 
 
 def _sizes(found: Sequence[Subject], sizes: Sweep, options: Mapping[str, Any]) -> Iterator[_Swept]:
@@ -136,14 +179,14 @@ def _sizes(found: Sequence[Subject], sizes: Sweep, options: Mapping[str, Any]) -
             yield _Swept(replace(subject, spec=replace(subject.spec, inputs=inputs)), dimension, size, axes)
 
 
-def _row(each: _Swept, said: Gathered[Head, Cell] | None) -> Row:
+def _row(each: _Swept, done: Gathered[Head, Cell] | None) -> Row:
     return Row(
         name=each.subject.name,
         model=each.subject.spec.model,
         mode=each.subject.spec.mode,
-        ledger=said.head if said else None,
-        cells=said.cells if said else [],
-        reason=each.reason or (said.reason if said else "it was not counted"),
+        ledger=done.head if done else None,
+        cells=done.cells if done else [],
+        reason=each.reason or (done.reason if done else "it was not counted"),
         dimension=each.dimension,
         size=each.size,
         axes=each.axes,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from msgspec.structs import replace
 from sample_run import HOSTILE
 from test_cli import COMMAND, WITHOUT_TORCH
@@ -375,14 +376,46 @@ def test_bad_input_is_one_line(arguments: list[str], why: str, capsys: pytest.Ca
 
 
 def test_what_is_no_spec_is_refused() -> None:
-    """A live module is what `compare` is for; and no model is no table."""
-    with pytest.raises(SpecError, match=r"not of a object; flopledger\.compare"):
+    """A live module without inputs has no number; and no model is no table."""
+    with pytest.raises(SpecError, match=r"not of a object; a live module comes with its inputs"):
         table([object()])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="no model was named"):
         table([])
+    net = torch.nn.Linear(3, 5)
+    with pytest.raises(ValueError, match="a live model needs inputs"):
+        table([{"model": net}])
+    for odd, why in (({"nam": "x"}, "no field 'nam'"), ({"name": 3}, "the name of a Linear is no text"),
+                     ({"mode": "infer"}, "a Linear: no mode 'infer'")):  # fmt: skip
+        with pytest.raises(ValueError, match=why):
+            table([{"model": net, "inputs": torch.rand(1, 3), **odd}])
+    with pytest.raises(ValueError, match="a sweep is of models by name"):
+        table([{"model": net, "inputs": torch.rand(1, 3)}], sweep="batch=1,2")
 
 
 # --- counting --------------------------------------------------------------------------------------------
+
+
+def test_live_modules_are_rows_among_others() -> None:
+    """Who has a module in a notebook wants it beside the models that papers name, and it comes back as it was."""
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(6, 2))
+    x, said = torch.rand(2, 3, 8, 8), list[str]()
+    models = [
+        {"model": net, "inputs": x, "name": "mine"},
+        "mobilenet_v2?width_mult=0.25",
+        {"model": net, "inputs": {"input": x[:1]}},
+        {"model": net, "inputs": torch.rand(2, 5)},
+    ]
+    found = table(models, counters=["torch", "thop"], inputs=["1x3x32x32"], jobs=1, on_done=said.append)
+    mine, theirs, again, bad = found.table.rows
+    assert [row.name for row in found.table.rows] == ["mine", models[1], "Sequential", "Sequential"]
+    assert mine.ledger is not None and again.ledger is not None and theirs.ledger is not None
+    macs = 2 * (4 * 27 * 36 + 4 * 6 * 6 * 2)
+    assert (mine.ledger.macs, again.ledger.macs) == (macs, macs // 2)
+    assert {cell.counter: cell.total for cell in mine.cells} == {"torch": 2 * macs, "thop": macs}
+    assert any("train mode" in note for note in mine.ledger.notes) and net.training
+    assert bad.ledger is None and "rejects" in bad.reason and "\n" not in bad.reason
+    assert "mine: thop" in said and found.frame().loc["mine", "torch"] == 2 * macs
+
 
 MODELS = '''
 """Three models that are quick to count, and one that is none."""
