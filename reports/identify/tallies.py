@@ -60,7 +60,8 @@ def _releases(candidate: Candidate) -> Iterator[str | None]:
     assert total is not None
     if total.current:
         yield None
-    distribution = adapters.about(total.counter).distribution
+    ours = total.counter in registry.TABLE  # of which nothing need be read, as where nothing was counted
+    distribution = (registry.get if ours else adapters.about)(total.counter).distribution
     listing = package_index.listed(distribution) if distribution != "torch" else None
     order = [release.version for release in listing.releases] if listing else []
     for span in reversed(total.spans):
