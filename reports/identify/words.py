@@ -120,7 +120,7 @@ def asked(found: Identified) -> str:
 
 
 _LOOKED_AT = (
-    "Other inputs and variants were looked at where MACs, or a total near them, could grow or shrink to it; "
+    "Other inputs and variants were looked at only where the MACs, or a total near them, could come to it; "
     "--all looks wherever any total could."
 )
 
