@@ -80,16 +80,18 @@ def _of_table(given: Mapping[str, Any], inputs: Sequence[str] | None, mode: Mode
     if not isinstance(model, str):
         raise SpecError(f"a model needs its spec, like model = 'torchvision:resnet50'; it is {model!r}")
     own = given.get("inputs")
-    if isinstance(own, Mapping):
-        texts: Sequence[str] | None = written.written((), own)
-    elif own is not None:
-        texts = written.written([own] if isinstance(own, str) else own, {})
-    else:
-        texts = inputs
+    texts = inputs if own is None else texts_of(own)
     matching = _matching(model)
     if name is not None and len(matching) > 1:
         raise SpecError(f"{model!r} is {len(matching)} models, which cannot all be called {name!r}")
     return [Subject(name or each, _spec(each, texts, way)) for each in matching]
+
+
+def texts_of(given: Any) -> list[str]:
+    """Inputs that are a text, a list of them, or a table by name, as a list of texts. Raises SpecError."""
+    if isinstance(given, Mapping):
+        return written.written((), given)
+    return written.written([given] if isinstance(given, str) else given, {})
 
 
 def fields(given: Mapping[str, Any], mode: Mode) -> tuple[str | None, Mode]:

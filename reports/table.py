@@ -17,6 +17,7 @@ from flopledger.counters.engine import adapters, plan
 from flopledger.counters.engine.job import TIMEOUT, Live
 from flopledger.counters.engine.plan import Asked
 from flopledger.counters.tally import Tally
+from flopledger.reference_model import inputs as written
 from flopledger.reference_model.display import Displayed, Grid
 from flopledger.reference_model.ledger import MODES, Ledger, Mode, calls_without_formula
 from flopledger.reports import align, coverage, scale
@@ -26,7 +27,7 @@ from flopledger.reports.dimensions import Sweep, resized
 from flopledger.reports.documents import table as documents
 from flopledger.reports.documents.table import Cell, Head, Row, Table
 from flopledger.reports.documents.writing import write_file
-from flopledger.reports.subjects import Subject, fields, subjects
+from flopledger.reports.subjects import Subject, fields, subjects, texts_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +55,7 @@ def table(
     Args:
         models: specs like `"torchvision:resnet50"`, patterns like `"torchvision:resnet*"`, or dicts with `model` and
             perhaps `name`, `inputs` and `mode`. In a dict the model may be a live module, whose inputs are then what
-            `compare` takes: `{"model": net, "inputs": torch.rand(1, 3, 224, 224)}`.
+            `compare` takes, or texts: `{"model": net, "inputs": torch.rand(1, 3, 224, 224)}`.
         counters: names as `flopledger counters` lists them, `NAME==RELEASE` for a published release; default all.
         inputs: of models that have none of their own here, as texts; default what their metadata name.
         mode: how those models are run that say nothing else: "eval", "train" or "step".
@@ -104,7 +105,7 @@ def table(
             counters=names,
             asked=counters is not None,
             rows=[
-                _row(each, _counted(each, names, **options) if each.live else by_name.get(each.subject.spec))
+                _row(each, _counted(each, asked, **options) if each.live else by_name.get(each.subject.spec))
                 for each in swept
             ],
             unit=unit,
@@ -133,13 +134,17 @@ def _asked_for(model: Any, inputs: Sequence[str] | None, mode: Mode) -> Iterator
         return
     name, way = fields(model, mode)
     asked = way if "mode" in model or way != "eval" else None  # one in train mode is then said to be
-    spec, live, notes = alive(net, model.get("inputs"), None, asked)
+    given, kwargs = model.get("inputs", inputs), None
+    values = given.values() if isinstance(given, Mapping) else given if isinstance(given, list) else [given]
+    if values and all(isinstance(value, str) for value in values):
+        given, kwargs = written.made(written.parsed(texts_of(given)), "cpu")
+    spec, live, notes = alive(net, given, kwargs, asked)
     yield _Swept(Subject(name or spec.model, spec), live=live, notes=notes)
 
 
 def _counted(
     each: _Swept,
-    names: Sequence[str],
+    asked: Sequence[Asked],
     *,
     on_start: Callable[[int], None],
     on_running: Callable[[str], None],
@@ -148,10 +153,10 @@ def _counted(
 ) -> Gathered[Head, Cell]:
     """What the ledger and the counters say of a live module; nothing of it is kept."""
     name, spec = each.subject.name, each.subject.spec
-    on_start(1 + len(names))
+    on_start(1 + sum(one.runs for one in asked))
     try:
         ledger, tallies = plan.count_all(
-            names, spec, live=each.live, on_running=lambda who: on_running(said(name, who)),
+            [one.name for one in asked], spec, live=each.live, on_running=lambda who: on_running(said(name, who)),
             on_done=lambda who: on_done(said(name, who)), **options,
         )  # fmt: skip
     except plan.Rejected as error:

@@ -404,14 +404,18 @@ def test_live_modules_are_rows_among_others() -> None:
         "mobilenet_v2?width_mult=0.25",
         {"model": net, "inputs": {"input": x[:1]}},
         {"model": net, "inputs": torch.rand(2, 5)},
+        {"model": net},
+        {"model": net, "inputs": {"input": "2x3x8x8"}},
     ]
-    found = table(models, counters=["torch", "thop"], inputs=["1x3x32x32"], jobs=1, on_done=said.append)
-    mine, theirs, again, bad = found.table.rows
-    assert [row.name for row in found.table.rows] == ["mine", models[1], "Sequential", "Sequential"]
+    found = table(models, counters=["torch", "thop"], inputs=["1x3x8x8"], jobs=1, on_done=said.append)
+    mine, theirs, again, bad, usual, text = found.table.rows
+    assert [row.name for row in found.table.rows] == ["mine", models[1], *["Sequential"] * 4]
     assert mine.ledger is not None and again.ledger is not None and theirs.ledger is not None
     macs = 2 * (4 * 27 * 36 + 4 * 6 * 6 * 2)
     assert (mine.ledger.macs, again.ledger.macs) == (macs, macs // 2)
     assert {cell.counter: cell.total for cell in mine.cells} == {"torch": 2 * macs, "thop": macs}
+    assert usual.ledger is not None and usual.ledger.inputs == ["1x3x8x8"]
+    assert text.ledger is not None and text.ledger.macs == macs
     assert any("train mode" in note for note in mine.ledger.notes) and net.training
     assert bad.ledger is None and "rejects" in bad.reason and "\n" not in bad.reason
     assert "mine: thop" in said and found.frame().loc["mine", "torch"] == 2 * macs
