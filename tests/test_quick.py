@@ -268,7 +268,7 @@ def test_what_meta_takes_is_imported_where_something_runs_there(
 
 
 def test_a_detector_is_traced_on_real_tensors_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its note says why; and a wrong input is still rejected in the words of one."""
+    """Its note says why; a wrong input is rejected in the words of one, and one too large before it is made."""
     pytest.importorskip("torchvision")
     monkeypatch.setattr(worker, "_on_meta", None)
     ssd = Spec.parse("torchvision:ssdlite320_mobilenet_v3_large")
@@ -277,6 +277,8 @@ def test_a_detector_is_traced_on_real_tensors_at_once(monkeypatch: pytest.Monkey
     assert any(note == f"{subject.ON_REAL}: what a detector has to do is what it finds" for note in ledger.notes)
     with pytest.raises(SpecError, match="rejects"):
         worker._traced(Spec.parse(ssd.model, ["3x320x320"]), None)
+    with pytest.raises(SpecError, match="not enough memory for real tensors"):
+        worker._traced(Spec.parse(ssd.model, ["[3x300000x300000]"]), None)
 
 
 def test_a_model_that_does_not_fit_is_not_built_for_several_jobs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -357,8 +357,8 @@ def _check_memory(spec: Spec) -> None:
         _check_fits(subject.on_meta(spec.model), inputs.made(filled.inputs or (), "meta"))
 
 
-def _check_fits(model: nn.Module, arguments: object) -> None:
-    """Raises NotNow where what is on meta here would take more memory than is free."""
+def _check_fits(model: nn.Module | None, arguments: object) -> None:
+    """Raises NotNow where what is on meta here would take more memory than is free; no model is one that is there."""
     from flopledger.reference_model.known import is_lazy
 
     memory = Path("/proc/meminfo")
@@ -366,7 +366,8 @@ def _check_fits(model: nn.Module, arguments: object) -> None:
         return
     available = next(line for line in memory.read_text().splitlines() if line.startswith("MemAvailable:"))
     free = int(available.split()[1]) * 1024
-    tensors = [*model.parameters(), *model.buffers(), *inputs.tensors(arguments)]
+    held = [*model.parameters(), *model.buffers()] if model is not None else []
+    tensors = [*held, *inputs.tensors(arguments)]
     needed = sum(t.numel() * t.element_size() for t in tensors if not is_lazy(t))
     if needed > free:
         raise NotNow(
@@ -397,6 +398,10 @@ def _traced(asked: Spec, live: Live | None, real: bool = True) -> Ledger:
     texts = list(spec.inputs or ())
     notes = [] if why is None else [f"{subject.NOT_GIVEN}, so it is the model's own: {', '.join(texts)} ({why})"]
     if on_real:
+        try:
+            _check_fits(None, inputs.made(texts, "meta"))
+        except NotNow as error:
+            raise SpecError(f"model {spec.model!r} cannot be traced: {error}") from error
         ledger, reason = _on_real(spec), f"{subject.ON_REAL}: what a detector has to do is what it finds"
     else:
         ledger, reason = _on_meta(spec, real)
