@@ -207,7 +207,10 @@ def distance(printed: Printed, given: Weighed, other: Subject) -> float:
 
 
 def _amounts(given: Weighed, other: Subject, every: bool = True) -> Iterator[int]:
-    """What the asked one makes, in every unit: its MACs, and totals where a subject of another mode has some too."""
+    """What the asked one makes, as MACs and as FLOPs: the ledger's MACs; for a subject of the same mode totals, too.
+
+    Of these only those near the MACs, unless `every` one shall count.
+    """
     yield from (given.macs, 2 * given.macs)
     if other.spec.mode != given.mode:  # few counters have a number, and those are of MACs
         return
